@@ -1,0 +1,81 @@
+//! Every bound of the program, in one place, each with its reason.
+//!
+//! What is reached at a bound is refused with 503 and a counter, never dropped in silence: the
+//! sender keeps what we refuse.
+
+use crate::base::time::Millis;
+
+/// Largest request or answer head. Prometheus sends about 400 bytes; cookies and tokens fit.
+pub const HEAD_BYTES_MAX: usize = 16 * 1024;
+/// Most header lines of one head.
+pub const HEADERS_MAX: usize = 100;
+/// Longest request target.
+pub const TARGET_BYTES_MAX: usize = 8 * 1024;
+/// Largest request body unless `--max-body` says otherwise: what Prometheus and VictoriaMetrics
+/// take themselves, decoded.
+pub const BODY_BYTES_MAX: usize = 32 * 1024 * 1024;
+/// Longest line that opens a chunk, extensions included. Nobody sends extensions.
+pub const CHUNK_LINE_BYTES_MAX: usize = 1024;
+/// All trailer lines of a chunked body together; they are dropped, so they only need to be read.
+pub const TRAILER_BYTES_MAX: usize = 8 * 1024;
+/// Longest `highlander_group`, `highlander_source` or tenant: they are kept for each source.
+pub const NAME_BYTES_MAX: usize = 256;
+
+/// Connections at a time unless `--max-connections` says otherwise.
+pub const CONNECTIONS_MAX: usize = 10_000;
+/// Groups that one process keeps a seat for.
+pub const GROUPS_MAX: usize = 1000;
+/// Sources of one group that are told apart at a time.
+pub const SOURCES_MAX: usize = 64;
+
+/// The first read of a connection: a head fits, and a thousand silent clients cost 4 MB.
+pub const FIRST_READ_BYTES: usize = 4 * 1024;
+/// The buffer of a connection that has sent a whole request before: buffers smaller than the body
+/// cost 45-60 % more CPU, and a batch of 2000 samples is 16 to 64 KB.
+pub const BUFFER_BYTES: usize = 64 * 1024;
+/// Up to here a buffer is sized by the Content-Length at once; beyond, by what has arrived.
+pub const BUFFER_BYTES_TRUSTED: usize = 256 * 1024;
+/// A core with more connections than this reads heads into small buffers first, so that idle
+/// connections do not pin 64 KB each.
+pub const LARGE_READ_CONNECTIONS_MAX: usize = 512;
+/// Idle buffers a core keeps for the next connection.
+pub const BUFFERS_POOLED_MAX: usize = 256;
+/// Bytes of request bodies beyond [`BUFFER_BYTES`] that all connections of one process may hold
+/// at a time: ten thousand connections times the largest body would be 320 GB.
+pub const LARGE_BODIES_BYTES_MAX: usize = 512 * 1024 * 1024;
+/// Connections on their way from the acceptor to one core.
+pub const INBOX_MAX: usize = 1024;
+/// Idle connections to the endpoint that a core keeps.
+pub const UPSTREAM_IDLE_MAX: usize = 256;
+/// Log lines on their way to the log thread; further ones are counted and dropped.
+pub const LOG_LINES_MAX: usize = 4096;
+
+/// A head must be there this long after its first byte.
+pub const HEAD_DEADLINE: Millis = Millis(10_000);
+/// A body must make progress of [`BODY_PROGRESS_BYTES`] in this time.
+pub const BODY_DEADLINE: Millis = Millis(60_000);
+/// What counts as progress of a body: one byte a minute is an attack, not a slow line.
+pub const BODY_PROGRESS_BYTES: usize = 16 * 1024;
+/// A source must take our answer in this time.
+pub const ANSWER_DEADLINE: Millis = Millis(60_000);
+/// A connection without a request is closed after this; Prometheus closes after 5 minutes itself.
+pub const IDLE_DEADLINE: Millis = Millis(600_000);
+/// After a refusal that closes the connection, so long its remaining bytes are read away: a close
+/// with unread bytes is a reset, and would take the answer with it.
+pub const LINGER_DEADLINE: Millis = Millis(2_000);
+/// An idle connection to the endpoint is closed after this; VictoriaMetrics closes after a minute.
+pub const UPSTREAM_IDLE: Millis = Millis(30_000);
+/// How often the endpoint's name is resolved again.
+pub const RESOLVE_EVERY: Millis = Millis(30_000);
+/// The beat at which every core looks at its deadlines and shows that it lives.
+pub const BEAT: Millis = Millis(100);
+/// A core that has shown no beat for this long is reported.
+pub const BEAT_MISSED: Millis = Millis(5_000);
+/// The longest pause of a Prometheus between two tries (`max_backoff`): a source that we refused
+/// and whose connection is closed gets this on top of the expiry before it is taken for dead.
+pub const SENDER_BACKOFF_MAX: Millis = Millis(5_000);
+/// The silences of a source are remembered for one to two of these spans.
+pub const RHYTHM_SPAN: Millis = Millis(300_000);
+/// Bounds of the Retry-After that goes with a 503, in seconds; the value between them is random,
+/// so that 50 shards do not come back as one.
+pub const RETRY_AFTER_SECONDS: std::ops::RangeInclusive<u32> = 1..=5;

@@ -1,0 +1,4 @@
+//! The lowest floor: the vocabulary everything else speaks. Plain numbers and bounds, no I/O.
+
+pub mod limits;
+pub mod time;

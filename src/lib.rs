@@ -1,0 +1,4 @@
+//! Highlander: there can be only one.
+
+pub mod base;
+pub mod logic;

@@ -1,0 +1,157 @@
+//! When silence means death.
+//!
+//! Idle is not dead: all requests of a scrape come within 100 ms, then a healthy Prometheus is
+//! silent until its next scrape, 15 to 60 s. So a source is given twice the longest silence that
+//! is known of it, as long as it holds a connection open. One that is known for less than
+//! `expiry_max` may have a longer rhythm than we have seen, and is given `expiry_max`.
+
+use crate::base::limits::{RHYTHM_SPAN, SENDER_BACKOFF_MAX};
+use crate::base::time::Millis;
+
+/// The configured bounds of patience.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Expiry {
+    /// `--health-expiry`: the patience with a source that holds no connection.
+    pub expiry: Millis,
+    /// `--health-expiry-max`: the most patience with a source that holds one.
+    pub expiry_max: Millis,
+}
+
+/// What is known of a source at the moment its silence is looked at.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Presence {
+    /// When it was last heard: the end of its last whole request.
+    pub last_heard: Millis,
+    /// Whether it holds a connection open.
+    pub connected: bool,
+    /// Whether a request of it is on its way to the endpoint and back.
+    pub in_flight: bool,
+    /// Whether its last answer was a 5xx of our own: it is waiting to try again.
+    pub refused: bool,
+}
+
+/// How long the pauses of one source are, learned by looking at it once a tick.
+#[derive(Clone, Copy, Debug)]
+pub struct Rhythm {
+    first_heard: Millis,
+    last_heard: Millis,
+    longest: Millis,
+    longest_before: Millis,
+    span_start: Millis,
+}
+
+impl Rhythm {
+    /// The rhythm of a source that was heard for the first time at `now`.
+    pub fn new(now: Millis) -> Rhythm {
+        Rhythm {
+            first_heard: now,
+            last_heard: now,
+            longest: Millis(0),
+            longest_before: Millis(0),
+            span_start: now,
+        }
+    }
+
+    /// Takes in when the source was last heard. To be called at every tick: a pause between two
+    /// ticks is found too long by one tick at most, which errs on the side of patience.
+    pub fn on_look(&mut self, now: Millis, last_heard: Millis) {
+        if now.since(self.span_start) >= RHYTHM_SPAN {
+            self.longest_before = std::mem::take(&mut self.longest);
+            self.span_start = now;
+        }
+        self.longest = self.longest.max(last_heard.since(self.last_heard));
+        self.last_heard = self.last_heard.max(last_heard);
+    }
+
+    /// How long this source may be silent before it is lost, `None` if it can't be lost now.
+    pub fn patience(&self, presence: &Presence, expiry: &Expiry) -> Option<Millis> {
+        if presence.in_flight {
+            return None;
+        }
+        Some(match (presence.connected, presence.refused) {
+            (true, true) => expiry.expiry_max.max(expiry.expiry),
+            (true, false) => self.connected_patience(expiry),
+            (false, true) => expiry.expiry.after(SENDER_BACKOFF_MAX),
+            (false, false) => expiry.expiry,
+        })
+    }
+
+    fn connected_patience(&self, expiry: &Expiry) -> Millis {
+        let known_for = self.last_heard.since(self.first_heard);
+        if known_for < expiry.expiry_max {
+            return expiry.expiry_max.max(expiry.expiry);
+        }
+        let twice_longest = self.longest.max(self.longest_before).times(2);
+        twice_longest.min(expiry.expiry_max).max(expiry.expiry)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const EXPIRY: Expiry = Expiry { expiry: Millis(5000), expiry_max: Millis(90_000) };
+    const OPEN: Presence =
+        Presence { last_heard: Millis(0), connected: true, in_flight: false, refused: false };
+
+    /// Looks once a second, from `start` for `span`, at a source that is heard every `pause`.
+    fn hear(rhythm: &mut Rhythm, start: u64, span: u64, pause: u64) {
+        for now in (start..=start + span).step_by(1000) {
+            rhythm.on_look(Millis(now), Millis(start + (now - start) / pause * pause));
+        }
+    }
+
+    #[test]
+    fn without_a_connection_the_expiry_counts() {
+        let mut rhythm = Rhythm::new(Millis(0));
+        hear(&mut rhythm, 0, 300_000, 30_000);
+        let gone = Presence { connected: false, ..OPEN };
+        assert_eq!(rhythm.patience(&gone, &EXPIRY), Some(Millis(5000)));
+    }
+
+    #[test]
+    fn a_source_heard_every_second_is_lost_after_the_expiry() {
+        let mut rhythm = Rhythm::new(Millis(0));
+        hear(&mut rhythm, 0, 100_000, 1000);
+        assert_eq!(rhythm.patience(&OPEN, &EXPIRY), Some(Millis(5000)));
+    }
+
+    #[test]
+    fn a_source_heard_every_15_seconds_is_given_30() {
+        let mut rhythm = Rhythm::new(Millis(0));
+        hear(&mut rhythm, 0, 120_000, 15_000);
+        assert_eq!(rhythm.patience(&OPEN, &EXPIRY), Some(Millis(30_000)));
+    }
+
+    #[test]
+    fn a_source_whose_rhythm_is_not_known_yet_is_given_the_most() {
+        let mut rhythm = Rhythm::new(Millis(0));
+        hear(&mut rhythm, 0, 60_000, 1000);
+        assert_eq!(rhythm.patience(&OPEN, &EXPIRY), Some(Millis(90_000)));
+        // It does not become known by being silent.
+        rhythm.on_look(Millis(200_000), Millis(60_000));
+        assert_eq!(rhythm.patience(&OPEN, &EXPIRY), Some(Millis(90_000)));
+    }
+
+    #[test]
+    fn patience_is_bounded_and_a_long_silence_is_forgotten() {
+        let mut rhythm = Rhythm::new(Millis(0));
+        hear(&mut rhythm, 0, 240_000, 80_000);
+        assert_eq!(rhythm.patience(&OPEN, &EXPIRY), Some(Millis(90_000)));
+        hear(&mut rhythm, 240_000, 700_000, 1000);
+        assert_eq!(rhythm.patience(&OPEN, &EXPIRY), Some(Millis(5000)));
+    }
+
+    #[test]
+    fn a_source_is_not_lost_because_the_endpoint_is_down() {
+        let mut rhythm = Rhythm::new(Millis(0));
+        hear(&mut rhythm, 0, 100_000, 1000);
+        let waiting = Presence { in_flight: true, ..OPEN };
+        assert_eq!(rhythm.patience(&waiting, &EXPIRY), None);
+        let refused = Presence { refused: true, ..OPEN };
+        assert_eq!(rhythm.patience(&refused, &EXPIRY), Some(Millis(90_000)));
+        // But it is lost when it has gone: its connection is closed and it did not try again.
+        let gone = Presence { connected: false, ..refused };
+        assert_eq!(rhythm.patience(&gone, &EXPIRY), Some(Millis(10_000)));
+    }
+}
