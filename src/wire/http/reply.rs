@@ -1,0 +1,203 @@
+//! The answers that are our own. One `match` says which fault becomes which status.
+
+use std::fmt::Write as _;
+
+use crate::wire::http::answer::Asked;
+use crate::wire::http::body::ChunkError;
+use crate::wire::http::head::{HeadError, Persistence};
+
+/// Why a request was neither forwarded nor taken from a standby.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refusal {
+    /// The head is wrong.
+    Head(HeadError),
+    /// The chunked body is wrong.
+    Body(ChunkError),
+    /// The head did not come in time.
+    HeadTimedOut,
+    /// The body did not come in time.
+    BodyTimedOut,
+    /// The body is larger than `--max-body`.
+    BodyTooLarge,
+    /// A group, a source or a tenant with a name longer than we keep.
+    NameTooLong,
+    /// The endpoint could not be reached, or broke off.
+    EndpointUnreachable,
+    /// What the endpoint said is no HTTP answer.
+    EndpointUnreadable,
+    /// The endpoint did not answer in time.
+    EndpointTimedOut,
+    /// The bodies under way take all the memory there is for them.
+    NoRoom,
+    /// More groups, or more sources in one, than we keep.
+    TooManySources,
+    /// The seat changed hands while the request came in.
+    SeatChanged,
+    /// More connections than `--max-connections`.
+    TooManyConnections,
+    /// We are about to end.
+    ShuttingDown,
+}
+
+impl Refusal {
+    /// The status and what is wrong, in a few words for whoever reads the sender's log.
+    pub fn status(&self) -> (u16, &'static str) {
+        match self {
+            Refusal::Head(error) => of_head(*error),
+            Refusal::Body(error) => (400, of_chunks(*error)),
+            Refusal::HeadTimedOut => (408, "the head took too long"),
+            Refusal::BodyTimedOut => (408, "the body took too long"),
+            Refusal::BodyTooLarge => (413, "the body is larger than --max-body"),
+            Refusal::NameTooLong => (400, "group, source or tenant has too long a name"),
+            Refusal::EndpointUnreachable => (502, "the endpoint can't be reached"),
+            Refusal::EndpointUnreadable => (502, "the endpoint's answer is not HTTP"),
+            Refusal::EndpointTimedOut => (504, "the endpoint did not answer in time"),
+            Refusal::NoRoom => (503, "no memory left for request bodies"),
+            Refusal::TooManySources => (503, "too many groups, or sources in the group"),
+            Refusal::SeatChanged => (503, "the promoted source is changing"),
+            Refusal::TooManyConnections => (503, "too many connections"),
+            Refusal::ShuttingDown => (503, "shutting down"),
+        }
+    }
+
+    /// What follows for the connection: where the end of the request is not certain, or was not
+    /// read, nothing after it can be trusted.
+    pub fn persistence(&self) -> Persistence {
+        match self {
+            Refusal::Head(_)
+            | Refusal::Body(_)
+            | Refusal::HeadTimedOut
+            | Refusal::BodyTimedOut
+            | Refusal::BodyTooLarge
+            | Refusal::NoRoom
+            | Refusal::NameTooLong
+            | Refusal::TooManySources
+            | Refusal::TooManyConnections
+            | Refusal::ShuttingDown => Persistence::Close,
+            Refusal::EndpointUnreachable
+            | Refusal::EndpointUnreadable
+            | Refusal::EndpointTimedOut
+            | Refusal::SeatChanged => Persistence::KeepAlive,
+        }
+    }
+
+    /// Appends the answer to `out`. A 503 says after how many seconds to come back.
+    pub fn append(
+        &self,
+        asked: Asked,
+        persistence: Persistence,
+        retry_after_seconds: u32,
+        out: &mut Vec<u8>,
+    ) {
+        let (status, why) = self.status();
+        let mut text = format!("HTTP/1.1 {status} {}\r\n", reason(status));
+        if status == 503 {
+            // Writing to a String can't fail.
+            let _ = write!(text, "Retry-After: {retry_after_seconds}\r\n");
+        }
+        let _ = write!(
+            text,
+            "Content-Type: text/plain; charset=utf-8\r\nContent-Length: {}\r\n",
+            why.len() + "highlander: \n".len()
+        );
+        text.push_str(match persistence {
+            Persistence::Close => "Connection: close\r\n\r\n",
+            Persistence::KeepAlive => "\r\n",
+        });
+        if asked == Asked::Other {
+            let _ = writeln!(text, "highlander: {why}");
+        }
+        out.extend_from_slice(text.as_bytes());
+    }
+}
+
+/// The answer to a standby's request: taken. It carries no `X-Prometheus-Remote-Write-*` header,
+/// a wrong one would be counted as failed samples.
+pub fn taken(persistence: Persistence) -> &'static [u8] {
+    match persistence {
+        Persistence::KeepAlive => b"HTTP/1.1 204 No Content\r\n\r\n",
+        Persistence::Close => b"HTTP/1.1 204 No Content\r\nConnection: close\r\n\r\n",
+    }
+}
+
+/// The same for HTTP/1.0, where staying open has to be said.
+pub const TAKEN_KEEP_ALIVE: &[u8] = b"HTTP/1.1 204 No Content\r\nConnection: keep-alive\r\n\r\n";
+
+/// Sent to a source that waits for it before it sends its body.
+pub const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
+
+fn of_head(error: HeadError) -> (u16, &'static str) {
+    match error {
+        HeadError::TooLong => (431, "the head is longer than 16 KiB"),
+        HeadError::TooManyHeaders => (431, "more than 100 header lines"),
+        HeadError::TargetTooLong => (414, "the target is longer than 8 KiB"),
+        HeadError::BadLine => (400, "no HTTP/1.1 request"),
+        HeadError::BareLineEnd => (400, "a line without CRLF"),
+        HeadError::BadHeader => (400, "a malformed header line"),
+        HeadError::BadTarget => (400, "a malformed target"),
+        HeadError::BadHost => (400, "not exactly one Host or tenant"),
+        HeadError::BadLength => (400, "a malformed Content-Length"),
+        HeadError::BadEncoding => (400, "a Transfer-Encoding other than chunked"),
+        HeadError::LengthAndChunked => (400, "both Content-Length and Transfer-Encoding"),
+        HeadError::BadExpectation => (417, "an expectation other than 100-continue"),
+    }
+}
+
+fn of_chunks(error: ChunkError) -> &'static str {
+    match error {
+        ChunkError::BadSize => "a malformed chunk size",
+        ChunkError::BadExtension => "a malformed chunk extension",
+        ChunkError::BadEnd => "a chunk that does not end where it says",
+        ChunkError::BadTrailer => "a malformed trailer",
+    }
+}
+
+fn reason(status: u16) -> &'static str {
+    match status {
+        400 => "Bad Request",
+        408 => "Request Timeout",
+        413 => "Content Too Large",
+        414 => "URI Too Long",
+        417 => "Expectation Failed",
+        431 => "Request Header Fields Too Large",
+        502 => "Bad Gateway",
+        503 => "Service Unavailable",
+        504 => "Gateway Timeout",
+        _ => "",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn written(refusal: Refusal, asked: Asked, persistence: Persistence) -> String {
+        let mut out = Vec::new();
+        refusal.append(asked, persistence, 3, &mut out);
+        String::from_utf8(out).expect("text")
+    }
+
+    #[test]
+    fn a_refusal_is_a_whole_answer_of_the_length_it_says() {
+        let text = written(Refusal::NoRoom, Asked::Other, Persistence::Close);
+        let (head, body) = text.split_once("\r\n\r\n").expect("a head and a body");
+        assert!(head.starts_with("HTTP/1.1 503 Service Unavailable\r\nRetry-After: 3\r\n"));
+        assert!(head.ends_with("Connection: close"));
+        assert!(head.contains(&format!("Content-Length: {}\r\n", body.len())));
+        let to_head = written(Refusal::NoRoom, Asked::Head, Persistence::Close);
+        assert_eq!(to_head.split_once("\r\n\r\n"), Some((head, "")));
+    }
+
+    #[test]
+    fn only_a_503_asks_to_come_back() {
+        let text = written(Refusal::EndpointTimedOut, Asked::Other, Persistence::KeepAlive);
+        assert!(text.starts_with("HTTP/1.1 504 Gateway Timeout\r\nContent-Type"));
+        assert!(!text.contains("Connection"));
+    }
+
+    #[test]
+    fn nothing_is_ever_refused_with_429() {
+        let all = [Refusal::NoRoom, Refusal::TooManySources, Refusal::TooManyConnections];
+        assert!(all.iter().all(|refusal| refusal.status().0 == 503));
+    }
+}

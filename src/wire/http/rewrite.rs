@@ -1,0 +1,179 @@
+//! The head of a request as the endpoint gets it.
+//!
+//! Kept lines are copied as they stand, spelling and spacing too, and in as few pieces as there
+//! are dropped lines: a Prometheus's head is three copies.
+
+use crate::wire::http::head::{Framing, Head};
+use crate::wire::http::target::Mount;
+
+/// What every request to one endpoint gets. Made once.
+#[derive(Clone, Debug, Default)]
+pub struct Route {
+    /// What is put around the target.
+    pub mount: Mount,
+    /// The endpoint's authority, as it goes into `Host`.
+    pub host: Vec<u8>,
+    /// `X-Highlander-Instance`.
+    pub instance: Vec<u8>,
+    /// `Authorization`, in place of the source's own.
+    pub authorization: Option<Vec<u8>>,
+}
+
+impl Route {
+    /// Appends the head to `out`: whole if the body's length is known, else up to the line that
+    /// [`finish_head`] adds.
+    pub fn append_head(&self, head: &Head<'_>, out: &mut Vec<u8>) {
+        out.extend_from_slice(head.method.as_bytes());
+        out.push(b' ');
+        self.mount.append(head.target, out);
+        out.extend_from_slice(b" HTTP/1.1\r\nHost: ");
+        out.extend_from_slice(&self.host);
+        out.extend_from_slice(b"\r\n");
+        self.append_kept(head, out);
+        append_line(b"X-Highlander-Instance", &self.instance, out);
+        if let Some(authorization) = &self.authorization {
+            append_line(b"Authorization", authorization, out);
+        }
+        match head.framing {
+            Framing::Length(_) => out.extend_from_slice(b"\r\n"),
+            Framing::Chunked => {}
+        }
+    }
+
+    fn append_kept(&self, head: &Head<'_>, out: &mut Vec<u8>) {
+        let mut kept = 0..0;
+        for at in 0..head.headers.len() {
+            let line = head.line(at);
+            if self.stays_behind(head, at) {
+                out.extend_from_slice(&head.raw[kept]);
+                kept = line.end..line.end;
+            } else if kept.end == line.start {
+                kept.end = line.end;
+            } else {
+                kept = line;
+            }
+        }
+        out.extend_from_slice(&head.raw[kept]);
+    }
+
+    fn stays_behind(&self, head: &Head<'_>, at: usize) -> bool {
+        let name = head.headers[at].name;
+        let is = |other: &str| name.eq_ignore_ascii_case(other);
+        let own = match name.len() {
+            4 => is("host"),
+            6 => is("expect"),
+            13 => is("authorization") && self.authorization.is_some(),
+            21 => is("x-highlander-instance"),
+            _ => false,
+        };
+        own || is_hop_by_hop(name) || (head.names_hop_by_hop && is_named_by_connection(head, name))
+    }
+}
+
+/// Ends a head whose body came in chunks: now its length is known.
+pub fn finish_head(body_bytes: usize, out: &mut Vec<u8>) {
+    append_line(b"Content-Length", body_bytes.to_string().as_bytes(), out);
+    out.extend_from_slice(b"\r\n");
+}
+
+/// Whether a header speaks of one connection and not of the message. `Transfer-Encoding` and
+/// `Trailer` among them: bodies go on whole.
+pub fn is_hop_by_hop(name: &str) -> bool {
+    let is = |other: &str| name.eq_ignore_ascii_case(other);
+    match name.len() {
+        2 => is("te"),
+        7 => is("trailer") || is("upgrade"),
+        10 => is("connection") || is("keep-alive"),
+        16 => is("proxy-connection"),
+        17 => is("transfer-encoding"),
+        18 => is("proxy-authenticate"),
+        19 => is("proxy-authorization"),
+        _ => false,
+    }
+}
+
+/// A `Connection` header may name others that stay behind; the length of the body may not be among
+/// them, whoever says so.
+fn is_named_by_connection(head: &Head<'_>, name: &str) -> bool {
+    !name.eq_ignore_ascii_case("content-length")
+        && head
+            .headers
+            .iter()
+            .filter(|header| header.name.eq_ignore_ascii_case("connection"))
+            .flat_map(|header| header.value.split(|byte| *byte == b','))
+            .any(|token| token.trim_ascii().eq_ignore_ascii_case(name.as_bytes()))
+}
+
+fn append_line(name: &[u8], value: &[u8], out: &mut Vec<u8>) {
+    for part in [name, b": ", value, b"\r\n"] {
+        out.extend_from_slice(part);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::http::head::header_room;
+
+    fn route() -> Route {
+        Route { host: b"storage:8428".to_vec(), instance: b"7".to_vec(), ..Route::default() }
+    }
+
+    fn rewritten(route: &Route, head: &str) -> String {
+        let mut room = header_room();
+        let head = Head::parse(head.as_bytes(), &mut room).expect("good").expect("whole");
+        let mut out = Vec::new();
+        route.append_head(&head, &mut out);
+        if head.framing == Framing::Chunked {
+            finish_head(3, &mut out);
+        }
+        String::from_utf8(out).expect("text stays text")
+    }
+
+    #[test]
+    fn all_but_host_and_hop_by_hop_lines_stays_byte_for_byte() {
+        let head = "POST /api/v1/write?a=b HTTP/1.1\r\nUser-Agent: Prometheus/3.5.0\r\n\
+                    HOST: a\r\ncontent-LENGTH:3\r\nX-Empty:\r\nX-Spaced:   a  b  \r\n\
+                    Connection: keep-alive\r\nKeep-Alive: timeout=5\r\nTE: trailers\r\n\
+                    Upgrade: h2c\r\nProxy-Authorization: x\r\nX-Last: \u{fc}\r\n\r\n";
+        let expected = "POST /api/v1/write?a=b HTTP/1.1\r\nHost: storage:8428\r\n\
+                        User-Agent: Prometheus/3.5.0\r\ncontent-LENGTH:3\r\nX-Empty:\r\n\
+                        X-Spaced:   a  b  \r\nX-Last: \u{fc}\r\nX-Highlander-Instance: 7\r\n\r\n";
+        assert_eq!(rewritten(&route(), head), expected);
+    }
+
+    #[test]
+    fn what_the_connection_header_names_stays_behind() {
+        let head = "POST / HTTP/1.1\r\nHost: a\r\nX-A: 1\r\nX-B: 2\r\nContent-Length: 0\r\n\
+                    Connection: x-a, Content-Length\r\n\r\n";
+        let expected = "POST / HTTP/1.1\r\nHost: storage:8428\r\nX-B: 2\r\nContent-Length: 0\r\n\
+                        X-Highlander-Instance: 7\r\n\r\n";
+        assert_eq!(rewritten(&route(), head), expected);
+    }
+
+    #[test]
+    fn chunks_are_framed_anew_with_a_length() {
+        let head = "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\nX-A: 1\r\n\
+                    Trailer: X-Sum\r\n\r\n";
+        let expected = "POST / HTTP/1.1\r\nHost: storage:8428\r\nX-A: 1\r\n\
+                        X-Highlander-Instance: 7\r\nContent-Length: 3\r\n\r\n";
+        assert_eq!(rewritten(&route(), head), expected);
+    }
+
+    #[test]
+    fn our_credentials_and_instance_replace_those_of_the_source() {
+        let route = Route { authorization: Some(b"Basic eA==".to_vec()), ..route() };
+        let head = "GET / HTTP/1.0\r\nauthorization: Bearer y\r\nX-Highlander-Instance: 9\r\n\r\n";
+        let expected = "GET / HTTP/1.1\r\nHost: storage:8428\r\nX-Highlander-Instance: 7\r\n\
+                        Authorization: Basic eA==\r\n\r\n";
+        assert_eq!(rewritten(&route, head), expected);
+        let kept = rewritten(&self::route(), "GET / HTTP/1.0\r\nAuthorization: Bearer y\r\n\r\n");
+        assert!(kept.contains("Authorization: Bearer y\r\n"));
+    }
+
+    #[test]
+    fn a_continue_that_we_answered_ourselves_is_not_asked_for_again() {
+        let head = "POST / HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\n\r\n";
+        assert!(!rewritten(&route(), head).contains("Expect"));
+    }
+}

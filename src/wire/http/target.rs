@@ -1,0 +1,149 @@
+//! Path and query: what is for us is read and cut out, all else stays byte for byte.
+
+use std::borrow::Cow;
+
+use percent_encoding::percent_decode;
+
+/// The parameters that are for us begin so.
+const OURS: &[u8] = b"highlander_";
+
+/// What a target says to us. Where a parameter stands twice, the first counts.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Parameters<'t> {
+    /// `highlander_weight`, as text.
+    pub weight: Option<Cow<'t, [u8]>>,
+    /// `highlander_group`.
+    pub group: Option<Cow<'t, [u8]>>,
+    /// `highlander_source`.
+    pub source: Option<Cow<'t, [u8]>>,
+}
+
+impl<'t> Parameters<'t> {
+    /// Reads them from the query of `target`.
+    pub fn read(target: &'t [u8]) -> Parameters<'t> {
+        let mut read = Parameters::default();
+        for pair in query(target).split(|byte| *byte == b'&').filter(|pair| is_ours(pair)) {
+            let (name, value) = split_once(pair, b'=').unwrap_or((pair, b""));
+            let place = match &name[OURS.len()..] {
+                b"weight" => &mut read.weight,
+                b"group" => &mut read.group,
+                b"source" => &mut read.source,
+                _ => continue,
+            };
+            place.get_or_insert_with(|| decode(value));
+        }
+        read
+    }
+}
+
+/// What is put around every target on its way to the endpoint.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Mount {
+    /// Stands before the path; no slash at its end.
+    pub prefix: Vec<u8>,
+    /// Is joined to the query with `&`; without `?`.
+    pub query: Vec<u8>,
+}
+
+impl Mount {
+    /// Appends `target` to `out`: under the mount, without what is for us.
+    pub fn append(&self, target: &[u8], out: &mut Vec<u8>) {
+        let path = &target[..memchr::memchr(b'?', target).unwrap_or(target.len())];
+        out.extend_from_slice(&self.prefix);
+        out.extend_from_slice(path);
+        let mut separator = b'?';
+        let mut join = |part: &[u8], out: &mut Vec<u8>| {
+            out.push(std::mem::replace(&mut separator, b'&'));
+            out.extend_from_slice(part);
+        };
+        if !self.query.is_empty() {
+            join(&self.query, out);
+        }
+        if path.len() == target.len() {
+            return;
+        }
+        let query = query(target);
+        if memchr::memmem::find(query, OURS).is_none() {
+            // Nothing of ours in it: as it is, even if it is empty.
+            return join(query, out);
+        }
+        for pair in query.split(|byte| *byte == b'&').filter(|pair| !is_ours(pair)) {
+            join(pair, out);
+        }
+    }
+}
+
+fn query(target: &[u8]) -> &[u8] {
+    memchr::memchr(b'?', target).map_or(b"", |at| &target[at + 1..])
+}
+
+fn is_ours(pair: &[u8]) -> bool {
+    pair.starts_with(OURS)
+}
+
+fn split_once(bytes: &[u8], at: u8) -> Option<(&[u8], &[u8])> {
+    memchr::memchr(at, bytes).map(|found| (&bytes[..found], &bytes[found + 1..]))
+}
+
+fn decode(value: &[u8]) -> Cow<'_, [u8]> {
+    match memchr::memchr(b'+', value) {
+        None => percent_decode(value).into(),
+        Some(_) => {
+            let spaced: Vec<u8> =
+                value.iter().map(|byte| if *byte == b'+' { b' ' } else { *byte }).collect();
+            Cow::Owned(percent_decode(&spaced).collect())
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn mounted(prefix: &str, query: &str, target: &str) -> String {
+        let mount = Mount { prefix: prefix.into(), query: query.into() };
+        let mut out = Vec::new();
+        mount.append(target.as_bytes(), &mut out);
+        String::from_utf8(out).expect("text stays text")
+    }
+
+    #[test]
+    fn parameters_are_read_and_the_first_of_two_counts() {
+        let target = b"/w?a=b&highlander_weight=5&highlander_group=x%20y+z&highlander_weight=7\
+                       &highlander_source=&highlander_unknown=1";
+        let read = Parameters::read(target);
+        assert_eq!(read.weight.as_deref(), Some(&b"5"[..]));
+        assert_eq!(read.group.as_deref(), Some(&b"x y z"[..]));
+        assert_eq!(read.source.as_deref(), Some(&b""[..]));
+        assert_eq!(Parameters::read(b"/highlander_weight=5"), Parameters::default());
+    }
+
+    #[test]
+    fn ours_is_cut_out_and_the_rest_stays_byte_for_byte() {
+        let cases = [
+            ("/w", "/w"),
+            ("/w?", "/w?"),
+            ("/w?a", "/w?a"),
+            ("/w?b=2&a=1&b=%7e+", "/w?b=2&a=1&b=%7e+"),
+            ("/w?highlander_weight=5", "/w"),
+            ("/w?highlander_weight", "/w"),
+            ("/w?a=1&highlander_weight=5&b=2", "/w?a=1&b=2"),
+            ("/w?highlander_weight=5&&a=1&", "/w?&a=1&"),
+            ("/w?xhighlander_weight=5", "/w?xhighlander_weight=5"),
+            ("/w?a=highlander_weight&highlander_x=1", "/w?a=highlander_weight"),
+            ("/highlander_weight?a=1", "/highlander_weight?a=1"),
+            ("/w?a=1?highlander_weight=5", "/w?a=1?highlander_weight=5"),
+        ];
+        for (target, expected) in cases {
+            assert_eq!(mounted("", "", target), expected, "{target}");
+        }
+    }
+
+    #[test]
+    fn the_endpoints_path_is_a_prefix_and_its_query_is_joined() {
+        assert_eq!(mounted("/x", "", "/w?a=1"), "/x/w?a=1");
+        assert_eq!(mounted("", "k=v", "/w?a=1"), "/w?k=v&a=1");
+        assert_eq!(mounted("/x", "k=v", "/w"), "/x/w?k=v");
+        assert_eq!(mounted("/x", "k=v", "/w?highlander_weight=1"), "/x/w?k=v");
+    }
+}

@@ -1,0 +1,3 @@
+//! Bytes to values and back. Nothing here reads or writes a socket.
+
+pub mod http;
