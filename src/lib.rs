@@ -2,4 +2,5 @@
 
 pub mod base;
 pub mod logic;
+pub mod shared;
 pub mod wire;

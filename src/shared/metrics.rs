@@ -1,0 +1,100 @@
+//! Counters: a block per thread, each with one writer, added up by whoever asks.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use crossbeam::utils::CachePadded;
+
+macro_rules! counters {
+    ($($name:ident = $text:literal: $doc:literal,)*) => {
+        /// What is counted. `name` is the metric's name.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        pub enum Counter {
+            $(#[doc = $doc] $name,)*
+        }
+
+        impl Counter {
+            /// Every counter.
+            pub const ALL: &[Counter] = &[$(Counter::$name,)*];
+
+            /// The metric's name.
+            pub fn name(self) -> &'static str {
+                match self { $(Counter::$name => $text,)* }
+            }
+        }
+    };
+}
+
+counters! {
+    Connections = "highlander_connections_total": "Connections accepted.",
+    ConnectionsRefused = "highlander_connections_refused_total":
+        "Connections beyond the limit, answered 503.",
+    Forwarded = "highlander_requests_forwarded_total":
+        "Requests of a promoted source that were answered by the endpoint.",
+    ForwardedBytes = "highlander_forwarded_bytes_total": "Body bytes of those.",
+    Standby = "highlander_requests_standby_total": "Requests of a standby, read and answered 204.",
+    StandbyBytes = "highlander_standby_bytes_total": "Body bytes of those.",
+    Malformed = "highlander_requests_malformed_total": "Requests answered 4xx by ourselves.",
+    Refused = "highlander_requests_refused_total": "Requests answered 503 by ourselves.",
+    EndpointFailed = "highlander_endpoint_failures_total": "Requests answered 502 or 504.",
+    EndpointRetried = "highlander_endpoint_retries_total":
+        "Requests sent again because a reused connection was dead.",
+    EndpointConnections = "highlander_endpoint_connections_total": "Connections to the endpoint.",
+    WeightsUnreadable = "highlander_weights_unreadable_total":
+        "Weights that are no number and count as 0.",
+    Promotions = "highlander_promotions_total": "Changes of a seat.",
+    LogLinesDropped = "highlander_log_lines_dropped_total": "Log lines that found no room.",
+}
+
+/// The counters of one thread.
+#[derive(Debug)]
+pub struct Counters(CachePadded<[AtomicU64; Counter::ALL.len()]>);
+
+impl Default for Counters {
+    fn default() -> Self {
+        Counters(CachePadded::new([const { AtomicU64::new(0) }; Counter::ALL.len()]))
+    }
+}
+
+impl Counters {
+    /// Adds `amount`. To be called by the owning thread only.
+    pub fn add(&self, counter: Counter, amount: u64) {
+        let place = &self.0[counter as usize];
+        // Two plain moves in place of a locked add: there is one writer.
+        place.store(place.load(Ordering::Relaxed) + amount, Ordering::Relaxed);
+    }
+
+    /// The value now; any thread may ask.
+    pub fn value(&self, counter: Counter) -> u64 {
+        self.0[counter as usize].load(Ordering::Relaxed)
+    }
+}
+
+/// How much a core has to do, for whoever hands out connections.
+#[derive(Debug, Default)]
+pub struct Load {
+    /// Connections that the core has, or that are on their way to it.
+    pub connections: CachePadded<AtomicU64>,
+    /// When the core last showed that it lives, in milliseconds.
+    pub beat: CachePadded<AtomicU64>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_counter_has_a_place_and_a_name_of_its_own() {
+        let counters = Counters::default();
+        for (place, counter) in Counter::ALL.iter().enumerate() {
+            assert_eq!(*counter as usize, place);
+            counters.add(*counter, place as u64);
+            counters.add(*counter, 1);
+            assert_eq!(counters.value(*counter), place as u64 + 1);
+            assert!(
+                counter.name().starts_with("highlander_") && counter.name().ends_with("_total")
+            );
+        }
+        let names: std::collections::BTreeSet<_> = Counter::ALL.iter().map(|c| c.name()).collect();
+        assert_eq!(names.len(), Counter::ALL.len());
+    }
+}

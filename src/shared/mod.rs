@@ -1,0 +1,5 @@
+//! What the cores share: the seats and the counters. Nothing else; everything else has one owner.
+
+pub mod metrics;
+pub mod presence;
+pub mod state;

@@ -1,0 +1,186 @@
+//! What is known of a living source, written by the cores it speaks to, read by the tick.
+//!
+//! Every core has a cache line of its own per source and is its only writer, so that 50 shards on
+//! all cores cost each request plain stores and no core waits for another's line.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+
+use arc_swap::ArcSwap;
+use crossbeam::utils::CachePadded;
+
+use crate::base::time::Millis;
+use crate::logic::expiry::Presence;
+use crate::logic::source::{SourceId, SourceName, Weight};
+use crate::logic::view::Heard;
+
+/// Stands in `attached` for a source that has been forgotten: nobody may attach to it any more.
+const FORGOTTEN: u32 = u32::MAX;
+
+/// One source of a group, for as long as it is remembered.
+#[derive(Debug)]
+pub struct Source {
+    /// Its number.
+    pub id: SourceId,
+    /// What tells it from the others of its group.
+    pub name: SourceName,
+    /// The connections that speak for it, over all cores; or [`FORGOTTEN`].
+    attached: AtomicU32,
+    weight: AtomicU64,
+    address: ArcSwap<SocketAddr>,
+    cores: Box<[CachePadded<Traces>]>,
+}
+
+/// What one core knows of one source. Written by that core alone.
+#[derive(Debug, Default)]
+struct Traces {
+    last_heard: AtomicU64,
+    in_flight: AtomicU32,
+    /// When the last answer was given, times two, plus one if it was a 5xx of our own.
+    last_answer: AtomicU64,
+}
+
+/// Whose fault an answer tells of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Answered {
+    /// The endpoint's answer, or the one a standby gets.
+    Settled,
+    /// A 5xx of our own: the source will try again.
+    Refused,
+}
+
+impl Source {
+    /// A source that nobody is attached to yet.
+    pub fn new(
+        id: SourceId,
+        name: SourceName,
+        heard: (Weight, SocketAddr),
+        cores: usize,
+    ) -> Source {
+        Source {
+            id,
+            name,
+            attached: AtomicU32::new(0),
+            weight: AtomicU64::new(heard.0.0),
+            address: ArcSwap::from_pointee(heard.1),
+            cores: (0..cores).map(|_| CachePadded::default()).collect(),
+        }
+    }
+
+    /// A connection begins to speak for this source. `false`: the source has been forgotten, look
+    /// for it again.
+    pub fn attach(&self, weight: Weight, address: SocketAddr) -> bool {
+        // AcqRel: whoever forgets a source must see who attached before, and the other way round.
+        let attached = self.attached.fetch_update(Ordering::AcqRel, Ordering::Acquire, |count| {
+            (count != FORGOTTEN).then(|| count + 1)
+        });
+        if attached.is_err() {
+            return false;
+        }
+        // Relaxed: the weight guards no other data; the next tick reads it.
+        self.weight.store(weight.0, Ordering::Relaxed);
+        self.address.store(Arc::new(address));
+        true
+    }
+
+    /// The connection that attached has ended, or speaks for another source now.
+    pub fn detach(&self) {
+        // AcqRel: see `attach`.
+        let before = self.attached.fetch_sub(1, Ordering::AcqRel);
+        assert!(before != 0 && before != FORGOTTEN, "detached more often than attached");
+    }
+
+    /// Marks the source as forgotten if no connection speaks for it.
+    pub fn forget(&self) -> bool {
+        // AcqRel: see `attach`.
+        self.attached.compare_exchange(0, FORGOTTEN, Ordering::AcqRel, Ordering::Acquire).is_ok()
+    }
+
+    /// A whole request was heard on `core`.
+    pub fn on_heard(&self, core: usize, now: Millis) {
+        // Relaxed: a lone timestamp that guards no other data, with one writer.
+        self.cores[core].last_heard.store(now.0, Ordering::Relaxed);
+    }
+
+    /// A request goes from `core` to the endpoint.
+    pub fn on_sent(&self, core: usize) {
+        let in_flight = &self.cores[core].in_flight;
+        // Relaxed: a lone count with one writer.
+        in_flight.store(in_flight.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
+    }
+
+    /// The request that went from `core` to the endpoint has come back, or never will.
+    pub fn on_returned(&self, core: usize) {
+        let in_flight = &self.cores[core].in_flight;
+        // Relaxed: a lone count with one writer.
+        in_flight.store(in_flight.load(Ordering::Relaxed) - 1, Ordering::Relaxed);
+    }
+
+    /// A request was answered on `core`.
+    pub fn on_answered(&self, core: usize, now: Millis, answered: Answered) {
+        let stamp = now.0 * 2 + u64::from(answered == Answered::Refused);
+        // Relaxed: time and kind are one number, so they can't be seen apart.
+        self.cores[core].last_answer.store(stamp, Ordering::Relaxed);
+    }
+
+    /// The source as an election sees it.
+    pub fn heard(&self) -> Heard {
+        // Relaxed: see `attach`.
+        let weight = Weight(self.weight.load(Ordering::Relaxed));
+        Heard { source: self.id, weight, address: **self.address.load() }
+    }
+
+    /// What all cores together know of it.
+    pub fn presence(&self) -> Presence {
+        // Relaxed: each is a lone number; a tick that sees one of them late sees it next time.
+        let traces = |read: fn(&Traces) -> &AtomicU64| {
+            self.cores.iter().map(|core| read(core).load(Ordering::Relaxed)).max().unwrap_or(0)
+        };
+        Presence {
+            last_heard: Millis(traces(|core| &core.last_heard)),
+            connected: !matches!(self.attached.load(Ordering::Relaxed), 0 | FORGOTTEN),
+            in_flight: self.cores.iter().any(|core| core.in_flight.load(Ordering::Relaxed) > 0),
+            refused: traces(|core| &core.last_answer) % 2 == 1,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn source() -> Source {
+        let address = SocketAddr::from(([10, 0, 0, 1], 1));
+        Source::new(SourceId(1), SourceName::Named((*b"a").into()), (Weight(0), address), 2)
+    }
+
+    #[test]
+    fn a_source_that_is_spoken_for_is_not_forgotten() {
+        let source = source();
+        let address = SocketAddr::from(([10, 0, 0, 1], 2));
+        assert!(source.attach(Weight(5), address));
+        assert!(!source.forget());
+        assert_eq!(source.heard(), Heard { source: SourceId(1), weight: Weight(5), address });
+        source.detach();
+        assert!(source.forget());
+        assert!(!source.attach(Weight(5), address));
+        assert!(!source.presence().connected);
+    }
+
+    #[test]
+    fn the_presence_is_the_latest_of_all_cores() {
+        let source = source();
+        source.on_heard(0, Millis(10));
+        source.on_heard(1, Millis(7));
+        source.on_sent(1);
+        source.on_answered(0, Millis(5), Answered::Refused);
+        let presence = source.presence();
+        assert_eq!(presence.last_heard, Millis(10));
+        assert!(presence.in_flight && presence.refused && !presence.connected);
+        source.on_returned(1);
+        source.on_answered(1, Millis(6), Answered::Settled);
+        let presence = source.presence();
+        assert!(!presence.in_flight && !presence.refused);
+    }
+}
