@@ -1,0 +1,168 @@
+//! The command line, as it is written: every value still a string.
+//!
+//! `config` turns it into what the program runs with. Parsing is kept out of here on purpose, so
+//! that every fault of a command line is named at once and not only the first one.
+
+use argh::FromArgs;
+
+/// Highly available reverse proxy for Prometheus remote_write. Several Prometheus servers that
+/// scrape the same targets push to it; one of them, the promoted source, reaches the storage.
+#[derive(FromArgs, Debug, Default)]
+pub struct Cli {
+    /// address to listen on, repeatable (default 0.0.0.0:9091)
+    #[argh(option, short = 'l', arg_name = "address")]
+    pub listen: Vec<String>,
+
+    /// endpoint; its path is put before the request's, its query is joined to it
+    /// (default http://localhost:9090)
+    #[argh(option, short = 'r', arg_name = "url")]
+    pub remote: Option<String>,
+
+    /// user name for the endpoint's basic auth
+    #[argh(option, short = 'u', arg_name = "name")]
+    pub remote_user: Option<String>,
+
+    /// password for the endpoint's basic auth; visible to everyone who may run ps
+    #[argh(option, short = 'p', arg_name = "password")]
+    pub remote_password: Option<String>,
+
+    /// file that holds the password for the endpoint's basic auth
+    #[argh(option, arg_name = "file")]
+    pub remote_password_file: Option<String>,
+
+    /// longest wait for the endpoint to connect, to take a request and to answer it, each
+    /// (default 30s)
+    #[argh(option, arg_name = "duration")]
+    pub remote_timeout: Option<String>,
+
+    /// how often silence is looked at (default 1s)
+    #[argh(option, short = 't', arg_name = "duration")]
+    pub health_tick: Option<String>,
+
+    /// a source without a connection is lost after this silence (default 5s)
+    #[argh(option, short = 'e', arg_name = "duration")]
+    pub health_expiry: Option<String>,
+
+    /// a source with an open connection is lost at the latest after this silence (default 90s)
+    #[argh(option, arg_name = "duration")]
+    pub health_expiry_max: Option<String>,
+
+    /// name of this instance, sent as X-Highlander-Instance (default a random one)
+    #[argh(option, short = 'i', arg_name = "id")]
+    pub instance_id: Option<String>,
+
+    /// what makes a source: auto, or connection (one connection, one source) (default auto)
+    #[argh(option, arg_name = "how")]
+    pub source_identity: Option<String>,
+
+    /// largest request body (default 32MiB)
+    #[argh(option, arg_name = "size")]
+    pub max_body: Option<String>,
+
+    /// most connections at a time, further ones are answered 503 (default 10000)
+    #[argh(option, arg_name = "number")]
+    pub max_connections: Option<String>,
+
+    /// how many cores to run on (default all)
+    #[argh(option, arg_name = "number")]
+    pub cores: Option<String>,
+
+    /// auto, uring or epoll (default auto)
+    #[argh(option, arg_name = "driver")]
+    pub driver: Option<String>,
+
+    /// longest wait for requests in flight at the end (default 30s)
+    #[argh(option, arg_name = "duration")]
+    pub shutdown_timeout: Option<String>,
+
+    /// text or json (default text)
+    #[argh(option, arg_name = "format")]
+    pub log_format: Option<String>,
+
+    /// error, warn, info or debug (default info)
+    #[argh(option, arg_name = "level")]
+    pub log_level: Option<String>,
+
+    /// print the version and exit
+    #[argh(switch)]
+    pub version: bool,
+
+    /// not available yet: address for the cluster's gossip
+    #[argh(option, short = 'b', arg_name = "address")]
+    pub cluster_bind: Option<String>,
+
+    /// not available yet: peers of the cluster
+    #[argh(option, short = 'c', arg_name = "peers")]
+    pub cluster_connect: Option<String>,
+
+    /// what to do instead of serving
+    #[argh(subcommand)]
+    pub command: Option<Command>,
+}
+
+/// What the program does when it does not serve.
+#[derive(FromArgs, Debug)]
+#[argh(subcommand)]
+pub enum Command {
+    /// The failover, shown.
+    Demo(Demo),
+}
+
+/// Show a failover in under 30 seconds: three senders, the proxy and an endpoint, all built in.
+/// Exits 0 only when nothing overlaps.
+#[derive(FromArgs, Debug, Default)]
+#[argh(subcommand, name = "demo")]
+pub struct Demo {}
+
+/// How reading the command line ended when it did not end in a [`Cli`].
+#[derive(Debug, PartialEq, Eq)]
+pub enum Exit {
+    /// Help was asked for: print this, exit 0.
+    Help(String),
+    /// The command line makes no sense: print this, exit 2.
+    Fault(String),
+}
+
+impl Cli {
+    /// Reads the arguments, the program's name not among them.
+    pub fn parse(args: &[String]) -> Result<Cli, Exit> {
+        let args: Vec<&str> = args.iter().map(String::as_str).collect();
+        Cli::from_args(&["highlander"], &args).map_err(|early| match early.status {
+            Ok(()) => Exit::Help(early.output),
+            Err(()) => Exit::Fault(early.output),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(args: &[&str]) -> Result<Cli, Exit> {
+        Cli::parse(&args.iter().map(|arg| (*arg).to_owned()).collect::<Vec<_>>())
+    }
+
+    #[test]
+    fn the_originals_short_letters_are_understood() {
+        let cli = parse(&[
+            "-l", "a:1", "-l", "b:2", "-r", "http://c", "-t", "2s", "-e", "9s", "-i", "7", "-u",
+            "me", "-p", "secret",
+        ])
+        .expect("all of these are flags");
+        assert_eq!(cli.listen, ["a:1", "b:2"]);
+        assert_eq!(cli.remote.as_deref(), Some("http://c"));
+        assert_eq!(cli.health_tick.as_deref(), Some("2s"));
+        assert_eq!(cli.health_expiry.as_deref(), Some("9s"));
+        assert_eq!(cli.instance_id.as_deref(), Some("7"));
+        assert_eq!(cli.remote_user.as_deref(), Some("me"));
+        assert_eq!(cli.remote_password.as_deref(), Some("secret"));
+    }
+
+    #[test]
+    fn help_is_no_fault_and_an_unknown_flag_is() {
+        assert!(matches!(parse(&["--help"]), Err(Exit::Help(text)) if text.contains("--listen")));
+        assert!(
+            matches!(parse(&["--nonsense"]), Err(Exit::Fault(text)) if text.contains("nonsense"))
+        );
+    }
+}

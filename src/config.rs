@@ -1,0 +1,470 @@
+//! What the program runs with, and every fault of the command line that led there, at once.
+//!
+//! Parsed, not validated: a `Config` cannot hold a zero tick or half a password.
+
+use std::fmt;
+use std::net::{SocketAddr, ToSocketAddrs as _};
+
+use base64::Engine as _;
+
+use crate::base::limits::{BODY_BYTES_MAX, CONNECTIONS_MAX};
+use crate::base::time::{Millis, parse_duration};
+use crate::cli::Cli;
+use crate::io::driver::Choice;
+use crate::io::log::{Format, Level};
+use crate::logic::expiry::Expiry;
+use crate::logic::source::Identity;
+use crate::wire::http::target::Mount;
+
+/// A text that no log and no debug output shows.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(pub String);
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("***")
+    }
+}
+
+/// Where requests go.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Remote {
+    /// As it was written, for the log.
+    pub url: String,
+    /// Name or address, without port.
+    pub host: String,
+    /// The port.
+    pub port: u16,
+    /// Host and port as they go into `Host`.
+    pub authority: String,
+    /// What is put around each target.
+    pub mount: Mount,
+    /// The `Authorization` header, if the endpoint wants one of ours.
+    pub authorization: Option<Secret>,
+}
+
+/// What the program runs with.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Config {
+    /// Where to listen; at least one.
+    pub listen: Vec<SocketAddr>,
+    /// Where requests go.
+    pub remote: Remote,
+    /// The longest wait for the endpoint.
+    pub remote_timeout: Millis,
+    /// How often silence is looked at.
+    pub health_tick: Millis,
+    /// When a source is lost.
+    pub expiry: Expiry,
+    /// The name of this instance.
+    pub instance_id: String,
+    /// What makes a source.
+    pub identity: Identity,
+    /// The largest body.
+    pub body_bytes_max: usize,
+    /// The most connections.
+    pub connections_max: usize,
+    /// How many cores, `None` for all.
+    pub cores: Option<usize>,
+    /// Which driver.
+    pub driver: Choice,
+    /// The longest wait at the end.
+    pub shutdown_timeout: Millis,
+    /// How log lines are written.
+    pub log_format: Format,
+    /// Which log lines are written.
+    pub log_level: Level,
+    /// What is unwise, to be said once at the start.
+    pub warnings: Vec<String>,
+}
+
+impl Config {
+    /// Reads a command line. On failure every fault is in the list, in the words of its flag.
+    pub fn from_cli(cli: &Cli) -> Result<Config, Vec<String>> {
+        let mut faults = Faults::default();
+        for (flag, value) in
+            [("--cluster-bind", &cli.cluster_bind), ("--cluster-connect", &cli.cluster_connect)]
+        {
+            if value.is_some() {
+                faults.add(flag, "is not available yet: this version runs on one node only");
+            }
+        }
+        let mut warnings = Vec::new();
+        let authorization = authorization(cli, &mut faults, &mut warnings);
+        let config = Config {
+            listen: listen(&cli.listen, &mut faults),
+            remote: remote(cli.remote.as_deref(), authorization, &mut faults),
+            remote_timeout: faults.duration("--remote-timeout", &cli.remote_timeout, 30_000),
+            health_tick: faults.duration("--health-tick", &cli.health_tick, 1000),
+            expiry: Expiry {
+                expiry: faults.duration("--health-expiry", &cli.health_expiry, 5000),
+                expiry_max: faults.duration("--health-expiry-max", &cli.health_expiry_max, 90_000),
+            },
+            instance_id: instance_id(cli.instance_id.as_deref(), &mut faults),
+            identity: faults.choice(
+                "--source-identity",
+                &cli.source_identity,
+                &[("auto", Identity::Auto), ("connection", Identity::Connection)],
+            ),
+            body_bytes_max: faults.size("--max-body", &cli.max_body, BODY_BYTES_MAX),
+            connections_max: faults
+                .number("--max-connections", &cli.max_connections)
+                .unwrap_or(CONNECTIONS_MAX),
+            cores: faults.number("--cores", &cli.cores),
+            driver: faults.choice(
+                "--driver",
+                &cli.driver,
+                &[("auto", Choice::Auto), ("uring", Choice::Uring), ("epoll", Choice::Epoll)],
+            ),
+            shutdown_timeout: faults.duration("--shutdown-timeout", &cli.shutdown_timeout, 30_000),
+            log_format: faults.choice(
+                "--log-format",
+                &cli.log_format,
+                &[("text", Format::Text), ("json", Format::Json)],
+            ),
+            log_level: faults.choice(
+                "--log-level",
+                &cli.log_level,
+                &[
+                    ("info", Level::Info),
+                    ("error", Level::Error),
+                    ("warn", Level::Warn),
+                    ("debug", Level::Debug),
+                ],
+            ),
+            warnings,
+        };
+        if config.remote_timeout < Millis(1000) && faults.0.is_empty() {
+            // Deadlines are looked at ten times a second.
+            faults.add("--remote-timeout", "is shorter than 1s");
+        }
+        if faults.0.is_empty() { Ok(config) } else { Err(faults.0) }
+    }
+}
+
+/// The faults found so far.
+#[derive(Default)]
+struct Faults(Vec<String>);
+
+impl Faults {
+    fn add(&mut self, flag: &str, what: impl fmt::Display) {
+        self.0.push(format!("{flag} {what}"));
+    }
+
+    fn duration(&mut self, flag: &str, text: &Option<String>, default_ms: u64) -> Millis {
+        match text.as_deref().map(parse_duration) {
+            None => Millis(default_ms),
+            Some(Ok(Millis(0))) => {
+                self.add(flag, "must be longer than 0");
+                Millis(default_ms)
+            }
+            Some(Ok(duration)) => duration,
+            Some(Err(error)) => {
+                let text = text.as_deref().unwrap_or_default();
+                self.add(flag, format_args!("'{text}' {error}"));
+                Millis(default_ms)
+            }
+        }
+    }
+
+    fn number(&mut self, flag: &str, text: &Option<String>) -> Option<usize> {
+        let text = text.as_deref()?;
+        match text.parse() {
+            Ok(number) if number > 0 => Some(number),
+            _ => {
+                self.add(flag, format_args!("'{text}' is not a number from 1 on"));
+                None
+            }
+        }
+    }
+
+    fn size(&mut self, flag: &str, text: &Option<String>, default_bytes: usize) -> usize {
+        let Some(text) = text.as_deref() else { return default_bytes };
+        parse_size(text).unwrap_or_else(|| {
+            self.add(flag, format_args!("'{text}' is not a size such as 512KiB or 32MiB"));
+            default_bytes
+        })
+    }
+
+    /// The first choice is the default.
+    fn choice<T: Copy>(&mut self, flag: &str, text: &Option<String>, all: &[(&str, T)]) -> T {
+        let default = all[0].1;
+        let Some(text) = text.as_deref() else { return default };
+        let found = all.iter().find(|(name, _)| *name == text);
+        found.map(|(_, choice)| *choice).unwrap_or_else(|| {
+            let names: Vec<&str> = all.iter().map(|(name, _)| *name).collect();
+            self.add(flag, format_args!("'{text}' is none of {}", names.join(", ")));
+            default
+        })
+    }
+}
+
+fn parse_size(text: &str) -> Option<usize> {
+    let digits = text.bytes().take_while(u8::is_ascii_digit).count();
+    let number: usize = text[..digits].parse().ok()?;
+    let unit = match &text[digits..] {
+        "" | "B" => 1,
+        "KiB" | "K" | "KB" => 1 << 10,
+        "MiB" | "M" | "MB" => 1 << 20,
+        "GiB" | "G" | "GB" => 1 << 30,
+        _ => return None,
+    };
+    number.checked_mul(unit).filter(|bytes| *bytes > 0)
+}
+
+fn listen(texts: &[String], faults: &mut Faults) -> Vec<SocketAddr> {
+    let default = ["0.0.0.0:9091".to_owned()];
+    let texts = if texts.is_empty() { &default[..] } else { texts };
+    let mut found = Vec::new();
+    for text in texts {
+        // Go's way to say all addresses.
+        let whole = if text.starts_with(':') { format!("0.0.0.0{text}") } else { text.clone() };
+        match whole.to_socket_addrs().map(|mut addresses| addresses.next()) {
+            Ok(Some(address)) if address.port() != 0 && found.contains(&address) => {
+                faults.add("--listen", format_args!("'{text}' is given twice"));
+            }
+            Ok(Some(address)) => found.push(address),
+            Ok(None) => faults.add("--listen", format_args!("'{text}' has no address")),
+            Err(error) => faults.add("--listen", format_args!("'{text}': {error}")),
+        }
+    }
+    found
+}
+
+fn remote(text: Option<&str>, authorization: Option<Secret>, faults: &mut Faults) -> Remote {
+    let text = text.unwrap_or("http://localhost:9090");
+    match parse_remote(text) {
+        Ok(remote) => Remote { authorization, ..remote },
+        Err(what) => {
+            faults.add("--remote", format_args!("'{}' {what}", without_userinfo(text)));
+            Remote {
+                url: String::new(),
+                host: String::new(),
+                port: 0,
+                authority: String::new(),
+                mount: Mount::default(),
+                authorization,
+            }
+        }
+    }
+}
+
+fn parse_remote(text: &str) -> Result<Remote, &'static str> {
+    if text.to_ascii_lowercase().starts_with("https://") {
+        return Err("is https, which is not available yet");
+    }
+    let after = text
+        .split_at_checked("http://".len())
+        .filter(|(scheme, _)| scheme.eq_ignore_ascii_case("http://"))
+        .map(|(_, after)| after)
+        .ok_or("does not begin with http://")?;
+    if !after.bytes().all(|byte| byte.is_ascii_graphic()) || after.contains('#') {
+        return Err("holds bytes that a URL may not, or a fragment");
+    }
+    let end = after.find(['/', '?']).unwrap_or(after.len());
+    let (authority, rest) = after.split_at(end);
+    if authority.contains('@') {
+        return Err("holds credentials: use --remote-user and --remote-password-file");
+    }
+    let (host, port) = match authority.rsplit_once(':') {
+        Some((host, port)) if !port.ends_with(']') => (host, port),
+        _ => (authority, "80"),
+    };
+    let is_bare_ipv6 = host.contains(':') && !host.starts_with('[');
+    if host.is_empty() || is_bare_ipv6 {
+        return Err("has no host, or an IPv6 address without brackets");
+    }
+    let port = port.parse().ok().filter(|port| *port > 0).ok_or("has no valid port")?;
+    let (path, query) = rest.split_once('?').unwrap_or((rest, ""));
+    let prefix = path.trim_end_matches('/').as_bytes().to_vec();
+    Ok(Remote {
+        url: text.to_owned(),
+        host: host.to_owned(),
+        port,
+        authority: authority.to_owned(),
+        mount: Mount { prefix, query: query.as_bytes().to_vec() },
+        authorization: None,
+    })
+}
+
+/// A URL as it may be shown.
+fn without_userinfo(text: &str) -> String {
+    match (text.find("://"), text.rfind('@')) {
+        (Some(scheme), Some(at)) if at > scheme => {
+            format!("{}***{}", &text[..scheme + 3], &text[at..])
+        }
+        _ => text.to_owned(),
+    }
+}
+
+fn authorization(cli: &Cli, faults: &mut Faults, warnings: &mut Vec<String>) -> Option<Secret> {
+    let password = match (&cli.remote_password, &cli.remote_password_file) {
+        (Some(_), Some(_)) => {
+            faults.add("--remote-password", "and --remote-password-file exclude each other");
+            return None;
+        }
+        (Some(password), None) => {
+            warnings.push(
+                "--remote-password is visible to everyone who may run ps: \
+                 use --remote-password-file"
+                    .to_owned(),
+            );
+            Some(password.clone())
+        }
+        (None, Some(file)) => match std::fs::read_to_string(file) {
+            Ok(text) => Some(text.trim_end_matches(['\r', '\n']).to_owned()),
+            Err(error) => {
+                faults.add("--remote-password-file", format_args!("'{file}': {error}"));
+                return None;
+            }
+        },
+        (None, None) => None,
+    };
+    match (&cli.remote_user, password) {
+        (None, None) => None,
+        (None, Some(_)) => {
+            faults.add("--remote-password", "needs --remote-user");
+            None
+        }
+        (Some(user), _) if user.contains(':') => {
+            faults.add("--remote-user", "holds a colon, which basic auth can't carry");
+            None
+        }
+        (Some(user), password) => {
+            let pair = format!("{user}:{}", password.unwrap_or_default());
+            let coded = base64::engine::general_purpose::STANDARD.encode(pair);
+            Some(Secret(format!("Basic {coded}")))
+        }
+    }
+}
+
+fn instance_id(text: Option<&str>, faults: &mut Faults) -> String {
+    let Some(text) = text else { return random_id() };
+    let is_header_value = text.bytes().all(|byte| byte.is_ascii_graphic() || byte == b' ');
+    if text.is_empty() || text.len() > 128 || !is_header_value || text.trim() != text {
+        faults.add("--instance-id", "is not 1 to 128 visible ASCII characters");
+    }
+    text.to_owned()
+}
+
+fn random_id() -> String {
+    let mut bytes = [0; 8];
+    // Before the kernel's generator is ready, at boot, the process id still tells nodes apart.
+    if rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty()).is_err() {
+        bytes = u64::from(std::process::id()).to_be_bytes();
+    }
+    format!("{:016x}", u64::from_be_bytes(bytes))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn faults(cli: Cli) -> Vec<String> {
+        Config::from_cli(&cli).expect_err("it is faulty")
+    }
+
+    fn some(text: &str) -> Option<String> {
+        Some(text.to_owned())
+    }
+
+    #[test]
+    fn the_defaults_are_those_of_the_original() {
+        let config = Config::from_cli(&Cli::default()).expect("the defaults are good");
+        assert_eq!(config.listen, ["0.0.0.0:9091".parse().expect("an address")]);
+        assert_eq!(config.remote.url, "http://localhost:9090");
+        assert_eq!((config.remote.host.as_str(), config.remote.port), ("localhost", 9090));
+        assert_eq!(config.health_tick, Millis(1000));
+        assert_eq!(config.expiry.expiry, Millis(5000));
+        assert_eq!(config.instance_id.len(), 16);
+    }
+
+    #[test]
+    fn every_fault_is_named_at_once() {
+        let found = faults(Cli {
+            listen: vec!["nowhere".into(), "127.0.0.1:1".into(), "127.0.0.1:1".into()],
+            remote: some("ftp://x"),
+            health_tick: some("0s"),
+            health_expiry: some("soon"),
+            driver: some("kqueue"),
+            cores: some("0"),
+            max_body: some("big"),
+            remote_password: some("x"),
+            cluster_bind: some("0.0.0.0:6746"),
+            instance_id: some("a\r\nb"),
+            ..Cli::default()
+        });
+        let flags = [
+            "--listen 'nowhere'",
+            "--listen '127.0.0.1:1'",
+            "--remote 'ftp",
+            "--health-tick ",
+            "--health-expiry 'soon'",
+            "--driver 'kqueue'",
+            "--cores '0'",
+            "--max-body 'big'",
+            "--remote-password needs",
+            "--cluster-bind is not available yet",
+            "--instance-id",
+        ];
+        for flag in flags {
+            let named = found.iter().filter(|fault| fault.starts_with(flag)).count();
+            assert_eq!(named, 1, "{flag}: {found:?}");
+        }
+        assert_eq!(found.len(), flags.len(), "{found:?}");
+    }
+
+    #[test]
+    fn remotes_are_taken_apart() {
+        let cases = [
+            ("http://a", "a", 80, "a", "", ""),
+            ("http://a/", "a", 80, "a", "", ""),
+            ("HTTP://a:8428/x/y/?k=v&w", "a", 8428, "a:8428", "/x/y", "k=v&w"),
+            ("http://[::1]:80?k", "[::1]", 80, "[::1]:80", "", "k"),
+            ("http://[::1]", "[::1]", 80, "[::1]", "", ""),
+        ];
+        for (text, host, port, authority, prefix, query) in cases {
+            let remote = parse_remote(text).expect(text);
+            assert_eq!((remote.host.as_str(), remote.port), (host, port), "{text}");
+            assert_eq!(remote.authority, authority, "{text}");
+            assert_eq!(remote.mount.prefix, prefix.as_bytes(), "{text}");
+            assert_eq!(remote.mount.query, query.as_bytes(), "{text}");
+        }
+        for text in [
+            "a:80",
+            "http://",
+            "http://:80",
+            "http://a:0",
+            "http://a:x",
+            "http://::1",
+            "http://a/#b",
+            "http://a b",
+            "https://a",
+            "http://u:p@a",
+        ] {
+            assert!(parse_remote(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_password_is_shown_nowhere() {
+        let cli =
+            Cli { remote_user: some("me"), remote_password: some("geheim"), ..Cli::default() };
+        let config = Config::from_cli(&cli).expect("it is good");
+        let secret = config.remote.authorization.clone().expect("there is one");
+        assert_eq!(secret.0, "Basic bWU6Z2VoZWlt");
+        assert!(!format!("{config:?}").contains("bWU6Z2VoZWlt"));
+        assert_eq!(config.warnings.len(), 1);
+        let found = faults(Cli { remote: some("http://me:geheim@a"), ..Cli::default() });
+        assert!(!found.concat().contains("geheim"), "{found:?}");
+    }
+
+    #[test]
+    fn sizes_have_units() {
+        assert_eq!(parse_size("32MiB"), Some(32 << 20));
+        assert_eq!(parse_size("1000"), Some(1000));
+        for text in ["", "MiB", "0", "1.5MiB", "1 MiB", "99999999999999999999"] {
+            assert_eq!(parse_size(text), None, "{text}");
+        }
+    }
+}

@@ -1,0 +1,196 @@
+//! The endpoint's answer on its way to the source.
+//!
+//! An answer that is there whole and says nothing about its connection is one write of the bytes
+//! as they came. Longer ones are passed on piece by piece, never gathered.
+
+use monoio::buf::IoBuf as _;
+use monoio::io::AsyncWriteRentExt as _;
+use monoio::net::TcpStream;
+
+use crate::base::limits::{ANSWER_DEADLINE, BUFFER_BYTES};
+use crate::io::core::Core;
+use crate::io::deadline::{Patience, Slot};
+use crate::io::upstream::Link;
+use crate::wire::http::answer::{Answer, AnswerFraming};
+use crate::wire::http::body::Chunks;
+use crate::wire::http::head::{Persistence, Version};
+
+/// An answer could not be passed on whole: the source's connection can only be closed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Broken;
+
+/// How the source is spoken to.
+#[derive(Clone, Copy, Debug)]
+pub struct Manner {
+    /// The version it speaks.
+    pub version: Version,
+    /// Whether its connection stays open.
+    pub persistence: Persistence,
+}
+
+/// Passes `answer`, which stands at the start of `link.bytes`, on to the source, and gives `link`
+/// back to its pool when it may be used again. Returned is whether the source's connection stays.
+pub async fn pass_on(
+    core: &Core,
+    slot: &Slot,
+    stream: &mut TcpStream,
+    mut link: Link,
+    answer: Answer,
+    manner: Manner,
+) -> Result<Persistence, Broken> {
+    let persistence = match answer.framing {
+        AnswerFraming::UntilClose => Persistence::Close,
+        // Chunks are taken apart for HTTP/1.0, and then only a close can tell the end.
+        AnswerFraming::Chunked if manner.version == Version::Http10 => Persistence::Close,
+        AnswerFraming::Chunked | AnswerFraming::Length(_) => manner.persistence,
+    };
+    let as_it_is = answer.verbatim
+        && persistence == Persistence::KeepAlive
+        && manner.version == Version::Http11;
+    if !as_it_is {
+        let raw = std::mem::take(&mut link.bytes);
+        let mut rewritten = Vec::with_capacity(raw.len() + 64);
+        let manner = Manner { persistence, ..manner };
+        append_head(&answer, &raw, manner, &mut rewritten);
+        let head_bytes = rewritten.len();
+        rewritten.extend_from_slice(&raw[answer.bytes..]);
+        link.bytes = rewritten;
+        let answer = Answer { bytes: head_bytes, ..answer };
+        return pass_whole(core, slot, stream, link, answer, Manner { persistence, ..manner })
+            .await;
+    }
+    pass_whole(core, slot, stream, link, answer, manner).await
+}
+
+fn append_head(answer: &Answer, raw: &[u8], manner: Manner, out: &mut Vec<u8>) {
+    let framing = match (answer.framing, manner.version) {
+        (AnswerFraming::Chunked, Version::Http10) => AnswerFraming::UntilClose,
+        (framing, _) => framing,
+    };
+    answer.append_head(raw, framing, manner.version, manner.persistence, out);
+}
+
+async fn pass_whole(
+    core: &Core,
+    slot: &Slot,
+    stream: &mut TcpStream,
+    mut link: Link,
+    answer: Answer,
+    manner: Manner,
+) -> Result<Persistence, Broken> {
+    let surplus = match answer.framing {
+        AnswerFraming::Length(length) => {
+            pass_length(core, slot, stream, &mut link, answer.bytes, length).await?
+        }
+        AnswerFraming::Chunked => {
+            pass_chunks(core, slot, stream, &mut link, answer.bytes, manner).await?
+        }
+        AnswerFraming::UntilClose => {
+            pass_until_close(core, slot, stream, &mut link).await?;
+            return Ok(Persistence::Close);
+        }
+    };
+    // A byte behind the answer belongs to no request: what comes next could be taken for an answer.
+    if surplus == 0 && answer.persistence == Persistence::KeepAlive {
+        core.upstream.give(link, core.now());
+    }
+    Ok(manner.persistence)
+}
+
+async fn pass_length(
+    core: &Core,
+    slot: &Slot,
+    stream: &mut TcpStream,
+    link: &mut Link,
+    head_bytes: usize,
+    length: u64,
+) -> Result<usize, Broken> {
+    let mut left = (head_bytes as u64).saturating_add(length);
+    loop {
+        let piece = usize::try_from(left).unwrap_or(usize::MAX).min(link.bytes.len());
+        write_front(core, slot, stream, &mut link.bytes, piece).await?;
+        left -= piece as u64;
+        if left == 0 {
+            return Ok(link.bytes.len());
+        }
+        read_more(core, slot, link).await?;
+    }
+}
+
+async fn pass_chunks(
+    core: &Core,
+    slot: &Slot,
+    stream: &mut TcpStream,
+    link: &mut Link,
+    head_bytes: usize,
+    manner: Manner,
+) -> Result<usize, Broken> {
+    let mut chunks = Chunks::default();
+    let mut body_start = head_bytes;
+    loop {
+        let mut data = Vec::new();
+        let taken = chunks.feed(&link.bytes[body_start..], |piece| {
+            if manner.version == Version::Http10 {
+                data.extend_from_slice(piece);
+            }
+        });
+        let mut piece = body_start + taken.map_err(|_| Broken)?;
+        if manner.version == Version::Http10 {
+            link.bytes.splice(body_start..piece, data.iter().copied());
+            piece = body_start + data.len();
+        }
+        write_front(core, slot, stream, &mut link.bytes, piece).await?;
+        if chunks.is_done() {
+            return Ok(link.bytes.len());
+        }
+        body_start = 0;
+        read_more(core, slot, link).await?;
+    }
+}
+
+async fn pass_until_close(
+    core: &Core,
+    slot: &Slot,
+    stream: &mut TcpStream,
+    link: &mut Link,
+) -> Result<(), Broken> {
+    loop {
+        let piece = link.bytes.len();
+        write_front(core, slot, stream, &mut link.bytes, piece).await?;
+        let due = core.now().after(core.settings.remote_timeout);
+        match link.read_more(slot, due).await {
+            Ok(0) => return Ok(()),
+            Ok(_) => {}
+            Err(_) => return Err(Broken),
+        }
+    }
+}
+
+async fn read_more(core: &Core, slot: &Slot, link: &mut Link) -> Result<(), Broken> {
+    if link.bytes.is_empty() && link.bytes.capacity() < BUFFER_BYTES {
+        // The answer is long: take larger pieces.
+        link.bytes.reserve(BUFFER_BYTES);
+    }
+    let due = core.now().after(core.settings.remote_timeout);
+    match link.read_more(slot, due).await {
+        Ok(0) | Err(_) => Err(Broken),
+        Ok(_) => Ok(()),
+    }
+}
+
+/// Writes the first `piece` bytes of `bytes` to the source; the rest moves to the front.
+async fn write_front(
+    core: &Core,
+    slot: &Slot,
+    stream: &mut TcpStream,
+    bytes: &mut Vec<u8>,
+    piece: usize,
+) -> Result<(), Broken> {
+    let buffer = std::mem::take(bytes);
+    let work = stream.write_all(buffer.slice(..piece));
+    let due = core.now().after(ANSWER_DEADLINE);
+    let (written, slice) = slot.within(due, Patience::Busy, work).await.map_err(|_| Broken)?;
+    *bytes = slice.into_inner();
+    bytes.drain(..piece);
+    written.map(drop).map_err(|_| Broken)
+}

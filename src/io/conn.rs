@@ -1,0 +1,368 @@
+//! One connection of a source: read a request, find out who speaks, decide, answer, again.
+
+use std::net::SocketAddr;
+use std::rc::Rc;
+
+use monoio::buf::IoBuf;
+use monoio::io::{AsyncReadRent as _, AsyncWriteRent as _, AsyncWriteRentExt as _};
+use monoio::net::TcpStream;
+
+use crate::base::limits::{
+    ANSWER_DEADLINE, HEAD_DEADLINE, IDLE_DEADLINE, LARGE_READ_CONNECTIONS_MAX, LINGER_DEADLINE,
+};
+use crate::io::answer::{self, Manner};
+use crate::io::core::Core;
+use crate::io::deadline::{Patience, Slot};
+use crate::io::inbound::{Awaited, Inbound, Keeping, ReadError};
+use crate::io::speaker::Speaker;
+use crate::io::upstream::{Outgoing, SendError};
+use crate::logic::view::Fate;
+use crate::shared::metrics::Counter;
+use crate::shared::presence::Answered;
+use crate::wire::http::answer::Asked;
+use crate::wire::http::head::{Framing, Head, Persistence, Version, header_room};
+use crate::wire::http::reply::{self, Refusal};
+use crate::wire::http::rewrite::finish_head;
+
+/// One connection and all it owns.
+pub struct Conn {
+    core: Rc<Core>,
+    slot: Rc<Slot>,
+    stream: TcpStream,
+    inbound: Inbound,
+    speaker: Speaker,
+    /// The head for the endpoint, written as soon as the source's is read.
+    head_out: Vec<u8>,
+    /// Whether a whole request has come from it: only then it gets large buffers.
+    is_proven: bool,
+}
+
+/// What is remembered of a request's head once its bytes may move.
+#[derive(Clone, Copy, Debug)]
+struct Request {
+    framing: Framing,
+    asked: Asked,
+    version: Version,
+    persistence: Persistence,
+    expects_continue: bool,
+    keeping: Keeping,
+}
+
+/// Where a body is that has been kept.
+struct Body {
+    bytes: usize,
+    /// Chunks are gathered into a buffer of their own; other bodies lie where they were read.
+    gathered: Option<Vec<u8>>,
+}
+
+/// How a turn ended.
+enum End {
+    /// Answered; the connection stays open.
+    Next,
+    /// There is nobody to answer, or the last answer said so.
+    Close,
+    /// Answered, and what else comes is to be read away before the close.
+    Linger,
+}
+
+/// Why a request was not answered by the endpoint or as a standby's.
+enum Fault {
+    /// To be answered.
+    Refused(Refusal),
+    /// Nobody is there to be answered.
+    Gone,
+}
+
+impl From<Refusal> for Fault {
+    fn from(refusal: Refusal) -> Fault {
+        Fault::Refused(refusal)
+    }
+}
+
+/// Serves a connection to its end.
+pub async fn serve(core: Rc<Core>, stream: TcpStream, peer: SocketAddr, number: u64) {
+    let mut conn = Conn {
+        slot: core.deadlines.slot(),
+        stream,
+        inbound: Inbound::new(core.clone()),
+        speaker: Speaker::new(core.clone(), peer, number),
+        head_out: Vec::new(),
+        is_proven: false,
+        core,
+    };
+    loop {
+        match conn.turn().await {
+            End::Next => {}
+            End::Close => return,
+            End::Linger => return conn.linger().await,
+        }
+    }
+}
+
+impl Conn {
+    /// One request, from its first byte to the last of its answer.
+    async fn turn(&mut self) -> End {
+        self.inbound.rewind(self.awaited());
+        let request = match self.read_head().await {
+            Ok(request) => request,
+            Err(fault) => return self.refuse_unread(fault).await,
+        };
+        let body = match self.read_body(&request).await {
+            Ok(body) => body,
+            Err(fault) => return self.refuse_unread(fault).await,
+        };
+        self.is_proven = true;
+        let fate = self.speaker.hear();
+        let done = match (fate, request.keeping) {
+            (Fate::Forward, Keeping::Keep) => self.forward(&request, body).await,
+            (Fate::Standby, _) => self.take(&request, body).await,
+            // It took the seat while its body was read away: the source has it still.
+            (Fate::Forward, Keeping::Skip) | (Fate::Contend, _) => Err(Refusal::SeatChanged.into()),
+        };
+        match done {
+            Ok(Persistence::KeepAlive) => End::Next,
+            Ok(Persistence::Close) => End::Linger,
+            Err(Fault::Gone) => End::Close,
+            Err(Fault::Refused(refusal)) => self.refuse(refusal, &request).await,
+        }
+    }
+
+    fn awaited(&self) -> Awaited {
+        let connections = &self.core.handle.load.connections;
+        // Relaxed: a rule of thumb.
+        let connections = connections.load(std::sync::atomic::Ordering::Relaxed);
+        let is_crowded = connections > LARGE_READ_CONNECTIONS_MAX as u64;
+        if self.is_proven && !is_crowded { Awaited::Large } else { Awaited::Small }
+    }
+
+    async fn read_head(&mut self) -> Result<Request, Fault> {
+        let mut due = self.core.now().after(IDLE_DEADLINE);
+        let mut patience = Patience::Idle;
+        loop {
+            if !self.inbound.bytes().is_empty() {
+                if let Some(request) = self.parse_head()? {
+                    return Ok(request);
+                }
+                if patience == Patience::Idle {
+                    due = self.core.now().after(HEAD_DEADLINE);
+                    patience = Patience::Busy;
+                }
+            } else if self.core.draining.get() {
+                return Err(Fault::Gone);
+            }
+            self.inbound.grow_for_head();
+            let read = self.inbound.read(&mut self.stream, &self.slot, due, patience).await;
+            match (read, patience) {
+                (Ok(()), _) => {}
+                (Err(ReadError::TimedOut), Patience::Busy) => {
+                    self.inbound.replace(b"");
+                    return Err(Refusal::HeadTimedOut.into());
+                }
+                (Err(_), _) => return Err(Fault::Gone),
+            }
+        }
+    }
+
+    /// Parses a head, finds out who speaks and writes the head for the endpoint.
+    fn parse_head(&mut self) -> Result<Option<Request>, Fault> {
+        let mut room = header_room();
+        let head = Head::parse(self.inbound.bytes(), &mut room).map_err(Refusal::Head)?;
+        let Some(head) = head else { return Ok(None) };
+        self.speaker.identify(&head)?;
+        let request = Request {
+            framing: head.framing,
+            asked: if head.method == "HEAD" { Asked::Head } else { Asked::Other },
+            version: head.version,
+            persistence: match self.core.draining.get() {
+                true => Persistence::Close,
+                false => head.persistence,
+            },
+            expects_continue: head.expects_continue,
+            keeping: match self.speaker.judge() {
+                Fate::Forward | Fate::Contend => Keeping::Keep,
+                Fate::Standby => Keeping::Skip,
+            },
+        };
+        if let Framing::Length(length) = head.framing
+            && length > self.core.settings.body_bytes_max as u64
+        {
+            return Err(Refusal::BodyTooLarge.into());
+        }
+        self.head_out.clear();
+        if request.keeping == Keeping::Keep {
+            self.core.settings.route.append_head(&head, &mut self.head_out);
+        }
+        let head_bytes = head.bytes;
+        self.inbound.consume(head_bytes);
+        Ok(Some(request))
+    }
+
+    async fn read_body(&mut self, request: &Request) -> Result<Body, Fault> {
+        if request.expects_continue && self.inbound.bytes().is_empty() {
+            self.write(reply::CONTINUE).await?;
+        }
+        let (stream, slot) = (&mut self.stream, &self.slot);
+        let read = match (request.framing, request.keeping) {
+            (Framing::Length(length), Keeping::Keep) => {
+                // It was compared with the limit, which is a usize.
+                let bytes = length as usize;
+                let read = self.inbound.read_body(stream, slot, bytes).await;
+                read.map(|()| Body { bytes, gathered: None })
+            }
+            (Framing::Length(length), Keeping::Skip) => {
+                let bytes = length as usize;
+                let read = self.inbound.skip_body(stream, slot, bytes).await;
+                read.map(|()| Body { bytes, gathered: None })
+            }
+            (Framing::Chunked, keeping) => {
+                let limit = self.core.settings.body_bytes_max;
+                let read = self.inbound.read_chunks(stream, slot, limit, keeping).await;
+                read.map(|gathered| Body {
+                    bytes: gathered.data_bytes,
+                    gathered: Some(gathered.buffer),
+                })
+            }
+        };
+        read.map_err(|error| match error {
+            ReadError::Gone => Fault::Gone,
+            ReadError::TimedOut => {
+                self.inbound.replace(b"");
+                Refusal::BodyTimedOut.into()
+            }
+            ReadError::TooLarge => Refusal::BodyTooLarge.into(),
+            ReadError::NoRoom => Refusal::NoRoom.into(),
+            ReadError::Chunks(error) => Refusal::Body(error).into(),
+        })
+    }
+
+    /// The promoted source's request: to the endpoint, and the endpoint's answer back.
+    async fn forward(&mut self, request: &Request, body: Body) -> Result<Persistence, Fault> {
+        let (is_own, body_bytes) = (body.gathered.is_none(), body.bytes);
+        let (outgoing, rest) = self.outgoing(request, body);
+        // Should the buffer be lost to a timeout, what was read of the next request is not.
+        let spare = outgoing.buffer[outgoing.range.end..].to_vec();
+        let sent = {
+            let _in_flight = self.speaker.in_flight();
+            self.core.upstream.send(&self.core, &self.slot, outgoing).await
+        };
+        let (result, buffer) = sent;
+        match (buffer, is_own) {
+            (Some(buffer), true) => self.inbound.restore(buffer, rest),
+            (None, true) => self.inbound.replace(&spare),
+            // A gathered body's buffer is freed; the connection's was not lent.
+            (_, false) => {}
+        }
+        let (link, answer) = result.map_err(|error| match error {
+            SendError::Unreachable => Refusal::EndpointUnreachable,
+            SendError::Unreadable => Refusal::EndpointUnreadable,
+            SendError::TimedOut => Refusal::EndpointTimedOut,
+        })?;
+        self.speaker.answered(Answered::Settled);
+        self.count(Counter::Forwarded, Counter::ForwardedBytes, body_bytes);
+        let manner = Manner { version: request.version, persistence: request.persistence };
+        let (slot, stream) = (&self.slot, &mut self.stream);
+        answer::pass_on(&self.core, slot, stream, link, answer, manner)
+            .await
+            .map_err(|_| Fault::Gone)
+    }
+
+    /// Puts the head for the endpoint right before the body. With it comes how many bytes of the
+    /// next request lie behind the body.
+    fn outgoing(&mut self, request: &Request, body: Body) -> (Outgoing, usize) {
+        let (mut buffer, start) = match body.gathered {
+            Some(gathered) => (gathered, self.core.buffers.headroom()),
+            None => self.inbound.lend(),
+        };
+        if request.framing == Framing::Chunked {
+            finish_head(body.bytes, &mut self.head_out);
+        }
+        let end = start + body.bytes;
+        let rest = buffer.len() - end;
+        // The headroom is made for the longest head that the route can make of the shortest.
+        assert!(self.head_out.len() <= start, "the headroom holds every head");
+        let head_start = start - self.head_out.len();
+        buffer[head_start..start].copy_from_slice(&self.head_out);
+        (Outgoing { buffer, range: head_start..end, asked: request.asked }, rest)
+    }
+
+    /// A standby's request: taken.
+    async fn take(&mut self, request: &Request, body: Body) -> Result<Persistence, Fault> {
+        self.count(Counter::Standby, Counter::StandbyBytes, body.bytes);
+        self.speaker.answered(Answered::Settled);
+        let text = match (request.version, request.persistence) {
+            (Version::Http10, Persistence::KeepAlive) => reply::TAKEN_KEEP_ALIVE,
+            (_, persistence) => reply::taken(persistence),
+        };
+        self.write(text).await?;
+        Ok(request.persistence)
+    }
+
+    /// Refuses a request that was read to its end.
+    async fn refuse(&mut self, refusal: Refusal, request: &Request) -> End {
+        self.speaker.answered(Answered::Refused);
+        let persistence = match (request.persistence, refusal.persistence()) {
+            (Persistence::KeepAlive, Persistence::KeepAlive) => Persistence::KeepAlive,
+            (Persistence::Close, _) | (_, Persistence::Close) => Persistence::Close,
+        };
+        match (self.write_refusal(refusal, request.asked, persistence).await, persistence) {
+            (Err(_), _) => End::Close,
+            (Ok(()), Persistence::KeepAlive) if request.version == Version::Http11 => End::Next,
+            (Ok(()), _) => End::Linger,
+        }
+    }
+
+    /// Refuses a request whose end was not found: nothing behind it can be trusted.
+    async fn refuse_unread(&mut self, fault: Fault) -> End {
+        let Fault::Refused(refusal) = fault else { return End::Close };
+        match self.write_refusal(refusal, Asked::Other, Persistence::Close).await {
+            Ok(()) => End::Linger,
+            Err(_) => End::Close,
+        }
+    }
+
+    async fn write_refusal(
+        &mut self,
+        refusal: Refusal,
+        asked: Asked,
+        persistence: Persistence,
+    ) -> Result<(), Fault> {
+        let counter = match refusal.status().0 {
+            502 | 504 => Counter::EndpointFailed,
+            503 => Counter::Refused,
+            _ => Counter::Malformed,
+        };
+        self.core.handle.counters.add(counter, 1);
+        let mut text = Vec::new();
+        refusal.append(asked, persistence, self.core.retry_after_seconds(), &mut text);
+        self.write(text).await
+    }
+
+    async fn write(&mut self, text: impl IoBuf) -> Result<(), Fault> {
+        let due = self.core.now().after(ANSWER_DEADLINE);
+        let work = self.stream.write_all(text);
+        let written = self.slot.within(due, Patience::Busy, work).await.map_err(|_| Fault::Gone)?;
+        written.0.map(drop).map_err(|_| Fault::Gone)
+    }
+
+    fn count(&self, requests: Counter, bytes: Counter, body_bytes: usize) {
+        self.core.handle.counters.add(requests, 1);
+        self.core.handle.counters.add(bytes, body_bytes as u64);
+    }
+
+    /// Says that nothing more comes, and reads away what the other end still sends: closing with
+    /// unread bytes would reset the connection and take our answer with it.
+    async fn linger(mut self) {
+        if self.stream.shutdown().await.is_err() {
+            return;
+        }
+        let due = self.core.now().after(LINGER_DEADLINE);
+        let mut buffer = vec![0; 4096];
+        loop {
+            let work = self.stream.read(buffer);
+            match self.slot.within(due, Patience::Idle, work).await {
+                Ok((Ok(bytes), back)) if bytes > 0 => buffer = back,
+                Ok(_) | Err(_) => return,
+            }
+        }
+    }
+}

@@ -1,0 +1,164 @@
+//! What one core owns, and the handle by which other threads reach it.
+
+use std::cell::Cell;
+use std::io::Write as _;
+use std::net::{SocketAddr, TcpStream};
+use std::os::unix::net::UnixStream;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use crossbeam::queue::ArrayQueue;
+
+use crate::base::limits::{INBOX_MAX, RETRY_AFTER_SECONDS};
+use crate::base::time::Millis;
+use crate::io::buffers::{Budget, Buffers};
+use crate::io::clock::Clock;
+use crate::io::deadline::Deadlines;
+use crate::io::log::Log;
+use crate::io::resolver::Addresses;
+use crate::io::upstream::Upstream;
+use crate::logic::source::Identity;
+use crate::shared::metrics::{Counters, Load};
+use crate::shared::state::Seats;
+use crate::wire::http::rewrite::Route;
+
+/// What every core is told once.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// How requests are written for the endpoint.
+    pub route: Route,
+    /// Where the endpoint is.
+    pub addresses: Addresses,
+    /// The longest wait for the endpoint to connect, to take a request, to answer, each.
+    pub remote_timeout: Millis,
+    /// What makes a source.
+    pub identity: Identity,
+    /// The largest body.
+    pub body_bytes_max: usize,
+    /// The memory for large bodies, over all cores.
+    pub budget: Budget,
+}
+
+/// A connection on its way to a core.
+#[derive(Debug)]
+pub struct Accepted {
+    /// The socket, set up for the core's driver.
+    pub stream: TcpStream,
+    /// Who is at the other end.
+    pub peer: SocketAddr,
+    /// Counts the connections of this process.
+    pub number: u64,
+}
+
+/// The outside of a core: what other threads may touch.
+#[derive(Debug)]
+pub struct Handle {
+    /// Its place among the cores.
+    pub index: usize,
+    /// How much it has to do.
+    pub load: Load,
+    /// What it has done.
+    pub counters: Counters,
+    inbox: ArrayQueue<Accepted>,
+    bell: UnixStream,
+    stopping: AtomicBool,
+    stop_at: AtomicU64,
+}
+
+impl Handle {
+    /// A handle whose bell is heard at the other end of `bell`.
+    pub fn new(index: usize, bell: UnixStream) -> Handle {
+        Handle {
+            index,
+            load: Load::default(),
+            counters: Counters::default(),
+            inbox: ArrayQueue::new(INBOX_MAX),
+            bell,
+            stopping: AtomicBool::new(false),
+            stop_at: AtomicU64::new(u64::MAX),
+        }
+    }
+
+    /// Hands a connection over. Given back when the core has not taken the last ones yet.
+    pub fn hand(&self, accepted: Accepted) -> Result<(), Accepted> {
+        // Relaxed: a lone count; the queue publishes the connection itself.
+        self.load.connections.fetch_add(1, Ordering::Relaxed);
+        match self.inbox.push(accepted) {
+            Ok(()) => {
+                self.ring();
+                Ok(())
+            }
+            Err(accepted) => {
+                self.load.connections.fetch_sub(1, Ordering::Relaxed);
+                Err(accepted)
+            }
+        }
+    }
+
+    /// The next connection that was handed over; for the core itself.
+    pub fn take(&self) -> Option<Accepted> {
+        self.inbox.pop()
+    }
+
+    /// Wakes the core: for a beat, or because something lies in its inbox.
+    pub fn ring(&self) {
+        // A full pipe means that it will wake anyway.
+        let _ = (&self.bell).write(&[1]);
+    }
+
+    /// Tells the core to finish what is in flight, until `deadline` at the latest.
+    pub fn stop(&self, deadline: Millis) {
+        self.stop_at.store(deadline.0, Ordering::Relaxed);
+        // Release: whoever sees the flag sees the deadline.
+        self.stopping.store(true, Ordering::Release);
+        self.ring();
+    }
+
+    /// By when the core has to be done, if it has to.
+    pub fn stops_at(&self) -> Option<Millis> {
+        // Acquire: see `stop`.
+        let stopping = self.stopping.load(Ordering::Acquire);
+        stopping.then(|| Millis(self.stop_at.load(Ordering::Relaxed)))
+    }
+}
+
+/// The inside of a core: shared by its tasks, never by threads.
+#[derive(Debug)]
+pub struct Core {
+    /// Its outside.
+    pub handle: Arc<Handle>,
+    /// What it was told.
+    pub settings: Arc<Settings>,
+    /// The seats of all groups.
+    pub seats: Arc<Seats>,
+    /// The clock.
+    pub clock: Clock,
+    /// The log.
+    pub log: Log,
+    /// The deadlines of its connections.
+    pub deadlines: Deadlines,
+    /// Its buffers.
+    pub buffers: Buffers,
+    /// Its connections to the endpoint.
+    pub upstream: Upstream,
+    /// Whether it only finishes what is in flight.
+    pub draining: Cell<bool>,
+    /// The state of a small generator for jitter.
+    pub jitter: Cell<u64>,
+}
+
+impl Core {
+    /// The time now.
+    pub fn now(&self) -> Millis {
+        self.clock.now()
+    }
+
+    /// Seconds for a Retry-After, different each time.
+    pub fn retry_after_seconds(&self) -> u32 {
+        // A multiplicative generator: good enough to spread 50 shards over five seconds.
+        let next = self.jitter.get().wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+        self.jitter.set(next);
+        let (low, high) = (*RETRY_AFTER_SECONDS.start(), *RETRY_AFTER_SECONDS.end());
+        low + (next >> 33) as u32 % (high - low + 1)
+    }
+}

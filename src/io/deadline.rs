@@ -1,0 +1,175 @@
+//! Deadlines, looked at once a beat.
+//!
+//! A timer per read and write would be set and cleared four times a request. Here a deadline is
+//! one number in a cell that belongs to the connection; a sweep over all of them, ten times a
+//! second, wakes those whose time has come. So deadlines are late by up to a beat, and that is
+//! why none of them is shorter than a second.
+
+use std::cell::{Cell, RefCell};
+use std::future::{Future, poll_fn};
+use std::pin::pin;
+use std::rc::Rc;
+use std::task::{Context, Poll, Waker};
+
+use crate::base::time::Millis;
+
+/// The time was up before the work was done. The work has been dropped: a socket it used may only
+/// be closed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Elapsed;
+
+/// What a sweep may do to a wait before its time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Patience {
+    /// The wait is for something that is under way.
+    Busy,
+    /// The wait is for something that may never come: it ends at once when we shut down.
+    Idle,
+}
+
+/// The deadline of one connection.
+#[derive(Debug)]
+pub struct Slot {
+    due: Cell<Millis>,
+    patience: Cell<Patience>,
+    is_over: Cell<bool>,
+    waker: RefCell<Option<Waker>>,
+}
+
+const NEVER: Millis = Millis(u64::MAX);
+
+impl Slot {
+    /// Does `work`, but not longer than until `due`.
+    pub async fn within<T>(
+        &self,
+        due: Millis,
+        patience: Patience,
+        work: impl Future<Output = T>,
+    ) -> Result<T, Elapsed> {
+        self.arm(due, patience);
+        let mut work = pin!(work);
+        let done = poll_fn(|context| match work.as_mut().poll(context) {
+            Poll::Ready(done) => Poll::Ready(Ok(done)),
+            Poll::Pending => self.poll_over(context),
+        });
+        let done = done.await;
+        self.due.set(NEVER);
+        done
+    }
+
+    /// Sets the deadline, for a wait that asks [`Slot::poll_over`] itself.
+    pub fn arm(&self, due: Millis, patience: Patience) {
+        self.is_over.set(false);
+        self.patience.set(patience);
+        self.due.set(due);
+    }
+
+    /// Ready with [`Elapsed`] when the time is up, else the task is woken when it is.
+    pub fn poll_over<T>(&self, context: &mut Context<'_>) -> Poll<Result<T, Elapsed>> {
+        if self.is_over.get() {
+            return Poll::Ready(Err(Elapsed));
+        }
+        let mut waker = self.waker.borrow_mut();
+        if !waker.as_ref().is_some_and(|waker| waker.will_wake(context.waker())) {
+            *waker = Some(context.waker().clone());
+        }
+        Poll::Pending
+    }
+
+    fn end(&self) {
+        self.due.set(NEVER);
+        self.is_over.set(true);
+        if let Some(waker) = self.waker.borrow_mut().take() {
+            waker.wake();
+        }
+    }
+}
+
+/// All deadlines of one core.
+#[derive(Debug, Default)]
+pub struct Deadlines(RefCell<Vec<Rc<Slot>>>);
+
+impl Deadlines {
+    /// A slot for a connection; it is given up by dropping it.
+    pub fn slot(&self) -> Rc<Slot> {
+        let slot = Rc::new(Slot {
+            due: Cell::new(NEVER),
+            patience: Cell::new(Patience::Busy),
+            is_over: Cell::new(false),
+            waker: RefCell::new(None),
+        });
+        self.0.borrow_mut().push(slot.clone());
+        slot
+    }
+
+    /// Ends the waits whose time has come, and all idle ones when `draining`.
+    pub fn sweep(&self, now: Millis, draining: bool) {
+        self.0.borrow_mut().retain(|slot| {
+            let idle = draining && slot.patience.get() == Patience::Idle && slot.due.get() != NEVER;
+            if idle || slot.due.get() <= now {
+                slot.end();
+            }
+            // A slot that only we hold belongs to a connection that is gone.
+            Rc::strong_count(slot) > 1
+        });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn poll<T>(work: &mut std::pin::Pin<&mut impl Future<Output = T>>) -> Poll<T> {
+        work.as_mut().poll(&mut Context::from_waker(Waker::noop()))
+    }
+
+    #[test]
+    fn a_wait_ends_at_its_time_and_not_before() {
+        let deadlines = Deadlines::default();
+        let slot = deadlines.slot();
+        let mut wait = pin!(slot.within(Millis(100), Patience::Busy, std::future::pending::<()>()));
+        assert!(poll(&mut wait).is_pending());
+        deadlines.sweep(Millis(99), true);
+        assert!(poll(&mut wait).is_pending());
+        deadlines.sweep(Millis(100), false);
+        assert_eq!(poll(&mut wait), Poll::Ready(Err(Elapsed)));
+    }
+
+    #[test]
+    fn an_idle_wait_ends_when_we_shut_down() {
+        let deadlines = Deadlines::default();
+        let slot = deadlines.slot();
+        let mut wait = pin!(slot.within(NEVER, Patience::Idle, std::future::pending::<()>()));
+        assert!(poll(&mut wait).is_pending());
+        deadlines.sweep(Millis(1), false);
+        assert!(poll(&mut wait).is_pending());
+        drop(wait);
+        let mut wait =
+            pin!(slot.within(Millis(1000), Patience::Idle, std::future::pending::<()>()));
+        assert!(poll(&mut wait).is_pending());
+        deadlines.sweep(Millis(1), true);
+        assert_eq!(poll(&mut wait), Poll::Ready(Err(Elapsed)));
+    }
+
+    #[test]
+    fn work_that_is_done_in_time_is_not_disturbed_by_an_old_deadline() {
+        let deadlines = Deadlines::default();
+        let slot = deadlines.slot();
+        let mut first = pin!(slot.within(Millis(10), Patience::Busy, async { 1 }));
+        assert_eq!(poll(&mut first), Poll::Ready(Ok(1)));
+        deadlines.sweep(Millis(1000), false);
+        let mut second =
+            pin!(slot.within(Millis(2000), Patience::Busy, std::future::pending::<()>()));
+        assert!(poll(&mut second).is_pending());
+    }
+
+    #[test]
+    fn slots_of_ended_connections_are_given_back() {
+        let deadlines = Deadlines::default();
+        drop(deadlines.slot());
+        let kept = deadlines.slot();
+        deadlines.sweep(Millis(1), false);
+        assert_eq!(deadlines.0.borrow().len(), 1);
+        drop(kept);
+    }
+}

@@ -1,0 +1,305 @@
+//! What a connection has read and not yet used up: heads, bodies, pipelined requests.
+//!
+//! Memory is taken as bytes arrive. A head is awaited in 4 KB; only a connection that has sent a
+//! whole request before gets a pooled 64 KB buffer, and only small bodies get all of theirs at once.
+
+use std::rc::Rc;
+
+use monoio::buf::IoBufMut as _;
+use monoio::io::AsyncReadRent as _;
+use monoio::net::TcpStream;
+
+use crate::base::limits::{
+    BODY_DEADLINE, BODY_PROGRESS_BYTES, BUFFER_BYTES, BUFFER_BYTES_TRUSTED, FIRST_READ_BYTES,
+};
+use crate::base::time::Millis;
+use crate::io::buffers::Share;
+use crate::io::core::Core;
+use crate::io::deadline::{Elapsed, Patience, Slot};
+use crate::wire::http::body::{ChunkError, Chunks};
+
+/// Why nothing more could be read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ReadError {
+    /// The other end closed or reset the connection.
+    Gone,
+    /// It took too long.
+    TimedOut,
+    /// The body is larger than it may be.
+    TooLarge,
+    /// No memory is left for large bodies.
+    NoRoom,
+    /// The chunks are malformed.
+    Chunks(ChunkError),
+}
+
+/// How large the buffer is in which the next request is awaited.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Awaited {
+    /// A head fits: for a connection that has not shown yet what it is, or may be idle for long.
+    Small,
+    /// A request fits.
+    Large,
+}
+
+/// A body in chunks, put together.
+#[derive(Debug)]
+pub struct Gathered {
+    /// Headroom, then the data if it was to be kept.
+    pub buffer: Vec<u8>,
+    /// How many bytes of data there were.
+    pub data_bytes: usize,
+    /// What it takes of the budget, for as long as it is held.
+    pub share: Option<Share>,
+}
+
+/// What becomes of a body's bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Keeping {
+    /// They are kept.
+    Keep,
+    /// They are counted and forgotten.
+    Skip,
+}
+
+/// The bytes of one connection.
+#[derive(Debug)]
+pub struct Inbound {
+    core: Rc<Core>,
+    /// Headroom, then what was used up, then from `start` on what was not.
+    buffer: Vec<u8>,
+    start: usize,
+    share: Option<Share>,
+}
+
+impl Inbound {
+    /// Nothing has been read. To be rewound before the first read.
+    pub fn new(core: Rc<Core>) -> Inbound {
+        Inbound { core, buffer: Vec::new(), start: 0, share: None }
+    }
+
+    /// What was read and not used up.
+    pub fn bytes(&self) -> &[u8] {
+        &self.buffer[self.start..]
+    }
+
+    /// Counts `bytes` as used up. They stay in front of the rest until the next rewind or skip.
+    pub fn consume(&mut self, bytes: usize) {
+        self.start += bytes;
+        assert!(self.start <= self.buffer.len(), "only what was read can be used up");
+    }
+
+    /// Prepares for the next request: what is left moves to the front of a buffer of `awaited`
+    /// size.
+    pub fn rewind(&mut self, awaited: Awaited) {
+        let bytes = match awaited {
+            Awaited::Small => FIRST_READ_BYTES,
+            Awaited::Large => BUFFER_BYTES,
+        };
+        self.share = None;
+        if self.buffer.capacity() == self.core.buffers.headroom() + bytes {
+            self.move_to_front();
+        } else {
+            self.exchange_buffer(bytes.max(self.bytes().len()));
+        }
+    }
+
+    /// Makes room for a head that is longer than the buffer.
+    pub fn grow_for_head(&mut self) {
+        if self.buffer.len() == self.buffer.capacity() {
+            self.exchange_buffer(BUFFER_BYTES);
+        }
+    }
+
+    /// Reads once, behind what is there. There must be room.
+    pub async fn read(
+        &mut self,
+        stream: &mut TcpStream,
+        slot: &Slot,
+        due: Millis,
+        patience: Patience,
+    ) -> Result<(), ReadError> {
+        let buffer = std::mem::take(&mut self.buffer);
+        let start = std::mem::take(&mut self.start);
+        let (from, to) = (buffer.len(), buffer.capacity());
+        assert!(from < to, "a read needs room");
+        match slot.within(due, patience, stream.read(buffer.slice_mut(from..to))).await {
+            Err(Elapsed) => Err(ReadError::TimedOut),
+            Ok((read, slice)) => {
+                self.buffer = slice.into_inner();
+                self.start = start;
+                match read {
+                    Ok(0) | Err(_) => Err(ReadError::Gone),
+                    Ok(_) => Ok(()),
+                }
+            }
+        }
+    }
+
+    /// Reads until a body of `length` bytes is there whole. It begins where [`Inbound::bytes`]
+    /// begins.
+    pub async fn read_body(
+        &mut self,
+        stream: &mut TcpStream,
+        slot: &Slot,
+        length: usize,
+    ) -> Result<(), ReadError> {
+        let mut pace = Pace::new(&self.core, self.bytes().len());
+        while self.bytes().len() < length {
+            self.make_room(length)?;
+            self.read(stream, slot, pace.due, Patience::Busy).await?;
+            pace.on_bytes(&self.core, self.bytes().len());
+        }
+        Ok(())
+    }
+
+    /// Reads a body of `length` bytes and forgets it.
+    pub async fn skip_body(
+        &mut self,
+        stream: &mut TcpStream,
+        slot: &Slot,
+        length: usize,
+    ) -> Result<(), ReadError> {
+        let mut pace = Pace::new(&self.core, 0);
+        let mut left = length;
+        loop {
+            let have = self.bytes().len();
+            if have >= left {
+                self.consume(left);
+                return Ok(());
+            }
+            left -= have;
+            self.consume(have);
+            self.move_to_front();
+            if left > self.buffer.capacity() - self.buffer.len() {
+                self.exchange_buffer(BUFFER_BYTES);
+            }
+            self.read(stream, slot, pace.due, Patience::Busy).await?;
+            pace.on_bytes(&self.core, length - left + self.bytes().len());
+        }
+    }
+
+    /// Reads a body in chunks to its end; it may hold `limit` bytes of data.
+    pub async fn read_chunks(
+        &mut self,
+        stream: &mut TcpStream,
+        slot: &Slot,
+        limit: usize,
+        keeping: Keeping,
+    ) -> Result<Gathered, ReadError> {
+        let mut gathered =
+            Gathered { buffer: self.core.buffers.make(0), data_bytes: 0, share: None };
+        let mut chunks = Chunks::default();
+        let mut pace = Pace::new(&self.core, 0);
+        loop {
+            let fed = chunks.feed(self.bytes(), |piece| {
+                gathered.data_bytes += piece.len();
+                if keeping == Keeping::Keep && gathered.data_bytes <= limit {
+                    gathered.buffer.extend_from_slice(piece);
+                }
+            });
+            self.consume(fed.map_err(ReadError::Chunks)?);
+            if gathered.data_bytes > limit {
+                return Err(ReadError::TooLarge);
+            }
+            self.take_share(gathered.buffer.capacity(), &mut gathered.share)?;
+            if chunks.is_done() {
+                return Ok(gathered);
+            }
+            self.move_to_front();
+            self.read(stream, slot, pace.due, Patience::Busy).await?;
+            pace.on_bytes(&self.core, gathered.data_bytes);
+        }
+    }
+
+    /// Lends the buffer for a request that is sent on, with the place of what was not used up.
+    pub fn lend(&mut self) -> (Vec<u8>, usize) {
+        (std::mem::take(&mut self.buffer), std::mem::take(&mut self.start))
+    }
+
+    /// Takes the buffer back; `rest` are the bytes of it that have not been used up.
+    pub fn restore(&mut self, buffer: Vec<u8>, rest: usize) {
+        self.start = buffer.len() - rest;
+        self.buffer = buffer;
+    }
+
+    /// Begins anew with `rest`, what had been read of the next request: the buffer was lost.
+    pub fn replace(&mut self, rest: &[u8]) {
+        let mut buffer = self.core.buffers.make(FIRST_READ_BYTES.max(rest.len()));
+        self.start = buffer.len();
+        buffer.extend_from_slice(rest);
+        self.buffer = buffer;
+    }
+
+    /// Room for the next read of a body of `length` bytes: small ones get theirs at once, large
+    /// ones as their bytes arrive, twice what has arrived.
+    fn make_room(&mut self, length: usize) -> Result<(), ReadError> {
+        let is_full = self.buffer.len() == self.buffer.capacity();
+        let wanted = match length {
+            0..=BUFFER_BYTES_TRUSTED => length,
+            _ if is_full => length.min((self.bytes().len() * 2).max(BUFFER_BYTES_TRUSTED)),
+            _ => BUFFER_BYTES_TRUSTED,
+        };
+        if self.buffer.capacity() - self.start < wanted {
+            let mut share = self.share.take();
+            self.take_share(wanted, &mut share)?;
+            self.share = share;
+            self.exchange_buffer(wanted);
+        }
+        Ok(())
+    }
+
+    /// Sees to it that `share` covers a buffer of `bytes`.
+    fn take_share(&self, bytes: usize, share: &mut Option<Share>) -> Result<(), ReadError> {
+        if bytes <= BUFFER_BYTES_TRUSTED || share.as_ref().is_some_and(|s| s.bytes() >= bytes) {
+            return Ok(());
+        }
+        *share = None;
+        *share = Some(self.core.settings.budget.take(bytes).ok_or(ReadError::NoRoom)?);
+        Ok(())
+    }
+
+    fn exchange_buffer(&mut self, bytes: usize) {
+        let buffers = &self.core.buffers;
+        let mut other = match bytes <= BUFFER_BYTES && bytes > FIRST_READ_BYTES {
+            true => buffers.take(),
+            false => buffers.make(bytes),
+        };
+        let start = other.len();
+        other.extend_from_slice(self.bytes());
+        self.start = start;
+        self.core.buffers.give(std::mem::replace(&mut self.buffer, other));
+    }
+
+    fn move_to_front(&mut self) {
+        let headroom = self.core.buffers.headroom();
+        let left = self.bytes().len();
+        self.buffer.copy_within(self.start.., headroom);
+        self.buffer.truncate(headroom + left);
+        self.start = headroom;
+    }
+}
+
+impl Drop for Inbound {
+    fn drop(&mut self) {
+        self.core.buffers.give(std::mem::take(&mut self.buffer));
+    }
+}
+
+/// Whether a body comes fast enough.
+struct Pace {
+    due: Millis,
+    mark: usize,
+}
+
+impl Pace {
+    fn new(core: &Core, bytes: usize) -> Pace {
+        Pace { due: core.now().after(BODY_DEADLINE), mark: bytes + BODY_PROGRESS_BYTES }
+    }
+
+    fn on_bytes(&mut self, core: &Core, bytes: usize) {
+        if bytes >= self.mark {
+            *self = Pace::new(core, bytes);
+        }
+    }
+}

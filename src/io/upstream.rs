@@ -1,0 +1,305 @@
+//! The way to the endpoint: keep-alive connections of one core.
+//!
+//! The answer is awaited before the request is written: an endpoint may refuse a body early, with
+//! an answer and a close, and whoever first writes to the end finds the answer reset away.
+
+use std::cell::{Cell, RefCell};
+use std::future::{Future, poll_fn};
+use std::io;
+use std::ops::Range;
+use std::pin::pin;
+use std::task::Poll;
+
+use monoio::buf::{IoBuf as _, IoBufMut as _};
+use monoio::io::Splitable as _;
+use monoio::io::{AsyncReadRent as _, AsyncWriteRentExt as _, OwnedReadHalf, OwnedWriteHalf};
+use monoio::net::TcpStream;
+
+use crate::base::limits::{FIRST_READ_BYTES, HEAD_BYTES_MAX, UPSTREAM_IDLE, UPSTREAM_IDLE_MAX};
+use crate::base::time::Millis;
+use crate::io::core::Core;
+use crate::io::deadline::{Elapsed, Patience, Slot};
+use crate::shared::metrics::Counter;
+use crate::wire::http::answer::{self, Answer, AnswerError, Asked, Parsed};
+
+/// Why a request got no answer. All of it is the endpoint's fault.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SendError {
+    /// No address, or none that takes connections, or it broke off before it answered.
+    Unreachable,
+    /// What it said is no answer.
+    Unreadable,
+    /// It did not connect, read or answer in time.
+    TimedOut,
+}
+
+/// One connection to the endpoint.
+#[derive(Debug)]
+pub struct Link {
+    read: OwnedReadHalf<TcpStream>,
+    write: OwnedWriteHalf<TcpStream>,
+    /// What was read from it; starts with the current answer.
+    pub bytes: Vec<u8>,
+    /// Whether the request that was written to it was written whole.
+    wrote_all: bool,
+}
+
+/// A request on its way: `buffer[range]` is what is written.
+#[derive(Debug)]
+pub struct Outgoing {
+    /// Lent, and given back unless the endpoint timed out.
+    pub buffer: Vec<u8>,
+    /// The request in it.
+    pub range: Range<usize>,
+    /// Whether its answer has a body.
+    pub asked: Asked,
+}
+
+/// The idle connections of one core, the freshest last.
+#[derive(Debug, Default)]
+pub struct Upstream {
+    idle: RefCell<Vec<(Millis, Link)>>,
+    /// Whether the last try failed, so that a change is logged once and not per request.
+    failing: Cell<bool>,
+}
+
+/// How one exchange on one connection ended.
+enum Exchange {
+    Answered(Answer),
+    /// Closed or reset before the first byte of an answer: a reused connection may just have been
+    /// closed by the other end.
+    Dead,
+    Failed(SendError),
+}
+
+impl Upstream {
+    /// Closes what has been idle for too long.
+    pub fn prune(&self, now: Millis) {
+        self.idle.borrow_mut().retain(|(since, _)| now.since(*since) < UPSTREAM_IDLE);
+    }
+
+    /// Closes all that is idle.
+    pub fn close(&self) {
+        self.idle.borrow_mut().clear();
+    }
+
+    /// Takes a connection back whose answer has been read to its end, and not a byte further.
+    pub fn give(&self, mut link: Link, now: Millis) {
+        let mut idle = self.idle.borrow_mut();
+        if link.wrote_all && idle.len() < UPSTREAM_IDLE_MAX {
+            link.bytes.clear();
+            idle.push((now, link));
+        }
+    }
+
+    /// Sends a request and waits for the head of its answer. With the answer comes the connection,
+    /// whose `bytes` start with it; with the request, if it is not lost, its buffer.
+    pub async fn send(
+        &self,
+        core: &Core,
+        slot: &Slot,
+        outgoing: Outgoing,
+    ) -> (Result<(Link, Answer), SendError>, Option<Vec<u8>>) {
+        let (result, buffer) = self.try_send(core, slot, outgoing).await;
+        self.note(core, result.as_ref().err());
+        (result, buffer)
+    }
+
+    async fn try_send(
+        &self,
+        core: &Core,
+        slot: &Slot,
+        outgoing: Outgoing,
+    ) -> (Result<(Link, Answer), SendError>, Option<Vec<u8>>) {
+        let Outgoing { mut buffer, range, asked } = outgoing;
+        let reused = self.idle.borrow_mut().pop().map(|(_, link)| link);
+        if let Some(mut link) = reused {
+            let (exchange, request) =
+                exchange(core, slot, &mut link, buffer, range.clone(), asked).await;
+            match (exchange, request) {
+                (Exchange::Answered(answer), request) => return (Ok((link, answer)), request),
+                (Exchange::Failed(error), request) => return (Err(error), request),
+                (Exchange::Dead, None) => return (Err(SendError::TimedOut), None),
+                (Exchange::Dead, Some(request)) => buffer = request,
+            }
+            core.handle.counters.add(Counter::EndpointRetried, 1);
+        }
+        let mut link = match connect(core, slot).await {
+            Ok(link) => link,
+            Err(error) => return (Err(error), Some(buffer)),
+        };
+        match exchange(core, slot, &mut link, buffer, range, asked).await {
+            (Exchange::Answered(answer), request) => (Ok((link, answer)), request),
+            (Exchange::Failed(error), request) => (Err(error), request),
+            (Exchange::Dead, request) => (Err(SendError::Unreachable), request),
+        }
+    }
+
+    fn note(&self, core: &Core, error: Option<&SendError>) {
+        if self.failing.replace(error.is_some()) == error.is_some() {
+            return;
+        }
+        let core_number = core.handle.index;
+        match error {
+            Some(SendError::Unreachable) => {
+                core.log.warn(&format!("endpoint can't be reached (core {core_number})"));
+            }
+            Some(SendError::Unreadable) => {
+                core.log.warn(&format!("endpoint's answer is not HTTP (core {core_number})"));
+            }
+            Some(SendError::TimedOut) => {
+                core.log.warn(&format!("endpoint does not answer in time (core {core_number})"));
+            }
+            None => core.log.info(&format!("endpoint answers again (core {core_number})")),
+        }
+    }
+}
+
+impl Link {
+    /// Reads more of the current answer behind what `bytes` holds. 0 bytes: the endpoint closed.
+    pub async fn read_more(&mut self, slot: &Slot, due: Millis) -> Result<usize, SendError> {
+        let buffer = with_room(std::mem::take(&mut self.bytes));
+        let (from, to) = (buffer.len(), buffer.capacity());
+        let work = self.read.read(buffer.slice_mut(from..to));
+        match slot.within(due, Patience::Busy, work).await {
+            Err(Elapsed) => Err(SendError::TimedOut),
+            Ok((read, slice)) => {
+                self.bytes = slice.into_inner();
+                read.map_err(|_| SendError::Unreachable)
+            }
+        }
+    }
+}
+
+/// Tries all addresses in order until one takes the connection.
+async fn connect(core: &Core, slot: &Slot) -> Result<Link, SendError> {
+    let addresses = core.settings.addresses.now();
+    let mut error = SendError::Unreachable;
+    // All of them together get the time of one.
+    let each = core.settings.remote_timeout.0 / addresses.len().max(1) as u64;
+    for address in addresses.iter() {
+        let due = core.now().after(Millis(each.max(1000)));
+        match slot.within(due, Patience::Busy, TcpStream::connect_addr(*address)).await {
+            Ok(Ok(stream)) if stream.set_nodelay(true).is_ok() => {
+                core.handle.counters.add(Counter::EndpointConnections, 1);
+                let (read, write) = stream.into_split();
+                let bytes = Vec::with_capacity(FIRST_READ_BYTES);
+                return Ok(Link { read, write, bytes, wrote_all: true });
+            }
+            Ok(_) => {}
+            Err(Elapsed) => error = SendError::TimedOut,
+        }
+    }
+    core.settings.addresses.on_unreachable();
+    Err(error)
+}
+
+/// Writes a request and reads until the head of its answer is whole.
+async fn exchange(
+    core: &Core,
+    slot: &Slot,
+    link: &mut Link,
+    request: Vec<u8>,
+    range: Range<usize>,
+    asked: Asked,
+) -> (Exchange, Option<Vec<u8>>) {
+    link.wrote_all = false;
+    let (first, request) = write_and_read(core, slot, link, request, range).await;
+    match first {
+        Ok(0) | Err(SendError::Unreachable) => return (Exchange::Dead, request),
+        Err(error) => return (Exchange::Failed(error), request),
+        Ok(_) => {}
+    }
+    (read_head(core, slot, link, asked).await, request)
+}
+
+/// Reads on until the head is whole; the first bytes of it are there.
+async fn read_head(core: &Core, slot: &Slot, link: &mut Link, asked: Asked) -> Exchange {
+    let due = core.now().after(core.settings.remote_timeout);
+    loop {
+        match answer::parse(&link.bytes, asked) {
+            Ok(Parsed::Final(answer)) => return Exchange::Answered(answer),
+            Ok(Parsed::Interim(bytes)) => {
+                link.bytes.drain(..bytes);
+                continue;
+            }
+            Ok(Parsed::Partial) => {}
+            Err(error) => return Exchange::Failed(of_answer(error)),
+        }
+        match link.read_more(slot, due).await {
+            Ok(0) => return Exchange::Failed(SendError::Unreachable),
+            Ok(_) => {}
+            Err(error) => return Exchange::Failed(error),
+        }
+    }
+}
+
+/// Writes `request[range]` while the first bytes of the answer are already awaited. The request
+/// is given back unless the endpoint did not take it in time.
+async fn write_and_read(
+    core: &Core,
+    slot: &Slot,
+    link: &mut Link,
+    request: Vec<u8>,
+    range: Range<usize>,
+) -> (Result<usize, SendError>, Option<Vec<u8>>) {
+    let timeout = core.settings.remote_timeout;
+    let answer_buffer = with_room(std::mem::take(&mut link.bytes));
+    let (from, to) = (answer_buffer.len(), answer_buffer.capacity());
+    let mut read = pin!(link.read.read(answer_buffer.slice_mut(from..to)));
+    let mut write = pin!(link.write.write_all(request.slice(range)));
+
+    slot.arm(core.now().after(timeout), Patience::Busy);
+    let mut early = None;
+    let written = poll_fn(|context| {
+        if let Poll::Ready(written) = write.as_mut().poll(context) {
+            return Poll::Ready(Ok(written));
+        }
+        if early.is_none()
+            && let Poll::Ready(read) = read.as_mut().poll(context)
+        {
+            early = Some(read);
+            // It has answered or gone: it need not read the rest, so it is not waited for long.
+            slot.arm(core.now().after(timeout.min(EARLY_ANSWER_PATIENCE)), Patience::Busy);
+        }
+        slot.poll_over(context)
+    });
+    let (wrote_all, request) = match written.await {
+        Ok((written, slice)) => (written.is_ok(), Some(slice.into_inner())),
+        Err(Elapsed) => (false, None),
+    };
+    let answered = match (early, wrote_all, &request) {
+        (Some(read), _, _) => Ok(read),
+        // Nothing was heard, and it does not even read.
+        (None, false, None) => return (Err(SendError::TimedOut), None),
+        (None, _, _) => slot.within(core.now().after(timeout), Patience::Busy, read.as_mut()).await,
+    };
+    match answered {
+        Err(Elapsed) => (Err(SendError::TimedOut), request),
+        Ok((read, slice)) => {
+            link.bytes = slice.into_inner();
+            link.wrote_all = wrote_all;
+            (read.map_err(|_: io::Error| SendError::Unreachable), request)
+        }
+    }
+}
+
+/// How long an endpoint that has answered early is given to read the rest of the request.
+const EARLY_ANSWER_PATIENCE: Millis = Millis(2000);
+
+/// A buffer that can be read into: an answer's head must fit, however small its pieces.
+fn with_room(mut buffer: Vec<u8>) -> Vec<u8> {
+    if buffer.capacity() == buffer.len() {
+        buffer.reserve(buffer.len().clamp(FIRST_READ_BYTES, HEAD_BYTES_MAX));
+    }
+    buffer
+}
+
+fn of_answer(error: AnswerError) -> SendError {
+    match error {
+        AnswerError::TooLong
+        | AnswerError::BadHead
+        | AnswerError::BadFraming
+        | AnswerError::Switched => SendError::Unreadable,
+    }
+}

@@ -1,0 +1,175 @@
+//! The thread of one core: a loop that serves its connections until it is told to stop.
+
+use std::cell::Cell;
+use std::io;
+use std::os::unix::net::UnixStream;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::thread::JoinHandle;
+
+use crossbeam::channel::{Receiver, bounded};
+use monoio::io::AsyncReadRent as _;
+use monoio::net::{TcpStream, UnixStream as Bell};
+
+use crate::io::buffers::Buffers;
+use crate::io::clock::Clock;
+use crate::io::conn;
+use crate::io::core::{Accepted, Core, Handle, Settings};
+use crate::io::deadline::Deadlines;
+use crate::io::driver::{self, Choice, Kind};
+use crate::io::log::Log;
+use crate::io::upstream::Upstream;
+use crate::shared::metrics::Counter;
+use crate::shared::state::Seats;
+
+/// What a core is started with.
+#[derive(Clone)]
+pub struct Start {
+    /// What all cores are told.
+    pub settings: Arc<Settings>,
+    /// The seats of all groups.
+    pub seats: Arc<Seats>,
+    /// The clock.
+    pub clock: Clock,
+    /// The log.
+    pub log: Log,
+    /// Which driver is wanted.
+    pub driver: Choice,
+    /// Bytes in front of every request buffer.
+    pub headroom: usize,
+    /// The processor to run on, if the core is to be pinned.
+    pub cpu: Option<usize>,
+}
+
+/// A core that runs.
+pub struct Worker {
+    /// How to reach it.
+    pub handle: Arc<Handle>,
+    /// What it runs on.
+    pub driver: Kind,
+    thread: JoinHandle<io::Result<()>>,
+}
+
+impl Worker {
+    /// Starts core number `index`; returns when its loop runs.
+    pub fn start(index: usize, start: Start) -> io::Result<Worker> {
+        let (bell, heard) = UnixStream::pair()?;
+        bell.set_nonblocking(true)?;
+        let handle = Arc::new(Handle::new(index, bell));
+        let (ready, started) = bounded(1);
+        let inside = handle.clone();
+        let thread =
+            std::thread::Builder::new().name(format!("core-{index}")).spawn(move || {
+                pin(start.cpu);
+                driver::run(start.driver, |kind| async move {
+                    heard.set_nonblocking(kind.wants_nonblocking())?;
+                    let bell = Bell::from_std(heard)?;
+                    let core = Rc::new(inside_of(inside, start));
+                    let _ = ready.send(kind);
+                    run(core, bell).await
+                })?
+            })?;
+        Worker::when_started(handle, thread, &started)
+    }
+
+    fn when_started(
+        handle: Arc<Handle>,
+        thread: JoinHandle<io::Result<()>>,
+        started: &Receiver<Kind>,
+    ) -> io::Result<Worker> {
+        match started.recv() {
+            Ok(driver) => Ok(Worker { handle, driver, thread }),
+            Err(_) => match thread.join() {
+                Ok(Err(error)) => Err(error),
+                Ok(Ok(())) | Err(_) => Err(io::Error::other("a core ended before it began")),
+            },
+        }
+    }
+
+    /// Waits until the core has ended.
+    pub fn join(self) -> io::Result<()> {
+        self.thread.join().unwrap_or_else(|_| Err(io::Error::other("a core panicked")))
+    }
+}
+
+fn inside_of(handle: Arc<Handle>, start: Start) -> Core {
+    // Any odd start will do; the time makes two processes differ.
+    let seed = u64::from(std::process::id()) << 8 | handle.index as u64 | 1;
+    Core {
+        handle,
+        settings: start.settings,
+        seats: start.seats,
+        clock: start.clock,
+        log: start.log,
+        deadlines: Deadlines::default(),
+        buffers: Buffers::new(start.headroom),
+        upstream: Upstream::default(),
+        draining: Cell::new(false),
+        jitter: Cell::new(seed),
+    }
+}
+
+/// Beats until the core is told to stop and its last connection has ended.
+async fn run(core: Rc<Core>, mut bell: Bell) -> io::Result<()> {
+    let mut rings = vec![0; 64];
+    loop {
+        let (read, back) = bell.read(rings).await;
+        rings = back;
+        if read? == 0 {
+            return Err(io::Error::other("a core has lost its bell"));
+        }
+        while let Some(accepted) = core.handle.take() {
+            open(&core, accepted);
+        }
+        let now = core.now();
+        // Relaxed: lone numbers; the beat is read by a watcher that is late anyway.
+        core.handle.load.beat.store(now.0, Ordering::Relaxed);
+        let stops_at = core.handle.stops_at();
+        core.draining.set(stops_at.is_some());
+        core.deadlines.sweep(now, core.draining.get());
+        core.upstream.prune(now);
+        let idle = core.handle.load.connections.load(Ordering::Relaxed) == 0;
+        if stops_at.is_some_and(|deadline| idle || now >= deadline) {
+            core.upstream.close();
+            return Ok(());
+        }
+    }
+}
+
+/// A connection counts until its task has ended, however it ends.
+struct Counted(Rc<Core>);
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        // Relaxed: a lone count, see `Handle::hand`.
+        self.0.handle.load.connections.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+fn open(core: &Rc<Core>, accepted: Accepted) {
+    let counted = Counted(core.clone());
+    let Accepted { stream, peer, number } = accepted;
+    let Ok(stream) = TcpStream::from_std(stream) else { return };
+    core.handle.counters.add(Counter::Connections, 1);
+    let core = core.clone();
+    monoio::spawn(async move {
+        conn::serve(core, stream, peer, number).await;
+        drop(counted);
+    });
+}
+
+/// The processors this process may run on.
+pub fn cpus() -> Vec<usize> {
+    let Ok(set) = rustix::thread::sched_getaffinity(None) else { return Vec::new() };
+    (0..rustix::thread::CpuSet::MAX_CPU).filter(|cpu| set.is_set(*cpu)).collect()
+}
+
+fn pin(cpu: Option<usize>) {
+    if let Some(cpu) = cpu {
+        let mut set = rustix::thread::CpuSet::new();
+        set.set(cpu);
+        // A core that is not pinned works as well, only its cache is colder.
+        let _ = rustix::thread::sched_setaffinity(None, &set);
+    }
+}

@@ -1,0 +1,231 @@
+//! The program put together: threads in the order in which they need each other, and back.
+
+use std::fmt;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use crate::base::time::Millis;
+use crate::config::Config;
+use crate::io::acceptor::{self, Acceptor};
+use crate::io::clock::Clock;
+use crate::io::control::{self, Control};
+use crate::io::core::Settings;
+use crate::io::log::Log;
+use crate::io::resolver::Addresses;
+use crate::io::worker::{self, Start, Worker};
+use crate::shared::metrics::{Counter, Counters};
+use crate::shared::state::Seats;
+use crate::wire::http::rewrite::Route;
+
+/// Why the server did not start. Nothing is left running.
+#[derive(Debug)]
+pub enum StartError {
+    /// An address can't be listened on; the port may be taken.
+    Listen(SocketAddr, io::Error),
+    /// A core can't be started: threads, descriptors, or the driver that was asked for.
+    Core(usize, io::Error),
+    /// Another thread can't be started.
+    Thread(io::Error),
+}
+
+impl fmt::Display for StartError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            StartError::Listen(address, error) => write!(f, "can't listen on {address}: {error}"),
+            StartError::Core(index, error) => write!(f, "can't start core {index}: {error}"),
+            StartError::Thread(error) => write!(f, "can't start a thread: {error}"),
+        }
+    }
+}
+
+impl std::error::Error for StartError {}
+
+/// A server that runs. It runs until [`Running::stop`], also when this is dropped.
+pub struct Running {
+    addresses: Vec<SocketAddr>,
+    acceptor: acceptor::Running,
+    control: control::Running,
+    workers: Vec<Worker>,
+    counters: Vec<Arc<Counters>>,
+    clock: Clock,
+    log: Log,
+    shutdown_timeout: Millis,
+}
+
+/// Starts a server; returns when it takes connections.
+pub fn start(config: Config) -> Result<Running, StartError> {
+    let log = Log::start(config.log_level, config.log_format).map_err(StartError::Thread)?;
+    let mut listeners = Vec::new();
+    let mut addresses = Vec::new();
+    for address in &config.listen {
+        let listen = |error| StartError::Listen(*address, error);
+        let listener = acceptor::bind(*address).map_err(listen)?;
+        addresses.push(listener.local_addr().map_err(listen)?);
+        listeners.push(listener);
+    }
+    announce(&config, &addresses, &log);
+
+    let clock = Clock::start();
+    let cpus = worker::cpus();
+    let cores = config.cores.unwrap_or_else(|| all_cores(&cpus));
+    let seats = Arc::new(Seats::new(cores));
+    let settings = Arc::new(settings(&config, &log).map_err(StartError::Thread)?);
+    let start = Start {
+        headroom: headroom(&settings.route),
+        settings,
+        seats: seats.clone(),
+        clock,
+        log: log.clone(),
+        driver: config.driver,
+        cpu: None,
+    };
+    let workers = start_cores(cores, &cpus, &start, clock)?;
+    if let Some(worker) = workers.first() {
+        log.info(&format!("cores: {cores} on {}", worker.driver.name()));
+    }
+    let counters = [Arc::new(Counters::default()), Arc::new(Counters::default())];
+    let control = Control {
+        cores: workers.iter().map(|worker| worker.handle.clone()).collect(),
+        seats,
+        tick: config.health_tick,
+        expiry: config.expiry,
+        clock,
+        log: log.clone(),
+        counters: counters[0].clone(),
+    };
+    let control = control.start().map_err(StartError::Thread)?;
+    let acceptor = Acceptor {
+        listeners,
+        cores: workers
+            .iter()
+            .map(|worker| (worker.handle.clone(), worker.driver.wants_nonblocking()))
+            .collect(),
+        connections_max: config.connections_max,
+        counters: counters[1].clone(),
+        log: log.clone(),
+    };
+    let acceptor = acceptor.start().map_err(StartError::Thread)?;
+    Ok(Running {
+        addresses,
+        acceptor,
+        control,
+        workers,
+        counters: counters.into(),
+        clock,
+        log,
+        shutdown_timeout: config.shutdown_timeout,
+    })
+}
+
+impl Running {
+    /// The addresses that are listened on, with their true ports.
+    pub fn addresses(&self) -> &[SocketAddr] {
+        &self.addresses
+    }
+
+    /// The sum of a counter over all threads.
+    pub fn count(&self, counter: Counter) -> u64 {
+        let cores = self.workers.iter().map(|worker| worker.handle.counters.value(counter));
+        cores.chain(self.counters.iter().map(|counters| counters.value(counter))).sum()
+    }
+
+    /// The connections of each core.
+    pub fn connections(&self) -> Vec<u64> {
+        let of = |worker: &Worker| {
+            worker.handle.load.connections.load(std::sync::atomic::Ordering::Relaxed)
+        };
+        self.workers.iter().map(of).collect()
+    }
+
+    /// Stops accepting, lets the cores finish what is in flight, `--shutdown-timeout` at most, and
+    /// returns when all threads have ended.
+    pub fn stop(self) {
+        self.acceptor.stop();
+        let deadline = self.clock.now().after(self.shutdown_timeout);
+        for worker in &self.workers {
+            worker.handle.stop(deadline);
+        }
+        for worker in self.workers {
+            if let Err(error) = worker.join() {
+                self.log.error(&format!("a core ended badly: {error}"));
+            }
+        }
+        self.control.stop();
+        self.log.flush();
+    }
+}
+
+fn announce(config: &Config, addresses: &[SocketAddr], log: &Log) {
+    for address in addresses {
+        log.info(&format!("binding address: {address}"));
+    }
+    log.info(&format!("remote address: {}", config.remote.url));
+    log.info(&format!("health tick: {}", config.health_tick));
+    log.info(&format!("health expiry: {}", config.expiry.expiry));
+    log.info(&format!("instance ID: {}", config.instance_id));
+    for warning in &config.warnings {
+        log.warn(warning);
+    }
+}
+
+fn settings(config: &Config, log: &Log) -> io::Result<Settings> {
+    let remote = &config.remote;
+    let secret = remote.authorization.as_ref();
+    Ok(Settings {
+        route: Route {
+            mount: remote.mount.clone(),
+            host: remote.authority.clone().into_bytes(),
+            instance: config.instance_id.clone().into_bytes(),
+            authorization: secret.map(|secret| secret.0.clone().into_bytes()),
+        },
+        addresses: Addresses::start(&remote.host, remote.port, log)?,
+        remote_timeout: config.remote_timeout,
+        identity: config.identity,
+        body_bytes_max: config.body_bytes_max,
+        budget: Default::default(),
+    })
+}
+
+/// By how much the head for the endpoint can be longer than the source's.
+fn headroom(route: &Route) -> usize {
+    let added = route.mount.prefix.len()
+        + route.mount.query.len()
+        + route.host.len()
+        + route.instance.len()
+        + route.authorization.as_ref().map_or(0, Vec::len);
+    // The names of the lines, the separators, a Content-Length in place of chunks.
+    added + 256
+}
+
+fn all_cores(cpus: &[usize]) -> usize {
+    // The smaller of what the affinity and what the control group allows.
+    let allowed = std::thread::available_parallelism().map_or(1, usize::from);
+    allowed.min(cpus.len().max(1))
+}
+
+fn start_cores(
+    cores: usize,
+    cpus: &[usize],
+    start: &Start,
+    clock: Clock,
+) -> Result<Vec<Worker>, StartError> {
+    // Two processes with one core each should not meet on the first processor.
+    let first = if cores < cpus.len() { std::process::id() as usize } else { 0 };
+    let mut workers: Vec<Worker> = Vec::with_capacity(cores);
+    for index in 0..cores {
+        let cpu = (cores <= cpus.len()).then(|| cpus[(first + index) % cpus.len()]);
+        match Worker::start(index, Start { cpu, ..start.clone() }) {
+            Ok(worker) => workers.push(worker),
+            Err(error) => {
+                for worker in workers {
+                    worker.handle.stop(clock.now());
+                    // The first error is the one to tell.
+                    let _ = worker.join();
+                }
+                return Err(StartError::Core(index, error));
+            }
+        }
+    }
+    Ok(workers)
+}
