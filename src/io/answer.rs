@@ -10,7 +10,8 @@ use monoio::net::TcpStream;
 use crate::base::limits::{ANSWER_DEADLINE, BUFFER_BYTES};
 use crate::io::core::Core;
 use crate::io::deadline::{Patience, Slot};
-use crate::io::upstream::Link;
+use crate::io::link::Link;
+use crate::io::upstream;
 use crate::wire::http::answer::{Answer, AnswerFraming};
 use crate::wire::http::body::Chunks;
 use crate::wire::http::head::{Persistence, Version};
@@ -28,7 +29,7 @@ pub struct Manner {
     pub persistence: Persistence,
 }
 
-/// Passes `answer`, which stands at the start of `link.bytes`, on to the source, and gives `link`
+/// Passes `answer`, which stands at the start of `link.reader.bytes`, on to the source, and gives `link`
 /// back to its pool when it may be used again. Returned is whether the source's connection stays.
 pub async fn pass_on(
     core: &Core,
@@ -48,13 +49,13 @@ pub async fn pass_on(
         && persistence == Persistence::KeepAlive
         && manner.version == Version::Http11;
     if !as_it_is {
-        let raw = std::mem::take(&mut link.bytes);
+        let raw = std::mem::take(&mut link.reader.bytes);
         let mut rewritten = Vec::with_capacity(raw.len() + 64);
         let manner = Manner { persistence, ..manner };
         append_head(&answer, &raw, manner, &mut rewritten);
         let head_bytes = rewritten.len();
         rewritten.extend_from_slice(&raw[answer.bytes..]);
-        link.bytes = rewritten;
+        link.reader.bytes = rewritten;
         let answer = Answer { bytes: head_bytes, ..answer };
         return pass_whole(core, slot, stream, link, answer, Manner { persistence, ..manner })
             .await;
@@ -107,11 +108,11 @@ async fn pass_length(
 ) -> Result<usize, Broken> {
     let mut left = (head_bytes as u64).saturating_add(length);
     loop {
-        let piece = usize::try_from(left).unwrap_or(usize::MAX).min(link.bytes.len());
-        write_front(core, slot, stream, &mut link.bytes, piece).await?;
+        let piece = usize::try_from(left).unwrap_or(usize::MAX).min(link.reader.bytes.len());
+        write_front(core, slot, stream, &mut link.reader.bytes, piece).await?;
         left -= piece as u64;
         if left == 0 {
-            return Ok(link.bytes.len());
+            return Ok(link.reader.bytes.len());
         }
         read_more(core, slot, link).await?;
     }
@@ -129,19 +130,19 @@ async fn pass_chunks(
     let mut body_start = head_bytes;
     loop {
         let mut data = Vec::new();
-        let taken = chunks.feed(&link.bytes[body_start..], |piece| {
+        let taken = chunks.feed(&link.reader.bytes[body_start..], |piece| {
             if manner.version == Version::Http10 {
                 data.extend_from_slice(piece);
             }
         });
         let mut piece = body_start + taken.map_err(|_| Broken)?;
         if manner.version == Version::Http10 {
-            link.bytes.splice(body_start..piece, data.iter().copied());
+            link.reader.bytes.splice(body_start..piece, data.iter().copied());
             piece = body_start + data.len();
         }
-        write_front(core, slot, stream, &mut link.bytes, piece).await?;
+        write_front(core, slot, stream, &mut link.reader.bytes, piece).await?;
         if chunks.is_done() {
-            return Ok(link.bytes.len());
+            return Ok(link.reader.bytes.len());
         }
         body_start = 0;
         read_more(core, slot, link).await?;
@@ -155,10 +156,10 @@ async fn pass_until_close(
     link: &mut Link,
 ) -> Result<(), Broken> {
     loop {
-        let piece = link.bytes.len();
-        write_front(core, slot, stream, &mut link.bytes, piece).await?;
+        let piece = link.reader.bytes.len();
+        write_front(core, slot, stream, &mut link.reader.bytes, piece).await?;
         let due = core.now().after(core.settings.remote_timeout);
-        match link.read_more(slot, due).await {
+        match upstream::read_more(link, slot, due).await {
             Ok(0) => return Ok(()),
             Ok(_) => {}
             Err(_) => return Err(Broken),
@@ -167,12 +168,12 @@ async fn pass_until_close(
 }
 
 async fn read_more(core: &Core, slot: &Slot, link: &mut Link) -> Result<(), Broken> {
-    if link.bytes.is_empty() && link.bytes.capacity() < BUFFER_BYTES {
+    if link.reader.bytes.is_empty() && link.reader.bytes.capacity() < BUFFER_BYTES {
         // The answer is long: take larger pieces.
-        link.bytes.reserve(BUFFER_BYTES);
+        link.reader.bytes.reserve(BUFFER_BYTES);
     }
     let due = core.now().after(core.settings.remote_timeout);
-    match link.read_more(slot, due).await {
+    match upstream::read_more(link, slot, due).await {
         Ok(0) | Err(_) => Err(Broken),
         Ok(_) => Ok(()),
     }

@@ -8,7 +8,8 @@ use monoio::io::{AsyncReadRent as _, AsyncWriteRent as _, AsyncWriteRentExt as _
 use monoio::net::TcpStream;
 
 use crate::base::limits::{
-    ANSWER_DEADLINE, HEAD_DEADLINE, IDLE_DEADLINE, LARGE_READ_CONNECTIONS_MAX, LINGER_DEADLINE,
+    ANSWER_DEADLINE, BUFFER_BYTES, BUFFER_BYTES_TRUSTED, HEAD_DEADLINE, IDLE_DEADLINE,
+    LARGE_READ_CONNECTIONS_MAX, LINGER_DEADLINE,
 };
 use crate::io::answer::{self, Manner};
 use crate::io::core::Core;
@@ -201,12 +202,13 @@ impl Conn {
         if request.expects_continue && self.inbound.bytes().is_empty() {
             self.write(reply::CONTINUE).await?;
         }
+        let at_once = if self.is_proven { BUFFER_BYTES_TRUSTED } else { BUFFER_BYTES };
         let (stream, slot) = (&mut self.stream, &self.slot);
         let read = match (request.framing, request.keeping) {
             (Framing::Length(length), Keeping::Keep) => {
                 // It was compared with the limit, which is a usize.
                 let bytes = length as usize;
-                let read = self.inbound.read_body(stream, slot, bytes).await;
+                let read = self.inbound.read_body(stream, slot, bytes, at_once).await;
                 read.map(|()| Body { bytes, gathered: None })
             }
             (Framing::Length(length), Keeping::Skip) => {

@@ -123,7 +123,6 @@ impl Handle {
 }
 
 /// The inside of a core: shared by its tasks, never by threads.
-#[derive(Debug)]
 pub struct Core {
     /// Its outside.
     pub handle: Arc<Handle>,

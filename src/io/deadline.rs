@@ -136,19 +136,18 @@ mod tests {
     }
 
     #[test]
-    fn an_idle_wait_ends_when_we_shut_down() {
+    fn an_idle_wait_ends_when_we_shut_down_and_a_busy_one_does_not() {
         let deadlines = Deadlines::default();
-        let slot = deadlines.slot();
-        let mut wait = pin!(slot.within(NEVER, Patience::Idle, std::future::pending::<()>()));
-        assert!(poll(&mut wait).is_pending());
+        let (idle, busy) = (deadlines.slot(), deadlines.slot());
+        let forever = std::future::pending::<()>;
+        let mut idle = pin!(idle.within(Millis(1000), Patience::Idle, forever()));
+        let mut busy = pin!(busy.within(Millis(1000), Patience::Busy, forever()));
+        assert!(poll(&mut idle).is_pending() && poll(&mut busy).is_pending());
         deadlines.sweep(Millis(1), false);
-        assert!(poll(&mut wait).is_pending());
-        drop(wait);
-        let mut wait =
-            pin!(slot.within(Millis(1000), Patience::Idle, std::future::pending::<()>()));
-        assert!(poll(&mut wait).is_pending());
+        assert!(poll(&mut idle).is_pending());
         deadlines.sweep(Millis(1), true);
-        assert_eq!(poll(&mut wait), Poll::Ready(Err(Elapsed)));
+        assert_eq!(poll(&mut idle), Poll::Ready(Err(Elapsed)));
+        assert!(poll(&mut busy).is_pending());
     }
 
     #[test]

@@ -63,7 +63,6 @@ pub enum Keeping {
 }
 
 /// The bytes of one connection.
-#[derive(Debug)]
 pub struct Inbound {
     core: Rc<Core>,
     /// Headroom, then what was used up, then from `start` on what was not.
@@ -137,16 +136,17 @@ impl Inbound {
     }
 
     /// Reads until a body of `length` bytes is there whole. It begins where [`Inbound::bytes`]
-    /// begins.
+    /// begins. So much of what its head promises is given memory `at_once`.
     pub async fn read_body(
         &mut self,
         stream: &mut TcpStream,
         slot: &Slot,
         length: usize,
+        at_once: usize,
     ) -> Result<(), ReadError> {
         let mut pace = Pace::new(&self.core, self.bytes().len());
         while self.bytes().len() < length {
-            self.make_room(length)?;
+            self.make_room(length, at_once)?;
             self.read(stream, slot, pace.due, Patience::Busy).await?;
             pace.on_bytes(&self.core, self.bytes().len());
         }
@@ -231,15 +231,12 @@ impl Inbound {
         self.buffer = buffer;
     }
 
-    /// Room for the next read of a body of `length` bytes: small ones get theirs at once, large
-    /// ones as their bytes arrive, twice what has arrived.
-    fn make_room(&mut self, length: usize) -> Result<(), ReadError> {
+    /// Room for the next read of a body of `length` bytes: beyond what it gets at once, twice what
+    /// has arrived.
+    fn make_room(&mut self, length: usize, at_once: usize) -> Result<(), ReadError> {
         let is_full = self.buffer.len() == self.buffer.capacity();
-        let wanted = match length {
-            0..=BUFFER_BYTES_TRUSTED => length,
-            _ if is_full => length.min((self.bytes().len() * 2).max(BUFFER_BYTES_TRUSTED)),
-            _ => BUFFER_BYTES_TRUSTED,
-        };
+        let have = if is_full { self.bytes().len() * 2 } else { 0 };
+        let wanted = length.min(have.max(at_once));
         if self.buffer.capacity() - self.start < wanted {
             let mut share = self.share.take();
             self.take_share(wanted, &mut share)?;

@@ -10,6 +10,7 @@ pub mod core;
 pub mod deadline;
 pub mod driver;
 pub mod inbound;
+pub mod link;
 pub mod log;
 pub mod resolver;
 pub mod speaker;

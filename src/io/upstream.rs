@@ -5,20 +5,19 @@
 
 use std::cell::{Cell, RefCell};
 use std::future::{Future, poll_fn};
-use std::io;
 use std::ops::Range;
 use std::pin::pin;
 use std::task::Poll;
 
-use monoio::buf::{IoBuf as _, IoBufMut as _};
-use monoio::io::Splitable as _;
-use monoio::io::{AsyncReadRent as _, AsyncWriteRentExt as _, OwnedReadHalf, OwnedWriteHalf};
+use monoio::buf::IoBuf as _;
+use monoio::io::AsyncWriteRentExt as _;
 use monoio::net::TcpStream;
 
-use crate::base::limits::{FIRST_READ_BYTES, HEAD_BYTES_MAX, UPSTREAM_IDLE, UPSTREAM_IDLE_MAX};
+use crate::base::limits::{UPSTREAM_IDLE, UPSTREAM_IDLE_MAX};
 use crate::base::time::Millis;
 use crate::io::core::Core;
 use crate::io::deadline::{Elapsed, Patience, Slot};
+use crate::io::link::Link;
 use crate::shared::metrics::Counter;
 use crate::wire::http::answer::{self, Answer, AnswerError, Asked, Parsed};
 
@@ -33,17 +32,6 @@ pub enum SendError {
     TimedOut,
 }
 
-/// One connection to the endpoint.
-#[derive(Debug)]
-pub struct Link {
-    read: OwnedReadHalf<TcpStream>,
-    write: OwnedWriteHalf<TcpStream>,
-    /// What was read from it; starts with the current answer.
-    pub bytes: Vec<u8>,
-    /// Whether the request that was written to it was written whole.
-    wrote_all: bool,
-}
-
 /// A request on its way: `buffer[range]` is what is written.
 #[derive(Debug)]
 pub struct Outgoing {
@@ -56,7 +44,7 @@ pub struct Outgoing {
 }
 
 /// The idle connections of one core, the freshest last.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub struct Upstream {
     idle: RefCell<Vec<(Millis, Link)>>,
     /// Whether the last try failed, so that a change is logged once and not per request.
@@ -73,9 +61,11 @@ enum Exchange {
 }
 
 impl Upstream {
-    /// Closes what has been idle for too long.
+    /// Closes what has been idle for too long, or was closed at the other end.
     pub fn prune(&self, now: Millis) {
-        self.idle.borrow_mut().retain(|(since, _)| now.since(*since) < UPSTREAM_IDLE);
+        let is_good =
+            |since: Millis, link: &mut Link| now.since(since) < UPSTREAM_IDLE && link.is_clean();
+        self.idle.borrow_mut().retain_mut(|(since, link)| is_good(*since, link));
     }
 
     /// Closes all that is idle.
@@ -83,17 +73,27 @@ impl Upstream {
         self.idle.borrow_mut().clear();
     }
 
-    /// Takes a connection back whose answer has been read to its end, and not a byte further.
+    /// Takes a connection back whose answer has been read to its end.
     pub fn give(&self, mut link: Link, now: Millis) {
         let mut idle = self.idle.borrow_mut();
-        if link.wrote_all && idle.len() < UPSTREAM_IDLE_MAX {
-            link.bytes.clear();
+        if idle.len() < UPSTREAM_IDLE_MAX && link.is_clean() {
             idle.push((now, link));
         }
     }
 
+    /// The freshest idle connection that is still good.
+    fn take(&self) -> Option<Link> {
+        let mut idle = self.idle.borrow_mut();
+        while let Some((_, mut link)) = idle.pop() {
+            if link.is_clean() {
+                return Some(link);
+            }
+        }
+        None
+    }
+
     /// Sends a request and waits for the head of its answer. With the answer comes the connection,
-    /// whose `bytes` start with it; with the request, if it is not lost, its buffer.
+    /// whose reader's `bytes` start with it; with the request, if it is not lost, its buffer.
     pub async fn send(
         &self,
         core: &Core,
@@ -112,8 +112,7 @@ impl Upstream {
         outgoing: Outgoing,
     ) -> (Result<(Link, Answer), SendError>, Option<Vec<u8>>) {
         let Outgoing { mut buffer, range, asked } = outgoing;
-        let reused = self.idle.borrow_mut().pop().map(|(_, link)| link);
-        if let Some(mut link) = reused {
+        if let Some(mut link) = self.take() {
             let (exchange, request) =
                 exchange(core, slot, &mut link, buffer, range.clone(), asked).await;
             match (exchange, request) {
@@ -155,19 +154,11 @@ impl Upstream {
     }
 }
 
-impl Link {
-    /// Reads more of the current answer behind what `bytes` holds. 0 bytes: the endpoint closed.
-    pub async fn read_more(&mut self, slot: &Slot, due: Millis) -> Result<usize, SendError> {
-        let buffer = with_room(std::mem::take(&mut self.bytes));
-        let (from, to) = (buffer.len(), buffer.capacity());
-        let work = self.read.read(buffer.slice_mut(from..to));
-        match slot.within(due, Patience::Busy, work).await {
-            Err(Elapsed) => Err(SendError::TimedOut),
-            Ok((read, slice)) => {
-                self.bytes = slice.into_inner();
-                read.map_err(|_| SendError::Unreachable)
-            }
-        }
+/// Reads more of an answer behind what is there.
+pub async fn read_more(link: &mut Link, slot: &Slot, due: Millis) -> Result<usize, SendError> {
+    match slot.within(due, Patience::Busy, link.reader.read_more()).await {
+        Err(Elapsed) => Err(SendError::TimedOut),
+        Ok(read) => read.map_err(|_| SendError::Unreachable),
     }
 }
 
@@ -182,9 +173,7 @@ async fn connect(core: &Core, slot: &Slot) -> Result<Link, SendError> {
         match slot.within(due, Patience::Busy, TcpStream::connect_addr(*address)).await {
             Ok(Ok(stream)) if stream.set_nodelay(true).is_ok() => {
                 core.handle.counters.add(Counter::EndpointConnections, 1);
-                let (read, write) = stream.into_split();
-                let bytes = Vec::with_capacity(FIRST_READ_BYTES);
-                return Ok(Link { read, write, bytes, wrote_all: true });
+                return Ok(Link::new(stream));
             }
             Ok(_) => {}
             Err(Elapsed) => error = SendError::TimedOut,
@@ -217,16 +206,16 @@ async fn exchange(
 async fn read_head(core: &Core, slot: &Slot, link: &mut Link, asked: Asked) -> Exchange {
     let due = core.now().after(core.settings.remote_timeout);
     loop {
-        match answer::parse(&link.bytes, asked) {
+        match answer::parse(&link.reader.bytes, asked) {
             Ok(Parsed::Final(answer)) => return Exchange::Answered(answer),
             Ok(Parsed::Interim(bytes)) => {
-                link.bytes.drain(..bytes);
+                link.reader.bytes.drain(..bytes);
                 continue;
             }
             Ok(Parsed::Partial) => {}
             Err(error) => return Exchange::Failed(of_answer(error)),
         }
-        match link.read_more(slot, due).await {
+        match read_more(link, slot, due).await {
             Ok(0) => return Exchange::Failed(SendError::Unreachable),
             Ok(_) => {}
             Err(error) => return Exchange::Failed(error),
@@ -244,19 +233,16 @@ async fn write_and_read(
     range: Range<usize>,
 ) -> (Result<usize, SendError>, Option<Vec<u8>>) {
     let timeout = core.settings.remote_timeout;
-    let answer_buffer = with_room(std::mem::take(&mut link.bytes));
-    let (from, to) = (answer_buffer.len(), answer_buffer.capacity());
-    let mut read = pin!(link.read.read(answer_buffer.slice_mut(from..to)));
-    let mut write = pin!(link.write.write_all(request.slice(range)));
-
-    slot.arm(core.now().after(timeout), Patience::Busy);
+    let Link { reader, write, wrote_all } = link;
+    let mut write = pin!(write.write_all(request.slice(range)));
     let mut early = None;
+    slot.arm(core.now().after(timeout), Patience::Busy);
     let written = poll_fn(|context| {
         if let Poll::Ready(written) = write.as_mut().poll(context) {
             return Poll::Ready(Ok(written));
         }
         if early.is_none()
-            && let Poll::Ready(read) = read.as_mut().poll(context)
+            && let Poll::Ready(read) = reader.poll(context)
         {
             early = Some(read);
             // It has answered or gone: it need not read the rest, so it is not waited for long.
@@ -264,36 +250,30 @@ async fn write_and_read(
         }
         slot.poll_over(context)
     });
-    let (wrote_all, request) = match written.await {
-        Ok((written, slice)) => (written.is_ok(), Some(slice.into_inner())),
-        Err(Elapsed) => (false, None),
-    };
-    let answered = match (early, wrote_all, &request) {
-        (Some(read), _, _) => Ok(read),
-        // Nothing was heard, and it does not even read.
-        (None, false, None) => return (Err(SendError::TimedOut), None),
-        (None, _, _) => slot.within(core.now().after(timeout), Patience::Busy, read.as_mut()).await,
-    };
-    match answered {
-        Err(Elapsed) => (Err(SendError::TimedOut), request),
-        Ok((read, slice)) => {
-            link.bytes = slice.into_inner();
-            link.wrote_all = wrote_all;
-            (read.map_err(|_: io::Error| SendError::Unreachable), request)
+    let request = match written.await {
+        Ok((written, slice)) => {
+            *wrote_all = written.is_ok();
+            Some(slice.into_inner())
         }
-    }
+        Err(Elapsed) => None,
+    };
+    let read = match (early, &request) {
+        (Some(read), _) => read,
+        // Nothing was heard, and it does not even read.
+        (None, None) => return (Err(SendError::TimedOut), None),
+        (None, Some(_)) => {
+            let due = core.now().after(timeout);
+            match slot.within(due, Patience::Busy, reader.read_more()).await {
+                Ok(read) => read,
+                Err(Elapsed) => return (Err(SendError::TimedOut), request),
+            }
+        }
+    };
+    (read.map_err(|_| SendError::Unreachable), request)
 }
 
 /// How long an endpoint that has answered early is given to read the rest of the request.
 const EARLY_ANSWER_PATIENCE: Millis = Millis(2000);
-
-/// A buffer that can be read into: an answer's head must fit, however small its pieces.
-fn with_room(mut buffer: Vec<u8>) -> Vec<u8> {
-    if buffer.capacity() == buffer.len() {
-        buffer.reserve(buffer.len().clamp(FIRST_READ_BYTES, HEAD_BYTES_MAX));
-    }
-    buffer
-}
 
 fn of_answer(error: AnswerError) -> SendError {
     match error {

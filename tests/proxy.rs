@@ -1,0 +1,17 @@
+//! The proxy over real sockets, on io_uring and on epoll: what goes in, what comes out, and what
+//! is refused. The endpoint is a thread of the test that does what each test needs.
+
+#[path = "proxy/answers.rs"]
+mod answers;
+#[path = "proxy/bounds.rs"]
+mod bounds;
+#[path = "proxy/election.rs"]
+mod election;
+#[path = "proxy/hostile.rs"]
+mod hostile;
+#[path = "proxy/requests.rs"]
+mod requests;
+#[path = "proxy/support.rs"]
+mod support;
+#[path = "proxy/trouble.rs"]
+mod trouble;

@@ -1,0 +1,125 @@
+//! Limits, the balance between cores, and the end.
+
+use std::io::Read as _;
+use std::io::Write as _;
+use std::time::{Duration, Instant};
+
+use highlander::shared::metrics::Counter;
+
+use crate::support::*;
+
+#[test]
+fn connections_beyond_the_limit_are_answered_503_and_others_are_not_disturbed() {
+    on_both_drivers(|driver| {
+        let endpoint = Endpoint::storage();
+        let proxy =
+            Proxy::with(driver, endpoint.address, |cli| cli.max_connections = Some("3".into()));
+        let mut good: Vec<Client> = (0..3).map(|_| proxy.connect()).collect();
+        for client in &mut good {
+            assert_eq!(client.ask(&push(1, b"x")).status, 204);
+        }
+        let mut refused = proxy.connect();
+        let answer = refused.ask(&push(1, &body(100_000)));
+        assert_eq!(answer.status, 503);
+        assert!(answer.head.contains("Retry-After: "));
+        refused.assert_closed();
+        assert_eq!(proxy.running.count(Counter::ConnectionsRefused), 1);
+        good.pop();
+        until("there is room again", || proxy.connect().ask(&push(1, b"x")).status == 204);
+        assert!(good.iter_mut().all(|client| client.ask(&push(1, b"x")).status == 204));
+    });
+}
+
+#[test]
+fn eight_connections_are_never_spread_worse_than_five_to_three() {
+    on_both_drivers(|driver| {
+        let endpoint = Endpoint::storage();
+        let proxy = Proxy::start(driver, endpoint.address);
+        for round in 0..200 {
+            let clients: Vec<Client> = (0..8).map(|_| proxy.connect()).collect();
+            until("all are taken", || proxy.running.connections().iter().sum::<u64>() == 8);
+            let most = proxy.running.connections().into_iter().max();
+            assert!(most <= Some(5), "round {round}: {:?}", proxy.running.connections());
+            drop(clients);
+            until("all are gone", || proxy.running.connections().iter().sum::<u64>() == 0);
+        }
+    });
+}
+
+#[test]
+fn more_groups_or_sources_than_are_kept_are_refused_and_counted() {
+    on_both_drivers(|driver| {
+        let endpoint = Endpoint::storage();
+        let proxy = Proxy::start(driver, endpoint.address);
+        let ask = |query: String| {
+            let head = format!("GET /?{query} HTTP/1.1\r\nHost: a\r\n\r\n");
+            proxy.connect().ask(head.as_bytes())
+        };
+        for number in 0..64 {
+            assert_eq!(ask(format!("highlander_source={number}")).status, 204);
+        }
+        let refused = ask("highlander_source=more".into());
+        assert_eq!(refused.status, 503);
+        assert!(refused.head.contains("Retry-After"));
+        for number in 0..999 {
+            assert_eq!(ask(format!("highlander_group={number}")).status, 204);
+        }
+        assert_eq!(ask("highlander_group=more".into()).status, 503);
+        assert_eq!(proxy.running.count(Counter::Refused), 2);
+        let long = ask(format!("highlander_source={}", "a".repeat(257)));
+        assert_eq!(long.status, 400);
+    });
+}
+
+#[test]
+fn what_is_in_flight_is_finished_before_the_end_and_the_idle_are_let_go_at_once() {
+    on_both_drivers(|driver| {
+        let endpoint = Endpoint::raw(|mut stream, connection| {
+            let mut unread = Vec::new();
+            while read_request(&mut stream, &mut unread, connection).is_some() {
+                std::thread::sleep(Duration::from_millis(700));
+                let _ = stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok");
+            }
+        });
+        let Proxy { running, address } = Proxy::start(driver, endpoint.address);
+        let mut idle = Client::connect(address);
+        let mut busy = Client::connect(address);
+        let mut half = Client::connect(address);
+        busy.send(&push(1, b"x"));
+        let request = push(1, b"half");
+        half.send(&request[..request.len() - 2]);
+        until("it is promoted", || running.count(Counter::Promotions) == 1);
+        let start = Instant::now();
+        let stopped = std::thread::spawn(move || running.stop());
+        idle.assert_closed();
+        assert!(start.elapsed() < Duration::from_millis(600));
+        half.send(&request[request.len() - 2..]);
+        for client in [&mut busy, &mut half] {
+            let answer = client.answer();
+            assert_eq!((answer.status, answer.body.as_slice()), (200, &b"ok"[..]));
+        }
+        half.assert_closed();
+        stopped.join().expect("no panic");
+        assert!(std::net::TcpStream::connect(address).is_err(), "nobody listens any more");
+    });
+}
+
+#[test]
+fn the_end_does_not_wait_longer_than_it_was_told() {
+    on_both_drivers(|driver| {
+        let endpoint = Endpoint::raw(|mut stream, _| {
+            let _ = stream.read(&mut [0; 10]);
+            std::thread::sleep(Duration::from_secs(10));
+        });
+        let proxy = Proxy::with(driver, endpoint.address, |cli| {
+            cli.shutdown_timeout = Some("1s".into());
+        });
+        let mut busy = proxy.connect();
+        busy.send(&push(1, b"x"));
+        until("it is promoted", || proxy.running.count(Counter::Promotions) == 1);
+        let start = Instant::now();
+        proxy.running.stop();
+        assert!(start.elapsed() >= Duration::from_millis(900));
+        assert!(start.elapsed() < Duration::from_secs(5));
+    });
+}
