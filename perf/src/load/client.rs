@@ -1,0 +1,150 @@
+//! One connection of the load: a request out, its answer in.
+
+use std::fmt::Display;
+use std::io;
+use std::net::SocketAddr;
+use std::str::FromStr;
+
+use bytes::Bytes;
+use http::header::{CONNECTION, CONTENT_ENCODING, CONTENT_TYPE, HOST, HeaderName, USER_AGENT};
+use monoio::io::sink::SinkExt;
+use monoio::io::stream::Stream;
+use monoio::io::{AsyncWriteRentExt, OwnedReadHalf, OwnedWriteHalf, Splitable};
+use monoio::net::TcpStream;
+use monoio_http::common::error::HttpError;
+use monoio_http::common::request::{RequestHeadRef, RequestRef};
+use monoio_http::h1::codec::decoder::{FillPayload, ResponseDecoder};
+use monoio_http::h1::codec::encoder::GenericEncoder;
+use monoio_http::h1::payload::{FixedPayload, Payload};
+
+use crate::body::{now_ms, write_request};
+use crate::fault::{During, Fault};
+
+/// How a request goes onto the wire.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Shape {
+    /// As monoio-http's encoder does it: above 8 KiB the head first, then the body.
+    Codec,
+    /// Head and body in one piece.
+    Whole,
+}
+
+impl Display for Shape {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str(match self {
+            Self::Codec => "codec",
+            Self::Whole => "whole",
+        })
+    }
+}
+
+impl FromStr for Shape {
+    type Err = String;
+
+    fn from_str(word: &str) -> Result<Self, String> {
+        match word {
+            "codec" => Ok(Self::Codec),
+            "whole" => Ok(Self::Whole),
+            _ => Err(format!("{word}: neither codec nor whole")),
+        }
+    }
+}
+
+/// The request that every connection sends over and over.
+pub struct Request {
+    head: http::Request<()>,
+    body: Bytes,
+    whole: Bytes,
+    /// How it goes onto the wire.
+    pub shape: Shape,
+}
+
+/// What an answer said.
+pub struct Answer {
+    /// Its status code.
+    pub status: u16,
+    /// True when the peer closes the connection after it.
+    pub is_last: bool,
+}
+
+/// An open connection.
+pub struct Connection {
+    writer: Writer,
+    reader: ResponseDecoder<OwnedReadHalf<TcpStream>>,
+    pushed: u64,
+}
+
+enum Writer {
+    Codec(GenericEncoder<OwnedWriteHalf<TcpStream>>),
+    Whole(OwnedWriteHalf<TcpStream>),
+}
+
+impl Request {
+    /// A push with a Prometheus's headers and a body of this size.
+    pub fn new(host: &str, path: &str, body_bytes: usize, shape: Shape) -> Result<Self, Fault> {
+        let head = http::Request::post(path)
+            .header(HOST, host)
+            .header(USER_AGENT, "Prometheus/3.5.0")
+            .header(CONTENT_ENCODING, "snappy")
+            .header(CONTENT_TYPE, "application/x-protobuf")
+            .header(HeaderName::from_static("x-prometheus-remote-write-version"), "0.1.0")
+            .body(())
+            .during(path)?;
+        let body = write_request(body_bytes, now_ms()?);
+        let mut whole = format!("POST {path} HTTP/1.1\r\nContent-Length: {body_bytes}\r\n");
+        for (name, value) in head.headers() {
+            whole.push_str(&format!("{name}: {}\r\n", value.to_str().during(name)?));
+        }
+        whole.push_str("\r\n");
+        let whole = [whole.as_bytes(), &body].concat();
+        Ok(Self { head, body: Bytes::from(body), whole: Bytes::from(whole), shape })
+    }
+}
+
+impl Connection {
+    /// Connects, for requests of this shape.
+    pub async fn open(address: SocketAddr, shape: Shape) -> io::Result<Self> {
+        let stream = TcpStream::connect_addr(address).await?;
+        stream.set_nodelay(true)?;
+        let (reader, writer) = stream.into_split();
+        let writer = match shape {
+            Shape::Codec => Writer::Codec(GenericEncoder::new(writer)),
+            Shape::Whole => Writer::Whole(writer),
+        };
+        Ok(Self { writer, reader: ResponseDecoder::new(reader), pushed: 0 })
+    }
+
+    /// The requests answered so far.
+    pub fn pushed(&self) -> u64 {
+        self.pushed
+    }
+
+    /// Sends the request and waits for its whole answer. After a fault the connection is of no
+    /// more use.
+    pub async fn push(&mut self, request: &Request) -> Result<Answer, Fault> {
+        match &mut self.writer {
+            Writer::Codec(encoder) => {
+                let body: FixedPayload<Bytes, HttpError> = FixedPayload::new(request.body.clone());
+                let parts = RequestHeadRef::from_http(&request.head);
+                let body = Payload::Fixed(body);
+                encoder.send_and_flush(RequestRef { parts, body }).await.during("send")?;
+            }
+            Writer::Whole(writer) => {
+                writer.write_all(request.whole.clone()).await.0.during("send")?;
+            }
+        }
+        let answer = match self.reader.next().await {
+            Some(answer) => answer.during("answer")?,
+            None => return Err(Fault(String::from("answer: the peer has closed"))),
+        };
+        let status = answer.status().as_u16();
+        let connection = answer.headers().get(CONNECTION);
+        let is_last =
+            connection.is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"close"));
+        // The body is read to keep the stream in step; with its receiver gone it is let go of.
+        drop(answer);
+        self.reader.fill_payload().await.during("answer's body")?;
+        self.pushed += 1;
+        Ok(Answer { status, is_last })
+    }
+}
