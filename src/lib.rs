@@ -1,8 +1,92 @@
-//! Highlander: there can be only one.
+//! Highlander: a highly available reverse proxy for Prometheus `remote_write`.
+//!
+//! Several Prometheus servers scrape the same targets and all push to Highlander; exactly one of
+//! them, the promoted source, reaches the long-term storage. When it fails, another takes over.
+//! There can be only one.
+//!
+//! # The promises
+//!
+//! People put this in front of all their metrics. What they may rely on, each checked by tests that
+//! can fail; those marked ✗ are not kept yet, and the README says so too.
+//!
+//! 1. **One voice.** For a group, at any moment, only the promoted source's data goes out.
+//! 2. **Nothing acknowledged is lost** ✗. A 2xx is sent only when the endpoint has acknowledged the
+//!    request, or it is kept where a hand-over finds it, or all of its samples are covered by what
+//!    was delivered. Today a standby's request is answered 204 and forgotten, so that a failover
+//!    costs the time that it takes to notice.
+//! 3. **No overlap.** Samples of two replicas are never interleaved. Today the cut lies between two
+//!    requests; per series it may fall a scrape too early or too late ✗.
+//! 4. **Order.** Per series, timestamps never go back at an endpoint, as long as the source itself
+//!    sends in order. A source that takes the seat may still have older samples to send ✗.
+//! 5. **Bounded.** Every buffer has a limit ([`base::limits`]). At the limit the answer is 503 with
+//!    Retry-After, so that the sender's WAL keeps the data; never 429, which Prometheus drops.
+//! 6. **Byte for byte.** The promoted source's request reaches the endpoint unchanged, but for
+//!    `Host`, hop-by-hop headers, `X-Highlander-Instance` and the `highlander_*` parameters. Its
+//!    answer comes back unchanged.
+//! 7. **Any payload.** The election works for any HTTP request.
+//!
+//! # The words
+//!
+//! One word per thing, in code, logs, metrics, flags and documents.
+//!
+//! | word | means |
+//! |---|---|
+//! | source | one Prometheus replica, however many connections it speaks on |
+//! | group | sources that carry the same data: a tenant and a `highlander_group` |
+//! | weight | `highlander_weight`; the bigger one wins |
+//! | promoted, standby | the source whose data goes out; the others |
+//! | seat | the place of the promoted source of a group |
+//! | view | the published answer to "who is promoted", with an epoch that only rises |
+//! | last heard, silence | when a source's last whole request came; the time since |
+//! | expiry, patience | the configured limit of silence; what it comes to for one source now |
+//! | rhythm | how long a source's pauses are, learned by looking |
+//! | tick | the moment at which silence is looked at |
+//! | beat | the moment, ten times a second, at which a core looks at its deadlines |
+//! | forward, refuse | what can become of a request: to the endpoint; a status of our own |
+//! | endpoint | a remote-write receiver |
+//! | link | a connection to the endpoint |
+//!
+//! # The house
+//!
+//! Five floors; a file uses its own floor and those below, never above, never in a ring
+//! (`tests/floors.rs`).
+//!
+//! * [`base`]: vocabulary. Time as a number, every bound with its reason.
+//! * [`wire`]: bytes to values and back. HTTP/1.1, remote write.
+//! * [`logic`]: decisions, pure: no socket, file, thread or clock.
+//! * [`shared`]: what cores share: seats, presence of sources, counters.
+//! * [`io`]: threads, sockets, the clock, the log.
+//!
+//! Above them the roof: [`cli`], [`config`], [`server`], [`demo`].
+//!
+//! # The way of a request
+//!
+//! One straight line, on one core, without a lock: [`io::acceptor`] hands the connection to a core,
+//! [`io::worker`] opens it, [`io::conn`] reads it into [`io::inbound`], [`wire::http::head`] and
+//! [`wire::http::body`] parse it, [`io::speaker`] finds out who it is from
+//! ([`logic::source`], [`shared::state`]) and asks the view what becomes of it
+//! ([`logic::view::View::judge`]). A promoted source's goes through [`wire::http::rewrite`] and
+//! [`io::upstream`] to the endpoint, and [`io::answer`] brings the answer back. A standby's gets
+//! [`wire::http::reply::taken`]; whatever is wrong gets the status that
+//! [`wire::http::reply::Refusal`] gives it.
+//!
+//! # The way of a tick
+//!
+//! [`io::control`] looks at all sources ([`shared::presence`]), learns their rhythm
+//! ([`logic::expiry`]) and asks [`logic::election::tick`] what follows; the event goes to the seat
+//! ([`shared::state::Seat::on_event`]), where [`logic::view::View::step`] makes the next view of it
+//! and one compare-and-swap publishes it. The same place, and the same loop, takes the events of
+//! requests: a heavier source takes the seat at its first whole request.
+//!
+//! # The way of a gossip message
+//!
+//! There is one node and no gossip yet. When there is, a message changes who leads a group, and
+//! takes the way of a tick's event: to the seat, through the pure step, published by the same swap.
 
 pub mod base;
 pub mod cli;
 pub mod config;
+pub mod demo;
 pub mod io;
 pub mod logic;
 pub mod server;

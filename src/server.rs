@@ -64,7 +64,12 @@ pub fn start(config: Config) -> Result<Running, StartError> {
         addresses.push(listener.local_addr().map_err(listen)?);
         listeners.push(listener);
     }
-    announce(&config, &addresses, &log);
+    for line in opening_lines(&config, &addresses) {
+        log.info(&line);
+    }
+    for warning in &config.warnings {
+        log.warn(warning);
+    }
 
     let clock = Clock::start();
     let cpus = worker::cpus();
@@ -156,17 +161,16 @@ impl Running {
     }
 }
 
-fn announce(config: &Config, addresses: &[SocketAddr], log: &Log) {
-    for address in addresses {
-        log.info(&format!("binding address: {address}"));
-    }
-    log.info(&format!("remote address: {}", config.remote.url));
-    log.info(&format!("health tick: {}", config.health_tick));
-    log.info(&format!("health expiry: {}", config.expiry.expiry));
-    log.info(&format!("instance ID: {}", config.instance_id));
-    for warning in &config.warnings {
-        log.warn(warning);
-    }
+/// The first lines of the log, as the original wrote them.
+pub fn opening_lines(config: &Config, addresses: &[SocketAddr]) -> Vec<String> {
+    let binding = addresses.iter().map(|address| format!("binding address: {address}"));
+    let others = [
+        format!("remote address: {}", config.remote.url),
+        format!("health tick: {}", config.health_tick),
+        format!("health expiry: {}", config.expiry.expiry),
+        format!("instance ID: {}", config.instance_id),
+    ];
+    binding.chain(others).collect()
 }
 
 fn settings(config: &Config, log: &Log) -> io::Result<Settings> {

@@ -93,7 +93,7 @@ async fn pass_whole(
     };
     // A byte behind the answer belongs to no request: what comes next could be taken for an answer.
     if surplus == 0 && answer.persistence == Persistence::KeepAlive {
-        core.upstream.give(link, core.now());
+        core.links.give(link, core.now());
     }
     Ok(manner.persistence)
 }

@@ -16,7 +16,7 @@ use crate::io::core::Core;
 use crate::io::deadline::{Patience, Slot};
 use crate::io::inbound::{Awaited, Inbound, Keeping, ReadError};
 use crate::io::speaker::Speaker;
-use crate::io::upstream::{Outgoing, SendError};
+use crate::io::upstream::{self, Outgoing, SendError};
 use crate::logic::view::Fate;
 use crate::shared::metrics::Counter;
 use crate::shared::presence::Answered;
@@ -245,7 +245,7 @@ impl Conn {
         let spare = outgoing.buffer[outgoing.range.end..].to_vec();
         let sent = {
             let _in_flight = self.speaker.in_flight();
-            self.core.upstream.send(&self.core, &self.slot, outgoing).await
+            upstream::send(&self.core, &self.slot, outgoing).await
         };
         let (result, buffer) = sent;
         match (buffer, is_own) {

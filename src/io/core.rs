@@ -14,9 +14,9 @@ use crate::base::time::Millis;
 use crate::io::buffers::{Budget, Buffers};
 use crate::io::clock::Clock;
 use crate::io::deadline::Deadlines;
+use crate::io::links::Links;
 use crate::io::log::Log;
 use crate::io::resolver::Addresses;
-use crate::io::upstream::Upstream;
 use crate::logic::source::Identity;
 use crate::shared::metrics::{Counters, Load};
 use crate::shared::state::Seats;
@@ -138,8 +138,8 @@ pub struct Core {
     pub deadlines: Deadlines,
     /// Its buffers.
     pub buffers: Buffers,
-    /// Its connections to the endpoint.
-    pub upstream: Upstream,
+    /// Its idle connections to the endpoint.
+    pub links: Links,
     /// Whether it only finishes what is in flight.
     pub draining: Cell<bool>,
     /// The state of a small generator for jitter.

@@ -111,8 +111,8 @@ fn write_lines(received: &Receiver<Entry>) {
     }
 }
 
-/// One line with its end.
-fn format_line(format: Format, level: Level, message: &str, at: &DateTime<Local>) -> String {
+/// One line of the log, with its end.
+pub fn format_line(format: Format, level: Level, message: &str, at: &DateTime<Local>) -> String {
     match format {
         Format::Text => format!("{} {message}\n", at.format("%Y/%m/%d %H:%M:%S")),
         Format::Json => {

@@ -11,6 +11,7 @@ pub mod deadline;
 pub mod driver;
 pub mod inbound;
 pub mod link;
+pub mod links;
 pub mod log;
 pub mod resolver;
 pub mod speaker;

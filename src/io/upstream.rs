@@ -3,7 +3,6 @@
 //! The answer is awaited before the request is written: an endpoint may refuse a body early, with
 //! an answer and a close, and whoever first writes to the end finds the answer reset away.
 
-use std::cell::{Cell, RefCell};
 use std::future::{Future, poll_fn};
 use std::ops::Range;
 use std::pin::pin;
@@ -13,7 +12,6 @@ use monoio::buf::IoBuf as _;
 use monoio::io::AsyncWriteRentExt as _;
 use monoio::net::TcpStream;
 
-use crate::base::limits::{UPSTREAM_IDLE, UPSTREAM_IDLE_MAX};
 use crate::base::time::Millis;
 use crate::io::core::Core;
 use crate::io::deadline::{Elapsed, Patience, Slot};
@@ -43,14 +41,6 @@ pub struct Outgoing {
     pub asked: Asked,
 }
 
-/// The idle connections of one core, the freshest last.
-#[derive(Default)]
-pub struct Upstream {
-    idle: RefCell<Vec<(Millis, Link)>>,
-    /// Whether the last try failed, so that a change is logged once and not per request.
-    failing: Cell<bool>,
-}
-
 /// How one exchange on one connection ended.
 enum Exchange {
     Answered(Answer),
@@ -60,97 +50,62 @@ enum Exchange {
     Failed(SendError),
 }
 
-impl Upstream {
-    /// Closes what has been idle for too long, or was closed at the other end.
-    pub fn prune(&self, now: Millis) {
-        let is_good =
-            |since: Millis, link: &mut Link| now.since(since) < UPSTREAM_IDLE && link.is_clean();
-        self.idle.borrow_mut().retain_mut(|(since, link)| is_good(*since, link));
-    }
+/// Sends a request and waits for the head of its answer. With the answer comes the connection,
+/// whose reader's `bytes` start with it; with the request, if it is not lost, its buffer.
+pub async fn send(
+    core: &Core,
+    slot: &Slot,
+    outgoing: Outgoing,
+) -> (Result<(Link, Answer), SendError>, Option<Vec<u8>>) {
+    let (result, buffer) = try_send(core, slot, outgoing).await;
+    note(core, result.as_ref().err());
+    (result, buffer)
+}
 
-    /// Closes all that is idle.
-    pub fn close(&self) {
-        self.idle.borrow_mut().clear();
+async fn try_send(
+    core: &Core,
+    slot: &Slot,
+    outgoing: Outgoing,
+) -> (Result<(Link, Answer), SendError>, Option<Vec<u8>>) {
+    let Outgoing { mut buffer, range, asked } = outgoing;
+    if let Some(mut link) = core.links.take() {
+        let (exchange, request) =
+            exchange(core, slot, &mut link, buffer, range.clone(), asked).await;
+        match (exchange, request) {
+            (Exchange::Answered(answer), request) => return (Ok((link, answer)), request),
+            (Exchange::Failed(error), request) => return (Err(error), request),
+            (Exchange::Dead, None) => return (Err(SendError::TimedOut), None),
+            (Exchange::Dead, Some(request)) => buffer = request,
+        }
+        core.handle.counters.add(Counter::EndpointRetried, 1);
     }
-
-    /// Takes a connection back whose answer has been read to its end.
-    pub fn give(&self, mut link: Link, now: Millis) {
-        let mut idle = self.idle.borrow_mut();
-        if idle.len() < UPSTREAM_IDLE_MAX && link.is_clean() {
-            idle.push((now, link));
-        }
+    let mut link = match connect(core, slot).await {
+        Ok(link) => link,
+        Err(error) => return (Err(error), Some(buffer)),
+    };
+    match exchange(core, slot, &mut link, buffer, range, asked).await {
+        (Exchange::Answered(answer), request) => (Ok((link, answer)), request),
+        (Exchange::Failed(error), request) => (Err(error), request),
+        (Exchange::Dead, request) => (Err(SendError::Unreachable), request),
     }
+}
 
-    /// The freshest idle connection that is still good.
-    fn take(&self) -> Option<Link> {
-        let mut idle = self.idle.borrow_mut();
-        while let Some((_, mut link)) = idle.pop() {
-            if link.is_clean() {
-                return Some(link);
-            }
-        }
-        None
+fn note(core: &Core, error: Option<&SendError>) {
+    if core.links.note(error.is_some()) == error.is_some() {
+        return;
     }
-
-    /// Sends a request and waits for the head of its answer. With the answer comes the connection,
-    /// whose reader's `bytes` start with it; with the request, if it is not lost, its buffer.
-    pub async fn send(
-        &self,
-        core: &Core,
-        slot: &Slot,
-        outgoing: Outgoing,
-    ) -> (Result<(Link, Answer), SendError>, Option<Vec<u8>>) {
-        let (result, buffer) = self.try_send(core, slot, outgoing).await;
-        self.note(core, result.as_ref().err());
-        (result, buffer)
-    }
-
-    async fn try_send(
-        &self,
-        core: &Core,
-        slot: &Slot,
-        outgoing: Outgoing,
-    ) -> (Result<(Link, Answer), SendError>, Option<Vec<u8>>) {
-        let Outgoing { mut buffer, range, asked } = outgoing;
-        if let Some(mut link) = self.take() {
-            let (exchange, request) =
-                exchange(core, slot, &mut link, buffer, range.clone(), asked).await;
-            match (exchange, request) {
-                (Exchange::Answered(answer), request) => return (Ok((link, answer)), request),
-                (Exchange::Failed(error), request) => return (Err(error), request),
-                (Exchange::Dead, None) => return (Err(SendError::TimedOut), None),
-                (Exchange::Dead, Some(request)) => buffer = request,
-            }
-            core.handle.counters.add(Counter::EndpointRetried, 1);
+    let core_number = core.handle.index;
+    match error {
+        Some(SendError::Unreachable) => {
+            core.log.warn(&format!("endpoint can't be reached (core {core_number})"));
         }
-        let mut link = match connect(core, slot).await {
-            Ok(link) => link,
-            Err(error) => return (Err(error), Some(buffer)),
-        };
-        match exchange(core, slot, &mut link, buffer, range, asked).await {
-            (Exchange::Answered(answer), request) => (Ok((link, answer)), request),
-            (Exchange::Failed(error), request) => (Err(error), request),
-            (Exchange::Dead, request) => (Err(SendError::Unreachable), request),
+        Some(SendError::Unreadable) => {
+            core.log.warn(&format!("endpoint's answer is not HTTP (core {core_number})"));
         }
-    }
-
-    fn note(&self, core: &Core, error: Option<&SendError>) {
-        if self.failing.replace(error.is_some()) == error.is_some() {
-            return;
+        Some(SendError::TimedOut) => {
+            core.log.warn(&format!("endpoint does not answer in time (core {core_number})"));
         }
-        let core_number = core.handle.index;
-        match error {
-            Some(SendError::Unreachable) => {
-                core.log.warn(&format!("endpoint can't be reached (core {core_number})"));
-            }
-            Some(SendError::Unreadable) => {
-                core.log.warn(&format!("endpoint's answer is not HTTP (core {core_number})"));
-            }
-            Some(SendError::TimedOut) => {
-                core.log.warn(&format!("endpoint does not answer in time (core {core_number})"));
-            }
-            None => core.log.info(&format!("endpoint answers again (core {core_number})")),
-        }
+        None => core.log.info(&format!("endpoint answers again (core {core_number})")),
     }
 }
 

@@ -18,8 +18,8 @@ use crate::io::conn;
 use crate::io::core::{Accepted, Core, Handle, Settings};
 use crate::io::deadline::Deadlines;
 use crate::io::driver::{self, Choice, Kind};
+use crate::io::links::Links;
 use crate::io::log::Log;
-use crate::io::upstream::Upstream;
 use crate::shared::metrics::Counter;
 use crate::shared::state::Seats;
 
@@ -104,7 +104,7 @@ fn inside_of(handle: Arc<Handle>, start: Start) -> Core {
         log: start.log,
         deadlines: Deadlines::default(),
         buffers: Buffers::new(start.headroom),
-        upstream: Upstream::default(),
+        links: Links::default(),
         draining: Cell::new(false),
         jitter: Cell::new(seed),
     }
@@ -128,10 +128,10 @@ async fn run(core: Rc<Core>, mut bell: Bell) -> io::Result<()> {
         let stops_at = core.handle.stops_at();
         core.draining.set(stops_at.is_some());
         core.deadlines.sweep(now, core.draining.get());
-        core.upstream.prune(now);
+        core.links.prune(now);
         let idle = core.handle.load.connections.load(Ordering::Relaxed) == 0;
         if stops_at.is_some_and(|deadline| idle || now >= deadline) {
-            core.upstream.close();
+            core.links.close();
             return Ok(());
         }
     }

@@ -1,3 +1,4 @@
 //! Bytes to values and back. Nothing here reads or writes a socket.
 
 pub mod http;
+pub mod remote_write;

@@ -1,0 +1,87 @@
+//! The binary: arguments in, signals in, exit code out.
+
+use std::process::ExitCode;
+
+use highlander::cli::{Cli, Command, Exit};
+use highlander::config::Config;
+use highlander::{demo, server};
+use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::iterator::Signals;
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+/// The command line or a value in it is wrong.
+const USAGE: u8 = 2;
+/// A second signal ended the program at once.
+const INTERRUPTED: i32 = 130;
+
+fn main() -> ExitCode {
+    abort_on_panic();
+    let args: Vec<String> = match std::env::args_os().skip(1).map(|arg| arg.into_string()).collect()
+    {
+        Ok(args) => args,
+        Err(arg) => return fault(&[format!("{} is not UTF-8", arg.to_string_lossy())]),
+    };
+    let cli = match Cli::parse(&args) {
+        Ok(cli) => cli,
+        Err(Exit::Help(text)) => {
+            println!("{}", text.trim_end());
+            return ExitCode::SUCCESS;
+        }
+        Err(Exit::Fault(text)) => return fault(&[text.trim_end().to_owned()]),
+    };
+    if cli.version {
+        println!("highlander {}", env!("CARGO_PKG_VERSION"));
+        return ExitCode::SUCCESS;
+    }
+    match cli.command {
+        Some(Command::Demo(_)) => demo::run(),
+        None => serve(&cli),
+    }
+}
+
+fn serve(cli: &Cli) -> ExitCode {
+    let config = match Config::from_cli(cli) {
+        Ok(config) => config,
+        Err(faults) => return fault(&faults),
+    };
+    // Before any thread, so that no signal is missed.
+    let mut signals = match Signals::new([SIGTERM, SIGINT]) {
+        Ok(signals) => signals,
+        Err(error) => {
+            eprintln!("highlander: can't wait for signals: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
+    let running = match server::start(config) {
+        Ok(running) => running,
+        Err(error) => {
+            eprintln!("highlander: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
+    signals.forever().next();
+    std::thread::spawn(move || {
+        signals.forever().next();
+        std::process::exit(INTERRUPTED);
+    });
+    running.stop();
+    ExitCode::SUCCESS
+}
+
+fn fault(faults: &[String]) -> ExitCode {
+    for fault in faults {
+        eprintln!("highlander: {fault}");
+    }
+    ExitCode::from(USAGE)
+}
+
+/// A core without its thread would answer nobody: better no process, and a new one.
+fn abort_on_panic() {
+    std::panic::set_hook(Box::new(|panic| {
+        let thread = std::thread::current();
+        eprintln!("highlander: thread '{}': {panic}", thread.name().unwrap_or("?"));
+        std::process::abort();
+    }));
+}

@@ -1,0 +1,283 @@
+//! The program as a process: its exit codes, its log, its signals, its memory.
+
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::process::{Child, Command, Output, Stdio};
+use std::sync::mpsc::{Receiver, channel};
+use std::time::{Duration, Instant};
+
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// A process that ends with the test.
+struct Program {
+    child: Child,
+    lines: Receiver<String>,
+}
+
+impl Program {
+    /// Starts it on a port of its own before `remote`.
+    fn start(remote: &str, args: &[&str]) -> (Program, SocketAddr) {
+        let mut child = Command::new(env!("CARGO_BIN_EXE_highlander"))
+            .args(["-l", "127.0.0.1:0", "-r", remote])
+            .args(args)
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("the binary was built");
+        let stderr = child.stderr.take().expect("it is piped");
+        let (sender, lines) = channel();
+        std::thread::spawn(move || {
+            for line in BufReader::new(stderr).lines().map_while(Result::ok) {
+                let _ = sender.send(line);
+            }
+        });
+        let program = Program { child, lines };
+        let first = program.line();
+        let address = first.rsplit("binding address: ").next().expect("a last part");
+        let address = address.parse().expect("the first line tells the address");
+        (program, address)
+    }
+
+    fn line(&self) -> String {
+        self.lines.recv_timeout(PATIENCE).expect("a line comes in time")
+    }
+
+    /// Reads the log until a line that holds `what`.
+    fn line_with(&self, what: &str) -> String {
+        loop {
+            let line = self.line();
+            if line.contains(what) {
+                return line;
+            }
+        }
+    }
+
+    fn signal(&self, name: &str) {
+        let id = self.child.id().to_string();
+        let sent = Command::new("kill").args(["-s", name, &id]).status();
+        assert!(sent.expect("kill is there").success());
+    }
+
+    fn exit_code(&mut self) -> Option<i32> {
+        let start = Instant::now();
+        loop {
+            match self.child.try_wait().expect("it is our child") {
+                Some(status) => return status.code(),
+                None => assert!(start.elapsed() < PATIENCE, "it does not end"),
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+
+    /// Resident memory in MiB.
+    fn memory_mib(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id()));
+        let status = status.expect("the process is there");
+        let line = status.lines().find(|line| line.starts_with("VmRSS:")).expect("a size");
+        let kib: u64 = line.split_whitespace().nth(1).expect("a number").parse().expect("digits");
+        kib / 1024
+    }
+}
+
+impl Drop for Program {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn run(args: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_highlander")).args(args).output().expect("it was built")
+}
+
+fn stderr(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+/// An endpoint that answers 204 to everything.
+fn storage() -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let address = listener.local_addr().expect("a bound socket");
+    std::thread::spawn(move || {
+        for mut stream in listener.incoming().flatten() {
+            std::thread::spawn(move || {
+                let mut bytes = [0; 64 * 1024];
+                // The requests of these tests come in one piece.
+                while stream.read(&mut bytes).is_ok_and(|bytes| bytes > 0) {
+                    let _ = stream.write_all(b"HTTP/1.1 204 No Content\r\n\r\n");
+                }
+            });
+        }
+    });
+    address
+}
+
+fn push(stream: &mut TcpStream, query: &str) -> String {
+    let request = format!("POST /w{query} HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\nabc");
+    stream.write_all(request.as_bytes()).expect("it reads");
+    stream.set_read_timeout(Some(PATIENCE)).expect("a live socket");
+    let mut answer = [0; 1000];
+    let bytes = stream.read(&mut answer).expect("it answers");
+    String::from_utf8_lossy(&answer[..bytes]).into_owned()
+}
+
+#[test]
+fn every_bad_value_is_named_at_once_and_nothing_is_bound() {
+    let port = TcpListener::bind("127.0.0.1:0").expect("a port").local_addr().expect("an address");
+    let listen = port.to_string();
+    let args = ["-l", &listen, "-r", "ftp://x", "-t", "0", "-e", "soon", "--driver", "kqueue"];
+    let output = run(&args);
+    assert_eq!(output.status.code(), Some(2));
+    let text = stderr(&output);
+    for flag in ["--remote", "--health-tick", "--health-expiry", "--driver"] {
+        assert!(text.contains(flag), "{flag} in {text}");
+    }
+    assert!(TcpStream::connect(port).is_err());
+    assert_eq!(run(&["--nonsense"]).status.code(), Some(2));
+}
+
+#[test]
+fn the_clusters_flags_are_refused_and_not_ignored() {
+    for args in [["-c", "a:6746"], ["-b", "0.0.0.0:6746"]] {
+        let output = run(&args);
+        assert_eq!(output.status.code(), Some(2));
+        assert!(stderr(&output).contains("not available yet"), "{}", stderr(&output));
+    }
+}
+
+#[test]
+fn a_taken_port_is_an_error_and_never_a_second_listener() {
+    let (_first, address) = Program::start("http://127.0.0.1:1", &[]);
+    let output = run(&["-l", &address.to_string(), "-r", "http://127.0.0.1:1"]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(stderr(&output).contains(&format!("can't listen on {address}")), "{}", stderr(&output));
+}
+
+#[test]
+fn version_and_help_are_answers_and_no_errors() {
+    let version = run(&["--version"]);
+    assert_eq!(version.status.code(), Some(0));
+    let expected = format!("highlander {}\n", env!("CARGO_PKG_VERSION"));
+    assert_eq!(String::from_utf8_lossy(&version.stdout), expected);
+    assert_eq!(run(&["--help"]).status.code(), Some(0));
+}
+
+#[test]
+fn the_log_begins_and_goes_on_as_the_originals() {
+    let remote = format!("http://{}", storage());
+    let args = ["-i", "1", "-t", "200ms", "-e", "1s"];
+    let (program, address) = Program::start(&remote, &args);
+    let mut lines: Vec<String> = (0..4).map(|_| program.line()).collect();
+    let mut first = TcpStream::connect(address).expect("it listens");
+    push(&mut first, "?highlander_weight=50");
+    let first_address = first.local_addr().expect("a live socket");
+    lines.push(program.line_with("source"));
+    drop(first);
+    lines.push(program.line_with("source"));
+    let mut second = TcpStream::connect(address).expect("it listens");
+    let second_address = second.local_addr().expect("a live socket");
+    push(&mut second, "");
+    lines.push(program.line_with("source"));
+
+    let expected = [
+        format!("remote address: {remote}"),
+        "health tick: 200ms".to_owned(),
+        "health expiry: 1s".to_owned(),
+        "instance ID: 1".to_owned(),
+        format!("new source : '{first_address}' (bigger Highlander Weight) (0 -> 50)"),
+        format!("lost source : '{first_address}' (no data for 1s)"),
+        format!("new source : '{second_address}' (no current promoted source) (0)"),
+    ];
+    for (line, expected) in lines.iter().zip(&expected) {
+        let (time, text) = line.split_at("2019/08/29 17:03:43 ".len());
+        let shape: String =
+            time.chars().map(|c| if c.is_ascii_digit() { '0' } else { c }).collect();
+        assert_eq!((shape.as_str(), text), ("0000/00/00 00:00:00 ", expected.as_str()));
+    }
+    assert_eq!(lines.len(), expected.len());
+}
+
+#[test]
+fn a_log_in_json_is_json() {
+    let mut child = Command::new(env!("CARGO_BIN_EXE_highlander"))
+        .args(["-l", "127.0.0.1:0", "--log-format", "json"])
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("the binary was built");
+    let mut line = String::new();
+    let stderr = child.stderr.take().expect("it is piped");
+    BufReader::new(stderr).read_line(&mut line).expect("a line");
+    let _ = child.kill();
+    let _ = child.wait();
+    assert!(line.starts_with("{\"ts\":\"") && line.ends_with("\"}\n"), "{line}");
+    assert!(line.contains("\"level\":\"info\",\"msg\":\"binding address: 127.0.0.1:"), "{line}");
+}
+
+#[test]
+fn a_password_on_the_command_line_is_warned_of_and_never_logged() {
+    let args = ["-u", "me", "-p", "geheim"];
+    let (program, _) = Program::start("http://127.0.0.1:1", &args);
+    let mut lines = Vec::new();
+    while !lines.last().is_some_and(|line: &String| line.contains("cores:")) {
+        lines.push(program.line());
+    }
+    let all = lines.concat();
+    assert!(all.contains("--remote-password is visible"), "{all}");
+    assert!(!all.contains("geheim") && !all.contains("bWU6Z2VoZWlt"), "{all}");
+}
+
+#[test]
+fn a_signal_ends_it_with_0_and_a_second_one_at_once() {
+    for name in ["TERM", "INT"] {
+        let (mut program, address) = Program::start(&format!("http://{}", storage()), &[]);
+        let mut stream = TcpStream::connect(address).expect("it listens");
+        assert!(push(&mut stream, "").starts_with("HTTP/1.1 204"));
+        program.signal(name);
+        assert_eq!(program.exit_code(), Some(0), "{name}");
+    }
+
+    // An endpoint that never answers keeps the first signal waiting.
+    let hanging = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let remote = format!("http://{}", hanging.local_addr().expect("a bound socket"));
+    let (mut program, address) = Program::start(&remote, &[]);
+    let mut stream = TcpStream::connect(address).expect("it listens");
+    stream.write_all(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n").expect("it reads");
+    program.line_with("new source");
+    program.signal("TERM");
+    let start = Instant::now();
+    while TcpStream::connect(address).is_ok() {
+        assert!(start.elapsed() < PATIENCE, "it still listens");
+    }
+    assert!(program.child.try_wait().expect("it is our child").is_none(), "it waits");
+    program.signal("TERM");
+    assert_eq!(program.exit_code(), Some(130));
+    assert!(start.elapsed() < Duration::from_secs(10));
+}
+
+#[test]
+fn four_hundred_half_sent_requests_cost_little_and_disturb_nobody() {
+    let (program, address) = Program::start(&format!("http://{}", storage()), &[]);
+    let mut good = TcpStream::connect(address).expect("it listens");
+    push(&mut good, "?highlander_weight=5");
+    let head =
+        "POST /w?highlander_weight=99 HTTP/1.1\r\nHost: a\r\nContent-Length: 31457280\r\n\r\n";
+    let half: Vec<TcpStream> = (0..400)
+        .map(|number| {
+            let mut stream = TcpStream::connect(address).expect("it listens");
+            let text = if number % 2 == 0 { &head[..40] } else { head };
+            stream.write_all(text.as_bytes()).expect("it reads");
+            if number % 2 == 1 {
+                stream.write_all(&vec![7; 30_000]).expect("it reads");
+            }
+            stream
+        })
+        .collect();
+    let mut slowest = Duration::ZERO;
+    for _ in 0..200 {
+        let start = Instant::now();
+        assert!(push(&mut good, "?highlander_weight=5").starts_with("HTTP/1.1 204"));
+        slowest = slowest.max(start.elapsed());
+    }
+    assert!(program.memory_mib() < 300, "{} MiB", program.memory_mib());
+    assert!(slowest < Duration::from_secs(2), "{slowest:?}");
+    assert_eq!(half.len(), 400);
+}
