@@ -64,13 +64,15 @@ impl Buffers {
 
     /// A buffer of the pooled size; its length is the headroom.
     pub fn take(&self) -> Vec<u8> {
-        self.idle.borrow_mut().pop().unwrap_or_else(|| self.make(BUFFER_BYTES))
+        self.idle.borrow_mut().pop().unwrap_or_else(|| self.make(self.headroom, BUFFER_BYTES))
     }
 
-    /// A buffer of another size; its length is the headroom.
-    pub fn make(&self, bytes: usize) -> Vec<u8> {
-        let mut buffer = Vec::with_capacity(self.headroom + bytes);
-        buffer.resize(self.headroom, 0);
+    /// A buffer of another size with `front` bytes of zeros at its start, the headroom at least;
+    /// they are its length.
+    pub fn make(&self, front: usize, bytes: usize) -> Vec<u8> {
+        let front = front.max(self.headroom);
+        let mut buffer = Vec::with_capacity(front + bytes);
+        buffer.resize(front, 0);
         buffer
     }
 
@@ -95,9 +97,10 @@ mod tests {
         assert_eq!((buffer.len(), buffer.capacity()), (100, 100 + BUFFER_BYTES));
         buffer.extend_from_slice(b"abc");
         buffers.give(buffer);
-        buffers.give(buffers.make(7));
+        buffers.give(buffers.make(0, 7));
         assert_eq!(buffers.idle.borrow().len(), 1);
         assert_eq!(buffers.take().len(), 100);
+        assert_eq!(buffers.make(500, 7).len(), 500);
     }
 
     #[test]

@@ -23,7 +23,7 @@ use crate::shared::presence::Answered;
 use crate::wire::http::answer::Asked;
 use crate::wire::http::head::{Framing, Head, Persistence, Version, header_room};
 use crate::wire::http::reply::{self, Refusal};
-use crate::wire::http::rewrite::finish_head;
+use crate::wire::http::rewrite::{LENGTH_LINE_BYTES_MAX, finish_head};
 
 /// One connection and all it owns.
 pub struct Conn {
@@ -202,13 +202,15 @@ impl Conn {
         if request.expects_continue && self.inbound.bytes().is_empty() {
             self.write(reply::CONTINUE).await?;
         }
+        // The head for the endpoint, and the Content-Length that it gets in place of chunks.
+        let front = self.head_out.len() + LENGTH_LINE_BYTES_MAX;
         let at_once = if self.is_proven { BUFFER_BYTES_TRUSTED } else { BUFFER_BYTES };
         let (stream, slot) = (&mut self.stream, &self.slot);
         let read = match (request.framing, request.keeping) {
             (Framing::Length(length), Keeping::Keep) => {
                 // It was compared with the limit, which is a usize.
                 let bytes = length as usize;
-                let read = self.inbound.read_body(stream, slot, bytes, at_once).await;
+                let read = self.inbound.read_body(stream, slot, (front, bytes), at_once).await;
                 read.map(|()| Body { bytes, gathered: None })
             }
             (Framing::Length(length), Keeping::Skip) => {
@@ -218,7 +220,7 @@ impl Conn {
             }
             (Framing::Chunked, keeping) => {
                 let limit = self.core.settings.body_bytes_max;
-                let read = self.inbound.read_chunks(stream, slot, limit, keeping).await;
+                let read = self.inbound.read_chunks(stream, slot, (front, limit), keeping).await;
                 read.map(|gathered| Body {
                     bytes: gathered.data_bytes,
                     gathered: Some(gathered.buffer),
@@ -272,7 +274,10 @@ impl Conn {
     /// next request lie behind the body.
     fn outgoing(&mut self, request: &Request, body: Body) -> (Outgoing, usize) {
         let (mut buffer, start) = match body.gathered {
-            Some(gathered) => (gathered, self.core.buffers.headroom()),
+            Some(gathered) => {
+                let start = gathered.len() - body.bytes;
+                (gathered, start)
+            }
             None => self.inbound.lend(),
         };
         if request.framing == Framing::Chunked {
@@ -280,8 +285,9 @@ impl Conn {
         }
         let end = start + body.bytes;
         let rest = buffer.len() - end;
-        // The headroom is made for the longest head that the route can make of the shortest.
-        assert!(self.head_out.len() <= start, "the headroom holds every head");
+        // Where the body was read behind its own head, that and the headroom are room enough;
+        // where it was moved, `front` was asked for.
+        assert!(self.head_out.len() <= start, "there is room for the head before the body");
         let head_start = start - self.head_out.len();
         buffer[head_start..start].copy_from_slice(&self.head_out);
         (Outgoing { buffer, range: head_start..end, asked: request.asked }, rest)

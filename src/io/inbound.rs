@@ -99,14 +99,14 @@ impl Inbound {
         if self.buffer.capacity() == self.core.buffers.headroom() + bytes {
             self.move_to_front();
         } else {
-            self.exchange_buffer(bytes.max(self.bytes().len()));
+            self.exchange_buffer(0, bytes.max(self.bytes().len()));
         }
     }
 
     /// Makes room for a head that is longer than the buffer.
     pub fn grow_for_head(&mut self) {
         if self.buffer.len() == self.buffer.capacity() {
-            self.exchange_buffer(BUFFER_BYTES);
+            self.exchange_buffer(0, BUFFER_BYTES);
         }
     }
 
@@ -136,17 +136,18 @@ impl Inbound {
     }
 
     /// Reads until a body of `length` bytes is there whole. It begins where [`Inbound::bytes`]
-    /// begins. So much of what its head promises is given memory `at_once`.
+    /// begins, with room for a head of `front` bytes before it. So much of what its own head
+    /// promises is given memory `at_once`.
     pub async fn read_body(
         &mut self,
         stream: &mut TcpStream,
         slot: &Slot,
-        length: usize,
+        (front, length): (usize, usize),
         at_once: usize,
     ) -> Result<(), ReadError> {
         let mut pace = Pace::new(&self.core, self.bytes().len());
         while self.bytes().len() < length {
-            self.make_room(length, at_once)?;
+            self.make_room(front, length, at_once)?;
             self.read(stream, slot, pace.due, Patience::Busy).await?;
             pace.on_bytes(&self.core, self.bytes().len());
         }
@@ -172,23 +173,24 @@ impl Inbound {
             self.consume(have);
             self.move_to_front();
             if left > self.buffer.capacity() - self.buffer.len() {
-                self.exchange_buffer(BUFFER_BYTES);
+                self.exchange_buffer(0, BUFFER_BYTES);
             }
             self.read(stream, slot, pace.due, Patience::Busy).await?;
             pace.on_bytes(&self.core, length - left + self.bytes().len());
         }
     }
 
-    /// Reads a body in chunks to its end; it may hold `limit` bytes of data.
+    /// Reads a body in chunks to its end; it may hold `limit` bytes of data. There is room for a
+    /// head of `front` bytes before it.
     pub async fn read_chunks(
         &mut self,
         stream: &mut TcpStream,
         slot: &Slot,
-        limit: usize,
+        (front, limit): (usize, usize),
         keeping: Keeping,
     ) -> Result<Gathered, ReadError> {
         let mut gathered =
-            Gathered { buffer: self.core.buffers.make(0), data_bytes: 0, share: None };
+            Gathered { buffer: self.core.buffers.make(front, 0), data_bytes: 0, share: None };
         let mut chunks = Chunks::default();
         let mut pace = Pace::new(&self.core, 0);
         loop {
@@ -225,7 +227,7 @@ impl Inbound {
 
     /// Begins anew with `rest`, what had been read of the next request: the buffer was lost.
     pub fn replace(&mut self, rest: &[u8]) {
-        let mut buffer = self.core.buffers.make(FIRST_READ_BYTES.max(rest.len()));
+        let mut buffer = self.core.buffers.make(0, FIRST_READ_BYTES.max(rest.len()));
         self.start = buffer.len();
         buffer.extend_from_slice(rest);
         self.buffer = buffer;
@@ -233,7 +235,7 @@ impl Inbound {
 
     /// Room for the next read of a body of `length` bytes: beyond what it gets at once, twice what
     /// has arrived.
-    fn make_room(&mut self, length: usize, at_once: usize) -> Result<(), ReadError> {
+    fn make_room(&mut self, front: usize, length: usize, at_once: usize) -> Result<(), ReadError> {
         let is_full = self.buffer.len() == self.buffer.capacity();
         let have = if is_full { self.bytes().len() * 2 } else { 0 };
         let wanted = length.min(have.max(at_once));
@@ -241,7 +243,7 @@ impl Inbound {
             let mut share = self.share.take();
             self.take_share(wanted, &mut share)?;
             self.share = share;
-            self.exchange_buffer(wanted);
+            self.exchange_buffer(front, wanted);
         }
         Ok(())
     }
@@ -256,12 +258,12 @@ impl Inbound {
         Ok(())
     }
 
-    fn exchange_buffer(&mut self, bytes: usize) {
+    /// Goes on in a buffer for `bytes`, with room for a head of `front` bytes before them.
+    fn exchange_buffer(&mut self, front: usize, bytes: usize) {
         let buffers = &self.core.buffers;
-        let mut other = match bytes <= BUFFER_BYTES && bytes > FIRST_READ_BYTES {
-            true => buffers.take(),
-            false => buffers.make(bytes),
-        };
+        let is_usual =
+            (FIRST_READ_BYTES + 1..=BUFFER_BYTES).contains(&bytes) && front <= buffers.headroom();
+        let mut other = if is_usual { buffers.take() } else { buffers.make(front, bytes) };
         let start = other.len();
         other.extend_from_slice(self.bytes());
         self.start = start;

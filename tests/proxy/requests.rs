@@ -75,6 +75,32 @@ fn a_request_cut_in_two_at_any_byte_is_the_same_request() {
 }
 
 #[test]
+fn a_long_head_finds_room_before_a_body_that_was_moved() {
+    on_both_drivers(|driver| {
+        let endpoint = Endpoint::storage();
+        let proxy = Proxy::start(driver, endpoint.address);
+        for head_bytes in [10, 300, 600, 3000, 15_000] {
+            let token = "t".repeat(head_bytes);
+            // The first on a connection begins in a small buffer, the second in a large one.
+            for body_bytes in [3, 20_000, 70_000, 300_000] {
+                let mut client = proxy.connect();
+                let sent = body(body_bytes);
+                let head = format!("POST /w HTTP/1.1\r\nHost: a\r\nAuthorization: {token}\r\n");
+                let length = format!("{head}Content-Length: {body_bytes}\r\n\r\n");
+                let chunks = format!("{head}Transfer-Encoding: chunked\r\n\r\n{body_bytes:x}\r\n");
+                let whole = [length.as_bytes(), &sent].concat();
+                let chunked = [chunks.as_bytes(), &sent, b"\r\n0\r\n\r\n"].concat();
+                for request in [&whole, &chunked, &whole, &chunked] {
+                    assert_eq!(client.ask(request).status, 204, "{head_bytes} {body_bytes}");
+                    let got = endpoint.got().pop().expect("it has arrived");
+                    assert!(got.body == sent && got.head.contains(&token));
+                }
+            }
+        }
+    });
+}
+
+#[test]
 fn pipelined_requests_are_answered_one_by_one_in_order() {
     on_both_drivers(|driver| {
         let endpoint = Endpoint::start(|got| {

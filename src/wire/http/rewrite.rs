@@ -70,6 +70,9 @@ impl Route {
     }
 }
 
+/// What [`finish_head`] adds at most: the name, twenty digits and the line ends.
+pub const LENGTH_LINE_BYTES_MAX: usize = 48;
+
 /// Ends a head whose body came in chunks: now its length is known.
 pub fn finish_head(body_bytes: usize, out: &mut Vec<u8>) {
     append_line(b"Content-Length", body_bytes.to_string().as_bytes(), out);
