@@ -12,6 +12,7 @@ use crate::base::limits::{
     LARGE_READ_CONNECTIONS_MAX, LINGER_DEADLINE,
 };
 use crate::io::answer::{self, Manner};
+use crate::io::buffers::Share;
 use crate::io::core::Core;
 use crate::io::deadline::{Patience, Slot};
 use crate::io::inbound::{Awaited, Inbound, Keeping, ReadError};
@@ -54,6 +55,8 @@ struct Body {
     bytes: usize,
     /// Chunks are gathered into a buffer of their own; other bodies lie where they were read.
     gathered: Option<Vec<u8>>,
+    /// What they take of the budget, for as long as they are on their way.
+    share: Option<Share>,
 }
 
 /// How a turn ended.
@@ -211,12 +214,12 @@ impl Conn {
                 // It was compared with the limit, which is a usize.
                 let bytes = length as usize;
                 let read = self.inbound.read_body(stream, slot, (front, bytes), at_once).await;
-                read.map(|()| Body { bytes, gathered: None })
+                read.map(|()| Body { bytes, gathered: None, share: None })
             }
             (Framing::Length(length), Keeping::Skip) => {
                 let bytes = length as usize;
                 let read = self.inbound.skip_body(stream, slot, bytes).await;
-                read.map(|()| Body { bytes, gathered: None })
+                read.map(|()| Body { bytes, gathered: None, share: None })
             }
             (Framing::Chunked, keeping) => {
                 let limit = self.core.settings.body_bytes_max;
@@ -224,6 +227,7 @@ impl Conn {
                 read.map(|gathered| Body {
                     bytes: gathered.data_bytes,
                     gathered: Some(gathered.buffer),
+                    share: gathered.share,
                 })
             }
         };
@@ -240,7 +244,8 @@ impl Conn {
     }
 
     /// The promoted source's request: to the endpoint, and the endpoint's answer back.
-    async fn forward(&mut self, request: &Request, body: Body) -> Result<Persistence, Fault> {
+    async fn forward(&mut self, request: &Request, mut body: Body) -> Result<Persistence, Fault> {
+        let _share = body.share.take();
         let (is_own, body_bytes) = (body.gathered.is_none(), body.bytes);
         let (outgoing, rest) = self.outgoing(request, body);
         // Should the buffer be lost to a timeout, what was read of the next request is not.

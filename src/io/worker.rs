@@ -56,6 +56,7 @@ impl Worker {
     pub fn start(index: usize, start: Start) -> io::Result<Worker> {
         let (bell, heard) = UnixStream::pair()?;
         bell.set_nonblocking(true)?;
+        let own_bell = bell.try_clone()?;
         let handle = Arc::new(Handle::new(index, bell));
         let (ready, started) = bounded(1);
         let inside = handle.clone();
@@ -65,7 +66,7 @@ impl Worker {
                 driver::run(start.driver, |kind| async move {
                     heard.set_nonblocking(kind.wants_nonblocking())?;
                     let bell = Bell::from_std(heard)?;
-                    let core = Rc::new(inside_of(inside, start));
+                    let core = Rc::new(inside_of(inside, start, own_bell));
                     let _ = ready.send(kind);
                     run(core, bell).await
                 })?
@@ -93,7 +94,7 @@ impl Worker {
     }
 }
 
-fn inside_of(handle: Arc<Handle>, start: Start) -> Core {
+fn inside_of(handle: Arc<Handle>, start: Start, bell: UnixStream) -> Core {
     // Any odd start will do; the time makes two processes differ.
     let seed = u64::from(std::process::id()) << 8 | handle.index as u64 | 1;
     Core {
@@ -102,7 +103,7 @@ fn inside_of(handle: Arc<Handle>, start: Start) -> Core {
         seats: start.seats,
         clock: start.clock,
         log: start.log,
-        deadlines: Deadlines::default(),
+        deadlines: Deadlines::new(bell),
         buffers: Buffers::new(start.headroom),
         links: Links::default(),
         draining: Cell::new(false),
@@ -122,6 +123,7 @@ async fn run(core: Rc<Core>, mut bell: Bell) -> io::Result<()> {
         while let Some(accepted) = core.handle.take() {
             open(&core, accepted);
         }
+        core.deadlines.resume();
         let now = core.now();
         // Relaxed: lone numbers; the beat is read by a watcher that is late anyway.
         core.handle.load.beat.store(now.0, Ordering::Relaxed);
