@@ -57,8 +57,7 @@ fn head(criterion: &mut Criterion) {
 fn identify(criterion: &mut Criterion) {
     let target = b"/api/v1/write?highlander_weight=50&highlander_source=prometheus-a";
     let address = SocketAddr::from(([10, 0, 0, 7], 40_000));
-    let seats = Seats::new(1);
-    let seat = seats.seat(&Default::default()).expect("there is room");
+    let seats = Seats::new(1, 64);
     let mut group = criterion.benchmark_group("identify");
     group.throughput(Throughput::Elements(1));
     group.bench_function("the same target again", |bencher| {
@@ -70,7 +69,8 @@ fn identify(criterion: &mut Criterion) {
             let parameters = Parameters::read(black_box(target));
             let weight = parameters.weight.as_deref().and_then(Weight::parse).unwrap_or_default();
             let name = Identity::Auto.name(parameters.source.as_deref(), weight, address, 0);
-            let source = seats.attach(&seat, &name, weight, address).expect("there is room");
+            let (_, source) =
+                seats.attach(&Default::default(), &name, weight, address).expect("there is room");
             source.detach();
             black_box(source.id)
         });
@@ -80,7 +80,7 @@ fn identify(criterion: &mut Criterion) {
 
 /// Judges on this thread while a second one does the same, and the seat changes now and then.
 fn judge(criterion: &mut Criterion) {
-    let seats = Seats::new(2);
+    let seats = Seats::new(2, 64);
     let seat = seats.seat(&Default::default()).expect("there is room");
     let address = SocketAddr::from(([10, 0, 0, 7], 40_000));
     let heard = Heard { source: SourceId(1), weight: Weight(50), address };

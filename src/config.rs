@@ -7,7 +7,7 @@ use std::net::{SocketAddr, ToSocketAddrs as _};
 
 use base64::Engine as _;
 
-use crate::base::limits::{BODY_BYTES_MAX, CONNECTIONS_MAX};
+use crate::base::limits::{BODY_BYTES_MAX, CONNECTIONS_MAX, LARGE_BODIES_BYTES_MAX};
 use crate::base::time::{Millis, parse_duration};
 use crate::cli::Cli;
 use crate::io::driver::Choice;
@@ -134,6 +134,10 @@ impl Config {
             ),
             warnings,
         };
+        if config.body_bytes_max > LARGE_BODIES_BYTES_MAX {
+            let max = LARGE_BODIES_BYTES_MAX >> 20;
+            faults.add("--max-body", format_args!("is more than the {max}MiB for all bodies"));
+        }
         if config.remote_timeout < Millis(1000) && faults.0.is_empty() {
             // Deadlines are looked at ten times a second.
             faults.add("--remote-timeout", "is shorter than 1s");

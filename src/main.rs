@@ -13,6 +13,8 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// The command line or a value in it is wrong.
 const USAGE: u8 = 2;
+/// How long the message of a panic may take.
+const LAST_WORDS: std::time::Duration = std::time::Duration::from_millis(100);
 /// A second signal ended the program at once.
 const INTERRUPTED: i32 = 130;
 
@@ -81,7 +83,15 @@ fn fault(faults: &[String]) -> ExitCode {
 fn abort_on_panic() {
     std::panic::set_hook(Box::new(|panic| {
         let thread = std::thread::current();
-        eprintln!("highlander: thread '{}': {panic}", thread.name().unwrap_or("?"));
+        let text = format!("highlander: thread '{}': {panic}", thread.name().unwrap_or("?"));
+        // A pipe that nobody reads may block the message; it must not keep the process alive.
+        let told = std::thread::Builder::new().spawn(move || eprintln!("{text}"));
+        if let Ok(told) = told {
+            let start = std::time::Instant::now();
+            while !told.is_finished() && start.elapsed() < LAST_WORDS {
+                std::thread::yield_now();
+            }
+        }
         std::process::abort();
     }));
 }

@@ -5,15 +5,18 @@ use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use crate::base::limits::SOURCES_MAX;
 use crate::base::time::Millis;
 use crate::config::Config;
 use crate::io::acceptor::{self, Acceptor};
 use crate::io::clock::Clock;
 use crate::io::control::{self, Control};
 use crate::io::core::Settings;
+use crate::io::descriptors;
 use crate::io::log::Log;
 use crate::io::resolver::Addresses;
 use crate::io::worker::{self, Start, Worker};
+use crate::logic::source::Identity;
 use crate::shared::metrics::{Counter, Counters};
 use crate::shared::state::Seats;
 use crate::wire::http::rewrite::Route;
@@ -71,10 +74,21 @@ pub fn start(config: Config) -> Result<Running, StartError> {
         log.warn(warning);
     }
 
+    let fit = descriptors::connections_that_fit();
+    if fit < config.connections_max {
+        let wanted = config.connections_max;
+        log.warn(&format!(
+            "{fit} connections in place of {wanted}: the limit of open files is low"
+        ));
+    }
     let clock = Clock::start();
     let cpus = worker::cpus();
     let cores = config.cores.unwrap_or_else(|| all_cores(&cpus));
-    let seats = Arc::new(Seats::new(cores));
+    let sources_max = match config.identity {
+        Identity::Auto => SOURCES_MAX,
+        Identity::Connection => SOURCES_MAX.max(config.connections_max),
+    };
+    let seats = Arc::new(Seats::new(cores, sources_max));
     let settings = Arc::new(settings(&config, &log).map_err(StartError::Thread)?);
     let start = Start {
         headroom: headroom(&settings.route),
@@ -106,7 +120,7 @@ pub fn start(config: Config) -> Result<Running, StartError> {
             .iter()
             .map(|worker| (worker.handle.clone(), worker.driver.wants_nonblocking()))
             .collect(),
-        connections_max: config.connections_max,
+        connections_max: config.connections_max.min(fit),
         counters: counters[1].clone(),
         log: log.clone(),
     };

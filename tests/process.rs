@@ -254,6 +254,74 @@ fn a_signal_ends_it_with_0_and_a_second_one_at_once() {
 }
 
 #[test]
+fn a_pause_of_our_own_is_not_a_silence_of_the_sources() {
+    let args = ["-t", "200ms", "-e", "1s", "--health-expiry-max", "1s"];
+    let (program, address) = Program::start(&format!("http://{}", storage()), &args);
+    let (mut first, mut second) = (
+        TcpStream::connect(address).expect("it listens"),
+        TcpStream::connect(address).expect("it listens"),
+    );
+    push(&mut first, "?highlander_source=first");
+    push(&mut second, "?highlander_source=second");
+    program.line_with("new source");
+    for _ in 0..3 {
+        program.signal("STOP");
+        std::thread::sleep(Duration::from_millis(1500));
+        // What a source sends meanwhile is read after the pause; the second one's comes first.
+        let request = |name: &str| {
+            format!("GET /?highlander_source={name} HTTP/1.1\r\nHost: a\r\n\r\n").into_bytes()
+        };
+        second.write_all(&request("second")).expect("the kernel takes it");
+        first.write_all(&request("first")).expect("the kernel takes it");
+        program.signal("CONT");
+        for stream in [&mut first, &mut second] {
+            let mut answer = [0; 1000];
+            assert!(stream.read(&mut answer).expect("it answers") > 0);
+        }
+        push(&mut first, "?highlander_source=first");
+        push(&mut second, "?highlander_source=second");
+    }
+    let lines: Vec<String> = program.lines.try_iter().collect();
+    assert!(lines.iter().all(|line| !line.contains("lost source")), "{lines:?}");
+}
+
+#[test]
+fn silent_connections_do_not_use_up_the_descriptors() {
+    // As much as the program itself takes and room for some 30 connections.
+    let mut child = Command::new("sh")
+        .args(["-c", "ulimit -n 128; exec \"$0\" -l 127.0.0.1:0 -r \"$1\""])
+        .args([env!("CARGO_BIN_EXE_highlander"), &format!("http://{}", storage())])
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("there is a shell");
+    let mut stderr = BufReader::new(child.stderr.take().expect("it is piped"));
+    let mut line = || {
+        let mut line = String::new();
+        stderr.read_line(&mut line).expect("a line");
+        line
+    };
+    let first = line();
+    let address = first.trim_end().rsplit("binding address: ").next().expect("a last part");
+    let address: SocketAddr = address.parse().expect("the first line tells the address");
+    while !line().contains("the limit of open files is low") {}
+    let silent: Vec<TcpStream> =
+        (0..100).map(|_| TcpStream::connect(address).expect("it listens")).collect();
+    let mut refused = TcpStream::connect(address).expect("it listens");
+    assert!(push(&mut refused, "").starts_with("HTTP/1.1 503"), "refused, but answered");
+    drop(silent);
+    let start = Instant::now();
+    loop {
+        let mut good = TcpStream::connect(address).expect("it listens");
+        if push(&mut good, "").starts_with("HTTP/1.1 204") {
+            break;
+        }
+        assert!(start.elapsed() < PATIENCE, "there is no room again");
+    }
+    let _ = child.kill();
+    let _ = child.wait();
+}
+
+#[test]
 fn four_hundred_half_sent_requests_cost_little_and_disturb_nobody() {
     let (program, address) = Program::start(&format!("http://{}", storage()), &[]);
     let mut good = TcpStream::connect(address).expect("it listens");

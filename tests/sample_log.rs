@@ -39,7 +39,7 @@ fn write(log: &mut String, second: u32, lines: &[String]) {
 fn the_originals_sample_log_is_reproduced_line_by_line() {
     let cli = Cli { instance_id: Some("1".into()), ..Cli::default() };
     let config = Config::from_cli(&cli).expect("the original's flags are good");
-    let seats = Seats::new(1);
+    let seats = Seats::new(1, 1);
     let seat = seats.seat(&Default::default()).expect("there is room");
     let mut log = String::new();
     write(&mut log, 43, &opening_lines(&config, &config.listen));

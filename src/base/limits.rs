@@ -14,6 +14,8 @@ pub const TARGET_BYTES_MAX: usize = 8 * 1024;
 /// Largest request body unless `--max-body` says otherwise: what Prometheus and VictoriaMetrics
 /// take themselves, decoded.
 pub const BODY_BYTES_MAX: usize = 32 * 1024 * 1024;
+/// Most tokens of all `Connection` lines of a head: each is compared with each header.
+pub const CONNECTION_TOKENS_MAX: usize = 32;
 /// Longest line that opens a chunk, extensions included. Nobody sends extensions.
 pub const CHUNK_LINE_BYTES_MAX: usize = 1024;
 /// All trailer lines of a chunked body together; they are dropped, so they only need to be read.
@@ -45,6 +47,10 @@ pub const BUFFERS_POOLED_MAX: usize = 256;
 pub const LARGE_BODIES_BYTES_MAX: usize = 512 * 1024 * 1024;
 /// Connections on their way from the acceptor to one core.
 pub const INBOX_MAX: usize = 1024;
+/// Connections accepted in one turn: a flood must not keep the acceptor from being stopped.
+pub const ACCEPTS_MAX: usize = 256;
+/// Descriptors that are not for connections: the loops, the listeners, the log.
+pub const DESCRIPTORS_RESERVED: usize = 64;
 /// Idle connections to the endpoint that a core keeps.
 pub const UPSTREAM_IDLE_MAX: usize = 256;
 /// Log lines on their way to the log thread; further ones are counted and dropped.
@@ -56,6 +62,9 @@ pub const HEAD_DEADLINE: Millis = Millis(10_000);
 pub const BODY_DEADLINE: Millis = Millis(60_000);
 /// What counts as progress of a body: one byte a minute is an attack, not a slow line.
 pub const BODY_PROGRESS_BYTES: usize = 16 * 1024;
+/// And a long body at least this part of itself: what it holds of the memory for all is not to be
+/// held for hours.
+pub const BODY_PROGRESS_STEPS: usize = 8;
 /// A source must take our answer in this time.
 pub const ANSWER_DEADLINE: Millis = Millis(60_000);
 /// A connection without a request is closed after this; Prometheus closes after 5 minutes itself.
@@ -71,6 +80,9 @@ pub const RESOLVE_EVERY: Millis = Millis(30_000);
 pub const BEAT: Millis = Millis(100);
 /// A core that has shown no beat for this long is reported.
 pub const BEAT_MISSED: Millis = Millis(5_000);
+/// A beat that comes so late says that the process was stopped, or a core hung: nobody is lost for
+/// a silence that we could not have heard.
+pub const STANDSTILL: Millis = Millis(700);
 /// The longest pause of a Prometheus between two tries (`max_backoff`): a source that we refused
 /// and whose connection is closed gets this on top of the expiry before it is taken for dead.
 pub const SENDER_BACKOFF_MAX: Millis = Millis(5_000);

@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
-use crate::base::limits::LINGER_DEADLINE;
+use crate::base::limits::{ACCEPTS_MAX, LINGER_DEADLINE};
 use crate::io::core::{Accepted, Handle};
 use crate::io::log::Log;
 use crate::shared::metrics::{Counter, Counters};
@@ -117,7 +117,7 @@ impl Acceptor {
         number: &mut u64,
         lingering: &mut VecDeque<(Instant, TcpStream)>,
     ) -> io::Result<()> {
-        loop {
+        for _ in 0..ACCEPTS_MAX {
             match listener.accept() {
                 Ok((stream, peer)) => {
                     *number += 1;
@@ -133,6 +133,7 @@ impl Acceptor {
                 },
             }
         }
+        Ok(())
     }
 
     /// Hands a connection to the least loaded core; gives it back if there are too many.

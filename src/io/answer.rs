@@ -39,36 +39,38 @@ pub async fn pass_on(
     answer: Answer,
     manner: Manner,
 ) -> Result<Persistence, Broken> {
-    let persistence = match answer.framing {
+    let framing = framing_for(&answer, manner.version);
+    let persistence = match framing {
         AnswerFraming::UntilClose => Persistence::Close,
-        // Chunks are taken apart for HTTP/1.0, and then only a close can tell the end.
-        AnswerFraming::Chunked if manner.version == Version::Http10 => Persistence::Close,
         AnswerFraming::Chunked | AnswerFraming::Length(_) => manner.persistence,
     };
+    let manner = Manner { persistence, ..manner };
     let as_it_is = answer.verbatim
+        && framing == answer.framing
         && persistence == Persistence::KeepAlive
         && manner.version == Version::Http11;
-    if !as_it_is {
-        let raw = std::mem::take(&mut link.reader.bytes);
-        let mut rewritten = Vec::with_capacity(raw.len() + 64);
-        let manner = Manner { persistence, ..manner };
-        append_head(&answer, &raw, manner, &mut rewritten);
-        let head_bytes = rewritten.len();
-        rewritten.extend_from_slice(&raw[answer.bytes..]);
-        link.reader.bytes = rewritten;
-        let answer = Answer { bytes: head_bytes, ..answer };
-        return pass_whole(core, slot, stream, link, answer, Manner { persistence, ..manner })
-            .await;
+    if as_it_is {
+        return pass_whole(core, slot, stream, link, answer, manner).await;
     }
+    let raw = std::mem::take(&mut link.reader.bytes);
+    let mut rewritten = Vec::with_capacity(raw.len() + 64);
+    answer.append_head(&raw, framing, manner.version, manner.persistence, &mut rewritten);
+    let head_bytes = rewritten.len();
+    rewritten.extend_from_slice(&raw[answer.bytes..]);
+    link.reader.bytes = rewritten;
+    let answer = Answer { bytes: head_bytes, ..answer };
     pass_whole(core, slot, stream, link, answer, manner).await
 }
 
-fn append_head(answer: &Answer, raw: &[u8], manner: Manner, out: &mut Vec<u8>) {
-    let framing = match (answer.framing, manner.version) {
+/// How the body goes on. An answer that ends with the endpoint's connection goes on in chunks, so
+/// that the source keeps its own; and chunks are taken apart for HTTP/1.0, where only a close is left
+/// to tell the end.
+fn framing_for(answer: &Answer, version: Version) -> AnswerFraming {
+    match (answer.framing, version) {
+        (AnswerFraming::UntilClose, Version::Http11) => AnswerFraming::Chunked,
         (AnswerFraming::Chunked, Version::Http10) => AnswerFraming::UntilClose,
         (framing, _) => framing,
-    };
-    answer.append_head(raw, framing, manner.version, manner.persistence, out);
+    }
 }
 
 async fn pass_whole(
@@ -87,8 +89,8 @@ async fn pass_whole(
             pass_chunks(core, slot, stream, &mut link, answer.bytes, manner).await?
         }
         AnswerFraming::UntilClose => {
-            pass_until_close(core, slot, stream, &mut link).await?;
-            return Ok(Persistence::Close);
+            pass_until_close(core, slot, stream, &mut link, answer.bytes, manner).await?;
+            return Ok(manner.persistence);
         }
     };
     // A byte behind the answer belongs to no request: what comes next could be taken for an answer.
@@ -154,16 +156,40 @@ async fn pass_until_close(
     slot: &Slot,
     stream: &mut TcpStream,
     link: &mut Link,
+    head_bytes: usize,
+    manner: Manner,
 ) -> Result<(), Broken> {
+    let in_chunks = manner.version == Version::Http11;
+    let mut data_start = head_bytes;
     loop {
+        if in_chunks {
+            frame(&mut link.reader.bytes, data_start);
+        }
         let piece = link.reader.bytes.len();
         write_front(core, slot, stream, &mut link.reader.bytes, piece).await?;
+        data_start = 0;
         let due = core.now().after(core.settings.remote_timeout);
         match upstream::read_more(link, slot, due).await {
+            Ok(0) if in_chunks => {
+                let mut last = b"0\r\n\r\n".to_vec();
+                let piece = last.len();
+                return write_front(core, slot, stream, &mut last, piece).await;
+            }
             Ok(0) => return Ok(()),
             Ok(_) => {}
             Err(_) => return Err(Broken),
         }
+    }
+}
+
+/// Makes one chunk of what stands from `data_start` on, unless there is nothing: an empty chunk
+/// would be the last.
+fn frame(bytes: &mut Vec<u8>, data_start: usize) {
+    let data_bytes = bytes.len() - data_start;
+    if data_bytes > 0 {
+        let size = format!("{data_bytes:x}\r\n");
+        bytes.splice(data_start..data_start, size.bytes());
+        bytes.extend_from_slice(b"\r\n");
     }
 }
 

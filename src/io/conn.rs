@@ -116,12 +116,19 @@ impl Conn {
             Err(fault) => return self.refuse_unread(fault).await,
         };
         self.is_proven = true;
-        let fate = self.speaker.hear();
-        let done = match (fate, request.keeping) {
-            (Fate::Forward, Keeping::Keep) => self.forward(&request, body).await,
-            (Fate::Standby, _) => self.take(&request, body).await,
-            // It took the seat while its body was read away: the source has it still.
-            (Fate::Forward, Keeping::Skip) | (Fate::Contend, _) => Err(Refusal::SeatChanged.into()),
+        let done = match (self.speaker.hear(), request.keeping) {
+            (Ok(Fate::Forward), Keeping::Keep) => self.forward(&request, body).await,
+            (Ok(Fate::Standby), keeping) => self.take(&request, body, keeping).await,
+            // It took the seat while its body was read away, or the seat changed twice meanwhile:
+            // the source has it still.
+            (Ok(Fate::Forward | Fate::Contend), keeping) => {
+                self.drop_body(&body, keeping);
+                Err(Refusal::SeatChanged.into())
+            }
+            (Err(refusal), keeping) => {
+                self.drop_body(&body, keeping);
+                Err(refusal.into())
+            }
         };
         match done {
             Ok(Persistence::KeepAlive) => End::Next,
@@ -140,14 +147,19 @@ impl Conn {
     }
 
     async fn read_head(&mut self) -> Result<Request, Fault> {
-        let mut due = self.core.now().after(IDLE_DEADLINE);
+        // A connection that has never sent a request is not waited on for long: silent ones must
+        // not use up the descriptors.
+        let idle = if self.is_proven { IDLE_DEADLINE } else { HEAD_DEADLINE };
+        let mut due = self.core.now().after(idle);
         let mut patience = Patience::Idle;
         loop {
             if !self.inbound.bytes().is_empty() {
                 if let Some(request) = self.parse_head()? {
                     return Ok(request);
                 }
-                if patience == Patience::Idle {
+                // An empty line is not yet the beginning of a request.
+                let has_begun = !b"\r\n".starts_with(self.inbound.bytes());
+                if patience == Patience::Idle && has_begun {
                     due = self.core.now().after(HEAD_DEADLINE);
                     patience = Patience::Busy;
                 }
@@ -266,7 +278,9 @@ impl Conn {
             SendError::Unreadable => Refusal::EndpointUnreadable,
             SendError::TimedOut => Refusal::EndpointTimedOut,
         })?;
-        self.speaker.answered(Answered::Settled);
+        // A 5xx makes the source wait and try again, whoever gave it.
+        let is_refused = answer.status >= 500 || answer.status == 429;
+        self.speaker.answered(if is_refused { Answered::Refused } else { Answered::Settled });
         self.count(Counter::Forwarded, Counter::ForwardedBytes, body_bytes);
         let manner = Manner { version: request.version, persistence: request.persistence };
         let (slot, stream) = (&self.slot, &mut self.stream);
@@ -298,8 +312,21 @@ impl Conn {
         (Outgoing { buffer, range: head_start..end, asked: request.asked }, rest)
     }
 
+    /// A body that was kept and is not sent: what comes behind it is the next request.
+    fn drop_body(&mut self, body: &Body, keeping: Keeping) {
+        if keeping == Keeping::Keep && body.gathered.is_none() {
+            self.inbound.consume(body.bytes);
+        }
+    }
+
     /// A standby's request: taken.
-    async fn take(&mut self, request: &Request, body: Body) -> Result<Persistence, Fault> {
+    async fn take(
+        &mut self,
+        request: &Request,
+        body: Body,
+        keeping: Keeping,
+    ) -> Result<Persistence, Fault> {
+        self.drop_body(&body, keeping);
         self.count(Counter::Standby, Counter::StandbyBytes, body.bytes);
         self.speaker.answered(Answered::Settled);
         let text = match (request.version, request.persistence) {
@@ -327,6 +354,10 @@ impl Conn {
     /// Refuses a request whose end was not found: nothing behind it can be trusted.
     async fn refuse_unread(&mut self, fault: Fault) -> End {
         let Fault::Refused(refusal) = fault else { return End::Close };
+        if refusal.status().0 == 503 {
+            // It is alive, and will try again when we say; it must not lose its seat for that.
+            self.speaker.refused_unread();
+        }
         match self.write_refusal(refusal, Asked::Other, Persistence::Close).await {
             Ok(()) => End::Linger,
             Err(_) => End::Close,
@@ -370,7 +401,8 @@ impl Conn {
         }
         let due = self.core.now().after(LINGER_DEADLINE);
         let mut buffer = vec![0; 4096];
-        loop {
+        // Whoever sends fast enough is never waited for, so the time is looked at here too.
+        while self.core.now() < due && !self.core.draining.get() {
             let work = self.stream.read(buffer);
             match self.slot.within(due, Patience::Idle, work).await {
                 Ok((Ok(bytes), back)) if bytes > 0 => buffer = back,

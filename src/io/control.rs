@@ -9,7 +9,7 @@ use std::thread::{self, JoinHandle};
 
 use crossbeam::channel::{Receiver, RecvTimeoutError, Sender, bounded};
 
-use crate::base::limits::{BEAT, BEAT_MISSED};
+use crate::base::limits::{BEAT, BEAT_MISSED, STANDSTILL};
 use crate::base::time::Millis;
 use crate::io::clock::Clock;
 use crate::io::core::Handle;
@@ -67,6 +67,8 @@ impl Control {
         let mut missed = vec![false; self.cores.len()];
         let beat = BEAT.min(self.tick);
         let mut next_tick = self.clock.now().after(self.tick);
+        let mut last_beat = self.clock.now();
+        let mut distrust_until = Millis(0);
         loop {
             match stopped.recv_timeout(beat.into()) {
                 Err(RecvTimeoutError::Timeout) => {}
@@ -76,22 +78,41 @@ impl Control {
                 core.ring();
             }
             let now = self.clock.now();
+            if self.was_stopped(now, last_beat) {
+                // What the sources sent meanwhile has not been read: their silence is our own.
+                distrust_until = now.after(self.tick.times(2));
+            }
+            last_beat = now;
             if now >= next_tick {
                 next_tick = now.after(self.tick);
-                self.tick(&mut rhythms, now);
+                self.tick(&mut rhythms, now, now >= distrust_until);
                 self.watch(&mut missed, now);
             }
         }
     }
 
-    fn tick(&self, rhythms: &mut HashMap<SourceId, Rhythm>, now: Millis) {
+    /// Whether this process, or one of its cores, has not run for a while.
+    fn was_stopped(&self, now: Millis, last_beat: Millis) -> bool {
+        let has_stood = |beat: Millis| now.since(beat) > STANDSTILL;
+        // Relaxed: lone timestamps.
+        has_stood(last_beat)
+            || self
+                .cores
+                .iter()
+                .any(|core| has_stood(Millis(core.load.beat.load(Ordering::Relaxed))))
+    }
+
+    fn tick(&self, rhythms: &mut HashMap<SourceId, Rhythm>, now: Millis, may_elect: bool) {
         let mut remembered = HashMap::with_capacity(rhythms.len());
         for seat in self.seats.all().values() {
             let candidates = self.look(seat, rhythms, now);
             remembered.extend(candidates.iter().map(|c| (c.heard.source, c.rhythm)));
-            self.elect(seat, &candidates, now);
+            if may_elect {
+                self.elect(seat, &candidates, now);
+            }
             self.forget(seat, &candidates, now);
         }
+        self.seats.forget_empty();
         *rhythms = remembered;
     }
 
@@ -103,7 +124,7 @@ impl Control {
     ) -> Vec<Candidate> {
         let sources = seat.sources();
         // A source that has not sent a whole request yet has not been heard.
-        let heard = sources.iter().filter(|source| source.presence().last_heard > Millis(0));
+        let heard = sources.all.iter().filter(|source| source.presence().last_heard > Millis(0));
         heard
             .map(|source| {
                 let presence = source.presence();

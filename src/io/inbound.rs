@@ -10,7 +10,7 @@ use monoio::io::AsyncReadRent as _;
 use monoio::net::TcpStream;
 
 use crate::base::limits::{
-    BODY_DEADLINE, BODY_PROGRESS_BYTES, BUFFER_BYTES, BUFFER_BYTES_TRUSTED, FIRST_READ_BYTES,
+    BODY_DEADLINE, BODY_PROGRESS_BYTES, BODY_PROGRESS_STEPS, BUFFER_BYTES, FIRST_READ_BYTES,
 };
 use crate::base::time::Millis;
 use crate::io::buffers::Share;
@@ -145,7 +145,7 @@ impl Inbound {
         (front, length): (usize, usize),
         at_once: usize,
     ) -> Result<(), ReadError> {
-        let mut pace = Pace::new(&self.core, self.bytes().len());
+        let mut pace = Pace::new(&self.core, self.bytes().len(), length);
         while self.bytes().len() < length {
             self.make_room(front, length, at_once)?;
             self.read(stream, slot, pace.due, Patience::Busy).await?;
@@ -161,7 +161,7 @@ impl Inbound {
         slot: &Slot,
         length: usize,
     ) -> Result<(), ReadError> {
-        let mut pace = Pace::new(&self.core, 0);
+        let mut pace = Pace::new(&self.core, 0, length);
         let mut left = length;
         loop {
             let have = self.bytes().len();
@@ -192,7 +192,7 @@ impl Inbound {
         let mut gathered =
             Gathered { buffer: self.core.buffers.make(front, 0), data_bytes: 0, share: None };
         let mut chunks = Chunks::default();
-        let mut pace = Pace::new(&self.core, 0);
+        let mut pace = Pace::new(&self.core, 0, 0);
         loop {
             let fed = chunks.feed(self.bytes(), |piece| {
                 gathered.data_bytes += piece.len();
@@ -250,7 +250,7 @@ impl Inbound {
 
     /// Sees to it that `share` covers a buffer of `bytes`.
     fn take_share(&self, bytes: usize, share: &mut Option<Share>) -> Result<(), ReadError> {
-        if bytes <= BUFFER_BYTES_TRUSTED || share.as_ref().is_some_and(|s| s.bytes() >= bytes) {
+        if bytes <= BUFFER_BYTES || share.as_ref().is_some_and(|s| s.bytes() >= bytes) {
             return Ok(());
         }
         *share = None;
@@ -289,16 +289,19 @@ impl Drop for Inbound {
 struct Pace {
     due: Millis,
     mark: usize,
+    step: usize,
 }
 
 impl Pace {
-    fn new(core: &Core, bytes: usize) -> Pace {
-        Pace { due: core.now().after(BODY_DEADLINE), mark: bytes + BODY_PROGRESS_BYTES }
+    /// A body of `length` bytes, 0 if that is not known, has begun with `bytes`.
+    fn new(core: &Core, bytes: usize, length: usize) -> Pace {
+        let step = BODY_PROGRESS_BYTES.max(length / BODY_PROGRESS_STEPS);
+        Pace { due: core.now().after(BODY_DEADLINE), mark: bytes + step, step }
     }
 
     fn on_bytes(&mut self, core: &Core, bytes: usize) {
         if bytes >= self.mark {
-            *self = Pace::new(core, bytes);
+            *self = Pace { due: core.now().after(BODY_DEADLINE), mark: bytes + self.step, ..*self };
         }
     }
 }

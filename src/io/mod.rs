@@ -8,6 +8,7 @@ pub mod conn;
 pub mod control;
 pub mod core;
 pub mod deadline;
+pub mod descriptors;
 pub mod driver;
 pub mod inbound;
 pub mod link;

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use crate::base::limits::NAME_BYTES_MAX;
 use crate::base::time::Millis;
 use crate::io::core::Core;
-use crate::logic::source::{GroupName, Weight};
+use crate::logic::source::{GroupName, SourceName, Weight};
 use crate::logic::view::{Event, Fate, Heard};
 use crate::shared::metrics::Counter;
 use crate::shared::presence::{Answered, Source};
@@ -26,7 +26,16 @@ pub struct Speaker {
     connection: u64,
     target: Vec<u8>,
     tenant: Vec<u8>,
+    claim: Option<Claim>,
     known: Option<Known>,
+}
+
+/// Who a head says that it is from. Nobody is taken on for a head alone.
+#[derive(PartialEq, Eq)]
+struct Claim {
+    group: GroupName,
+    name: SourceName,
+    weight: Weight,
 }
 
 struct Known {
@@ -38,6 +47,12 @@ struct Known {
 impl Drop for Known {
     fn drop(&mut self) {
         self.source.detach();
+        if let SourceName::Connection(..) = self.source.name {
+            // Nobody will ever speak for it again. If it sits in the seat, the tick sees to it.
+            let promoted = self.seat.view().promoted.map(|promoted| promoted.source);
+            let id = self.source.id;
+            self.seat.forget(|source| source.id == id && promoted != Some(id));
+        }
     }
 }
 
@@ -57,13 +72,13 @@ impl Speaker {
     /// Nobody has spoken yet on connection number `connection` from `peer`.
     pub fn new(core: Rc<Core>, peer: SocketAddr, connection: u64) -> Speaker {
         let (target, tenant) = (Vec::new(), Vec::new());
-        Speaker { core, peer, connection, target, tenant, known: None }
+        Speaker { core, peer, connection, target, tenant, claim: None, known: None }
     }
 
     /// Finds out who sends a request with this head.
     pub fn identify(&mut self, head: &Head<'_>) -> Result<(), Refusal> {
         let tenant = head.tenant.unwrap_or_default();
-        if self.known.is_some() && self.target == head.target && self.tenant == tenant {
+        if self.claim.is_some() && self.target == head.target && self.tenant == tenant {
             return Ok(());
         }
         let parameters = Parameters::read(head.target);
@@ -77,14 +92,10 @@ impl Speaker {
         let settings = &self.core.settings;
         let name = settings.identity.name(named, weight, self.peer, self.connection);
         let group = GroupName { tenant: tenant.into(), group: group.into() };
-        let is_same = self.known.as_ref().is_some_and(|known| {
-            known.seat.group == group && known.source.name == name && known.weight == weight
-        });
-        if !is_same {
-            let full = |_| Refusal::TooManySources;
-            let seat = self.core.seats.seat(&group).map_err(full)?;
-            let source = self.core.seats.attach(&seat, &name, weight, self.peer).map_err(full)?;
-            self.known = Some(Known { seat, source, weight });
+        let claim = Claim { group, name, weight };
+        if self.claim.as_ref() != Some(&claim) {
+            self.claim = Some(claim);
+            self.known = None;
         }
         self.target.clear();
         self.target.extend_from_slice(head.target);
@@ -95,18 +106,27 @@ impl Speaker {
 
     /// What the view says of this source now. Without effect.
     pub fn judge(&self) -> Fate {
-        let known = self.known();
-        known.seat.view().judge(known.source.id, known.weight)
+        match &self.known {
+            Some(known) => known.seat.view().judge(known.source.id, known.weight),
+            None => Fate::Contend,
+        }
     }
 
-    /// A whole request has come: the election hears of it, if it makes a difference.
-    pub fn hear(&self) -> Fate {
+    /// A whole request has come: its source is taken on if it is new, and the election hears of it
+    /// if it makes a difference.
+    pub fn hear(&mut self) -> Result<Fate, Refusal> {
+        if self.known.is_none() {
+            let Claim { group, name, weight } = self.claim.as_ref().expect("a head came before");
+            let attached = self.core.seats.attach(group, name, *weight, self.peer);
+            let (seat, source) = attached.map_err(|_| Refusal::TooManySources)?;
+            self.known = Some(Known { seat, source, weight: *weight });
+        }
         let known = self.known();
         known.source.on_heard(self.core.handle.index, self.core.now());
-        match self.judge() {
+        Ok(match self.judge() {
             Fate::Contend => self.contend(known),
             fate => fate,
-        }
+        })
     }
 
     fn contend(&self, known: &Known) -> Fate {
@@ -130,12 +150,24 @@ impl Speaker {
 
     /// The request of this source was answered.
     pub fn answered(&self, answered: Answered) {
-        let (core, now) = (self.core.handle.index, self.core.now());
-        self.known().source.on_answered(core, now, answered);
+        if let Some(known) = &self.known {
+            let (core, now) = (self.core.handle.index, self.core.now());
+            known.source.on_answered(core, now, answered);
+        }
+    }
+
+    /// A request of this source was refused before it was read to its end. It was heard, as far as
+    /// its life is concerned, but not as a candidate.
+    pub fn refused_unread(&self) {
+        if let Some(known) = &self.known {
+            let (core, now) = (self.core.handle.index, self.core.now());
+            known.source.on_heard(core, now);
+            known.source.on_answered(core, now, Answered::Refused);
+        }
     }
 
     fn known(&self) -> &Known {
-        self.known.as_ref().expect("a head was identified before")
+        self.known.as_ref().expect("a whole request was heard before")
     }
 
     fn weight(&self, parameters: &Parameters<'_>) -> Weight {

@@ -148,7 +148,7 @@ async fn exchange(
     asked: Asked,
 ) -> (Exchange, Option<Vec<u8>>) {
     link.wrote_all = false;
-    let (first, request) = write_and_read(core, slot, link, request, range).await;
+    let (first, request) = write_and_read(core, slot, link, request, range, asked).await;
     match first {
         Ok(0) | Err(SendError::Unreachable) => return (Exchange::Dead, request),
         Err(error) => return (Exchange::Failed(error), request),
@@ -186,6 +186,7 @@ async fn write_and_read(
     link: &mut Link,
     request: Vec<u8>,
     range: Range<usize>,
+    asked: Asked,
 ) -> (Result<usize, SendError>, Option<Vec<u8>>) {
     let timeout = core.settings.remote_timeout;
     let Link { reader, write, wrote_all } = link;
@@ -196,9 +197,12 @@ async fn write_and_read(
         if let Poll::Ready(written) = write.as_mut().poll(context) {
             return Poll::Ready(Ok(written));
         }
-        if early.is_none()
+        while early.is_none()
             && let Poll::Ready(read) = reader.poll(context)
         {
+            if matches!(read, Ok(1..)) && !has_answered(&mut reader.bytes, asked) {
+                continue;
+            }
             early = Some(read);
             // It has answered or gone: it need not read the rest, so it is not waited for long.
             slot.arm(core.now().after(timeout.min(EARLY_ANSWER_PATIENCE)), Patience::Busy);
@@ -225,6 +229,18 @@ async fn write_and_read(
         }
     };
     (read.map_err(|_| SendError::Unreachable), request)
+}
+
+/// Whether `bytes` hold the head of an answer, or what can't become one. Interim answers are
+/// dropped: an endpoint that says `100 Continue` wants the rest.
+fn has_answered(bytes: &mut Vec<u8>, asked: Asked) -> bool {
+    loop {
+        match answer::parse(bytes, asked) {
+            Ok(Parsed::Interim(interim)) => drop(bytes.drain(..interim)),
+            Ok(Parsed::Partial) => return false,
+            Ok(Parsed::Final(_)) | Err(_) => return true,
+        }
+    }
 }
 
 /// How long an endpoint that has answered early is given to read the rest of the request.

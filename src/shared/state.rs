@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use arc_swap::{ArcSwap, Guard};
 
-use crate::base::limits::{GROUPS_MAX, SOURCES_MAX};
+use crate::base::limits::GROUPS_MAX;
 use crate::base::time::Millis;
 use crate::logic::election::Change;
 use crate::logic::source::{GroupName, SourceId, SourceName, Weight};
@@ -20,16 +20,21 @@ pub struct Seat {
     /// Whose seat.
     pub group: GroupName,
     view: ArcSwap<View>,
-    sources: ArcSwap<Vec<Arc<Source>>>,
+    sources: ArcSwap<Sources>,
+}
+
+/// The sources that a seat remembers.
+#[derive(Debug, Default)]
+pub struct Sources {
+    /// In no order.
+    pub all: Vec<Arc<Source>>,
+    /// The seat itself has been forgotten: nobody may be taken on any more.
+    is_closed: bool,
 }
 
 impl Seat {
     fn new(group: GroupName) -> Seat {
-        Seat {
-            group,
-            view: ArcSwap::from_pointee(View::EMPTY),
-            sources: ArcSwap::from_pointee(Vec::new()),
-        }
+        Seat { group, view: ArcSwap::from_pointee(View::EMPTY), sources: ArcSwap::default() }
     }
 
     /// The view as it is now. The guard is to be dropped before anything is awaited.
@@ -38,7 +43,7 @@ impl Seat {
     }
 
     /// The sources that are remembered.
-    pub fn sources(&self) -> Guard<Arc<Vec<Arc<Source>>>> {
+    pub fn sources(&self) -> Guard<Arc<Sources>> {
         self.sources.load()
     }
 
@@ -58,18 +63,31 @@ impl Seat {
     /// Forgets the sources that `is_gone` and that no connection speaks for.
     pub fn forget(&self, is_gone: impl Fn(&Source) -> bool) {
         let sources = self.sources.load();
-        if !sources.iter().any(|source| is_gone(source)) {
+        if !sources.all.iter().any(|source| is_gone(source)) {
             return;
         }
         let gone: Vec<SourceId> = sources
+            .all
             .iter()
             .filter(|source| is_gone(source) && source.forget())
             .map(|source| source.id)
             .collect();
         self.sources.rcu(|sources| {
-            let kept = sources.iter().filter(|source| !gone.contains(&source.id));
-            kept.cloned().collect::<Vec<_>>()
+            let kept = sources.all.iter().filter(|source| !gone.contains(&source.id));
+            Sources { all: kept.cloned().collect(), is_closed: sources.is_closed }
         });
+    }
+
+    /// Closes the seat if nobody sits in it and nobody could. A seat that is closed stays so; whoever
+    /// looks for it again gets another.
+    fn close(&self) -> bool {
+        let sources = self.sources.load();
+        if !sources.all.is_empty() || self.view.load().promoted.is_some() {
+            return false;
+        }
+        let closed = Arc::new(Sources { all: Vec::new(), is_closed: true });
+        // Whoever was taken on meanwhile has changed the sources: then it stays open.
+        Arc::ptr_eq(&self.sources.compare_and_swap(&*sources, closed), &sources)
     }
 }
 
@@ -78,28 +96,44 @@ impl Seat {
 pub enum Full {
     /// [`GROUPS_MAX`] seats are kept.
     Groups,
-    /// [`SOURCES_MAX`] sources of this group are remembered.
+    /// So many sources of this group are remembered as may be.
     Sources,
 }
 
-/// All seats of the process. A seat, once made, stays.
+/// All seats of the process.
 #[derive(Debug)]
 pub struct Seats {
     seats: ArcSwap<HashMap<GroupName, Arc<Seat>>>,
     next_source: AtomicU64,
     cores: usize,
+    sources_max: usize,
 }
 
 impl Seats {
-    /// No seats yet; `cores` is how many cores will speak of their sources.
-    pub fn new(cores: usize) -> Seats {
+    /// No seats yet; `cores` is how many cores will speak of their sources, of which each group
+    /// may have `sources_max`.
+    pub fn new(cores: usize, sources_max: usize) -> Seats {
         let seats = ArcSwap::from_pointee(HashMap::new());
-        Seats { seats, next_source: AtomicU64::new(1), cores }
+        Seats { seats, next_source: AtomicU64::new(1), cores, sources_max }
     }
 
     /// All seats as they are now.
     pub fn all(&self) -> Guard<Arc<HashMap<GroupName, Arc<Seat>>>> {
         self.seats.load()
+    }
+
+    /// Forgets the seats in which nobody sits and nobody could.
+    pub fn forget_empty(&self) {
+        let closed: Vec<Arc<Seat>> =
+            self.seats.load().values().filter(|seat| seat.close()).cloned().collect();
+        if closed.is_empty() {
+            return;
+        }
+        self.seats.rcu(|seats| {
+            let mut kept = HashMap::clone(seats);
+            kept.retain(|_, seat| !closed.iter().any(|closed| Arc::ptr_eq(closed, seat)));
+            kept
+        });
     }
 
     /// The seat of `group`, made if it is new.
@@ -118,33 +152,42 @@ impl Seats {
         }
     }
 
-    /// The source `name` of `seat`, taken on if it is new, with one more connection attached to
+    /// The source `name` of `group`, taken on if it is new, with one more connection attached to
     /// it: the caller owes it a [`Source::detach`].
     pub fn attach(
         &self,
-        seat: &Seat,
+        group: &GroupName,
         name: &SourceName,
         weight: Weight,
         address: SocketAddr,
-    ) -> Result<Arc<Source>, Full> {
+    ) -> Result<(Arc<Seat>, Arc<Source>), Full> {
         loop {
+            let seat = self.seat(group)?;
             let sources = seat.sources.load();
-            let known = sources.iter().find(|source| source.name == *name);
+            if sources.is_closed {
+                // It is being taken out of the map by another thread, which is quick.
+                std::hint::spin_loop();
+                continue;
+            }
+            let known = sources.all.iter().find(|source| source.name == *name);
             if let Some(source) = known
                 && source.attach(weight, address)
             {
-                return Ok(source.clone());
+                let source = source.clone();
+                drop(sources);
+                return Ok((seat, source));
             }
             // A source that was forgotten a moment ago is replaced by a new one of its name.
-            let others = sources.iter().filter(|source| source.name != *name);
+            let others = sources.all.iter().filter(|source| source.name != *name);
             let mut more: Vec<Arc<Source>> = others.cloned().collect();
-            if more.len() >= SOURCES_MAX {
+            if more.len() >= self.sources_max {
                 return Err(Full::Sources);
             }
             // Relaxed: only that no number is given twice matters.
             let id = SourceId(self.next_source.fetch_add(1, Ordering::Relaxed));
             let source = Source::new(id, name.clone(), (weight, address), self.cores);
             more.push(Arc::new(source));
+            let more = Sources { all: more, is_closed: false };
             seat.sources.compare_and_swap(&*sources, Arc::new(more));
         }
     }
@@ -153,6 +196,7 @@ impl Seats {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::base::limits::SOURCES_MAX;
     use crate::logic::view::{Fate, Heard};
 
     const AT: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 1);
@@ -167,50 +211,96 @@ mod tests {
 
     #[test]
     fn a_group_has_one_seat_and_a_name_one_source() {
-        let seats = Seats::new(1);
+        let seats = Seats::new(1, SOURCES_MAX);
         let seat = seats.seat(&group("a")).expect("there is room");
         assert!(Arc::ptr_eq(&seat, &seats.seat(&group("a")).expect("it is there")));
         assert!(!Arc::ptr_eq(&seat, &seats.seat(&group("b")).expect("there is room")));
         let attach = |name: &str| {
-            seats.attach(&seat, &named(name.into()), Weight(1), AT).expect("there is room")
+            seats.attach(&group("a"), &named(name.into()), Weight(1), AT).expect("there is room").1
         };
         assert_eq!(attach("x").id, attach("x").id);
         assert_ne!(attach("x").id, attach("y").id);
-        assert_eq!(seat.sources().len(), 2);
+        assert_eq!(seat.sources().all.len(), 2);
     }
 
     #[test]
     fn groups_and_sources_are_bounded() {
-        let seats = Seats::new(1);
+        let seats = Seats::new(1, SOURCES_MAX);
         for number in 0..GROUPS_MAX {
             seats.seat(&group(&number.to_string())).expect("there is room");
         }
         assert_eq!(seats.seat(&group("one more")).err(), Some(Full::Groups));
-        let seat = seats.seat(&group("0")).expect("it is there");
+        let of = group("0");
         for number in 0..SOURCES_MAX {
-            seats.attach(&seat, &named(number.to_string()), Weight(0), AT).expect("there is room");
+            seats.attach(&of, &named(number.to_string()), Weight(0), AT).expect("there is room");
         }
-        let more = seats.attach(&seat, &named("one more".into()), Weight(0), AT);
+        let more = seats.attach(&of, &named("one more".into()), Weight(0), AT);
         assert_eq!(more.err(), Some(Full::Sources));
     }
 
     #[test]
     fn a_forgotten_source_makes_room_and_comes_back_as_another() {
-        let seats = Seats::new(1);
-        let seat = seats.seat(&group("a")).expect("there is room");
-        let attach = || seats.attach(&seat, &named("x".into()), Weight(0), AT).expect("room");
-        let first = attach();
+        let seats = Seats::new(1, SOURCES_MAX);
+        let attach = || seats.attach(&group("a"), &named("x".into()), Weight(0), AT).expect("room");
+        let (seat, first) = attach();
         seat.forget(|_| true);
-        assert_eq!(seat.sources().len(), 1, "a connection speaks for it");
+        assert_eq!(seat.sources().all.len(), 1, "a connection speaks for it");
         first.detach();
         seat.forget(|_| true);
-        assert_eq!(seat.sources().len(), 0);
-        assert_ne!(attach().id, first.id);
+        assert_eq!(seat.sources().all.len(), 0);
+        assert_ne!(attach().1.id, first.id);
+    }
+
+    #[test]
+    fn an_empty_seat_is_forgotten_and_one_that_is_taken_is_not() {
+        let seats = Seats::new(1, SOURCES_MAX);
+        let attach = || seats.attach(&group("a"), &named("x".into()), Weight(0), AT).expect("room");
+        let (seat, source) = attach();
+        let heard = Event::Heard(source.heard());
+        seat.on_event(heard, Millis(0)).expect("the seat was empty");
+        source.detach();
+        seat.forget(|_| true);
+        seats.forget_empty();
+        assert!(Arc::ptr_eq(&seat, &attach().0), "somebody sits in it");
+        let looked = Event::Looked { at: source.id, patience: Millis(0), heir: None };
+        seat.on_event(looked, Millis(0)).expect("it is lost");
+        let (_, again) = attach();
+        seats.forget_empty();
+        assert!(Arc::ptr_eq(&seat, &attach().0), "somebody may take it");
+        again.detach();
+        again.detach();
+        again.detach();
+        seat.forget(|_| true);
+        seats.forget_empty();
+        assert_eq!(seats.all().len(), 0);
+        assert!(!Arc::ptr_eq(&seat, &attach().0));
+    }
+
+    #[test]
+    fn seats_that_are_forgotten_and_found_by_many_threads_are_never_two_for_one_group() {
+        let seats = Seats::new(1, SOURCES_MAX);
+        std::thread::scope(|scope| {
+            for thread in 0..3 {
+                let seats = &seats;
+                scope.spawn(move || {
+                    for _ in 0..2000 {
+                        let name = named(format!("{thread}"));
+                        let (seat, source) =
+                            seats.attach(&group("a"), &name, Weight(0), AT).expect("room");
+                        let now = seats.seat(&group("a")).expect("room");
+                        assert!(Arc::ptr_eq(&seat, &now), "it was attached to a forgotten seat");
+                        source.detach();
+                        seat.forget(|other| other.id == source.id);
+                        seats.forget_empty();
+                    }
+                });
+            }
+        });
     }
 
     #[test]
     fn of_many_threads_that_take_an_empty_seat_one_wins_and_each_change_is_told_once() {
-        let seats = Seats::new(4);
+        let seats = Seats::new(4, SOURCES_MAX);
         let seat = seats.seat(&group("a")).expect("there is room");
         let changes: usize = std::thread::scope(|scope| {
             let threads: Vec<_> = (1..=4)

@@ -63,21 +63,29 @@ fn chunked_answers_pass_and_are_taken_apart_for_http_1_0() {
 }
 
 #[test]
-fn an_answer_that_ends_with_the_connection_closes_ours() {
+fn an_answer_that_ends_with_the_endpoints_connection_leaves_the_sources_open() {
     on_both_drivers(|driver| {
-        for version in ["1.1", "1.0"] {
-            let endpoint = Endpoint::raw(|mut stream, connection| {
-                read_request(&mut stream, &mut Vec::new(), connection);
-                let _ = stream.write_all(b"HTTP/1.0 200 OK\r\nX: y\r\n\r\nuntil the end");
-            });
-            let proxy = Proxy::start(driver, endpoint.address);
-            let mut client = proxy.connect();
-            client.send(format!("GET / HTTP/{version}\r\nHost: a\r\n\r\n").as_bytes());
+        let long = body(300_000);
+        let sent = long.clone();
+        let endpoint = Endpoint::raw(move |mut stream, connection| {
+            read_request(&mut stream, &mut Vec::new(), connection);
+            let _ = stream.write_all(&[b"HTTP/1.0 200 OK\r\nX: y\r\n\r\n", &sent[..]].concat());
+        });
+        let proxy = Proxy::start(driver, endpoint.address);
+        let mut client = proxy.connect();
+        for _ in 0..2 {
+            client.send(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n");
             let answer = client.answer_to("GET");
-            assert_eq!(answer.head, "HTTP/1.1 200 OK\r\nX: y\r\nConnection: close\r\n\r\n");
-            assert_eq!(answer.body, b"until the end");
-            client.assert_closed();
+            let head = "HTTP/1.1 200 OK\r\nX: y\r\nTransfer-Encoding: chunked\r\n\r\n";
+            assert_eq!(answer.head, head);
+            assert!(answer.body == long);
         }
+        // For HTTP/1.0 only the close can tell the end.
+        client.send(b"GET / HTTP/1.0\r\nConnection: keep-alive\r\n\r\n");
+        let answer = client.answer_to("GET");
+        assert_eq!(answer.head, "HTTP/1.1 200 OK\r\nX: y\r\nConnection: close\r\n\r\n");
+        assert!(answer.body == long);
+        client.assert_closed();
     });
 }
 

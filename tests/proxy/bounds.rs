@@ -61,13 +61,95 @@ fn more_groups_or_sources_than_are_kept_are_refused_and_counted() {
         let refused = ask("highlander_source=more".into());
         assert_eq!(refused.status, 503);
         assert!(refused.head.contains("Retry-After"));
-        for number in 0..999 {
+        let mut first = proxy.connect();
+        first.ask(b"GET /?highlander_group=0 HTTP/1.1\r\nHost: a\r\n\r\n");
+        for number in 1..999 {
             assert_eq!(ask(format!("highlander_group={number}")).status, 204);
         }
         assert_eq!(ask("highlander_group=more".into()).status, 503);
         assert_eq!(proxy.running.count(Counter::Refused), 2);
         let long = ask(format!("highlander_source={}", "a".repeat(257)));
         assert_eq!(long.status, 400);
+    });
+}
+
+#[test]
+fn groups_that_nobody_speaks_for_make_room_again() {
+    on_both_drivers(|driver| {
+        let endpoint = Endpoint::storage();
+        let proxy = Proxy::with(driver, endpoint.address, |cli| {
+            cli.health_tick = Some("100ms".into());
+            cli.health_expiry = Some("4s".into());
+            cli.health_expiry_max = Some("4s".into());
+        });
+        let ask = |number: usize| {
+            let head = format!("GET /?highlander_group={number} HTTP/1.1\r\nHost: a\r\n\r\n");
+            proxy.connect().ask(head.as_bytes()).status
+        };
+        let mut number = 0;
+        until("all groups are taken", || {
+            number += 1;
+            ask(number) == 503
+        });
+        until("there is room again", || ask(0) == 204);
+    });
+}
+
+#[test]
+fn one_connection_after_the_other_is_no_crowd_of_sources() {
+    on_both_drivers(|driver| {
+        let endpoint = Endpoint::storage();
+        let proxy = Proxy::with(driver, endpoint.address, |cli| {
+            cli.source_identity = Some("connection".into());
+        });
+        let mut promoted = proxy.connect();
+        promoted.ask(&push(9, b"x"));
+        for _ in 0..200 {
+            assert_eq!(proxy.connect().ask(&push(1, b"x")).status, 204);
+        }
+        let mut many: Vec<Client> = (0..150).map(|_| proxy.connect()).collect();
+        assert!(many.iter_mut().all(|client| client.ask(&push(1, b"x")).status == 204));
+    });
+}
+
+#[test]
+fn whoever_sends_without_end_after_a_refusal_is_cut_off() {
+    on_both_drivers(|driver| {
+        let endpoint = Endpoint::storage();
+        let proxy = Proxy::start(driver, endpoint.address);
+        let mut endless = proxy.connect();
+        endless.send(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 99999999999\r\n\r\n");
+        let start = Instant::now();
+        let much = vec![0; 1 << 20];
+        while endless.stream.write_all(&much).is_ok() {
+            assert!(start.elapsed() < Duration::from_secs(10), "it is still being read");
+        }
+    });
+}
+
+#[test]
+fn whoever_sends_without_end_does_not_have_the_core_for_itself() {
+    on_both_drivers(|driver| {
+        let endpoint = Endpoint::storage();
+        let proxy = Proxy::with(driver, endpoint.address, |cli| cli.cores = Some("1".into()));
+        let mut good = proxy.connect();
+        good.ask(&push(50, b"x"));
+        let greedy = proxy.connect();
+        let mut reader = greedy.stream.try_clone().expect("a live socket");
+        std::thread::spawn(move || std::io::copy(&mut reader, &mut std::io::sink()));
+        let mut writer = greedy.stream.try_clone().expect("a live socket");
+        let flood = std::thread::spawn(move || {
+            let many = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n".repeat(10_000);
+            while writer.write_all(&many).is_ok() {}
+        });
+        let start = Instant::now();
+        while start.elapsed() < Duration::from_secs(2) {
+            let asked = Instant::now();
+            assert_eq!(good.ask(&push(50, b"x")).status, 204);
+            assert!(asked.elapsed() < Duration::from_secs(2), "{:?}", asked.elapsed());
+        }
+        let _ = greedy.stream.shutdown(std::net::Shutdown::Both);
+        flood.join().expect("no panic");
     });
 }
 

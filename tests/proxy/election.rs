@@ -72,7 +72,8 @@ fn sources_are_told_apart_by_name_and_groups_have_seats_of_their_own() {
                 "POST /w?{query} HTTP/1.1\r\nHost: a\r\n{tenant}Content-Length: {}\r\n\r\n{text}",
                 text.len()
             );
-            assert_eq!(client.ask(request.as_bytes()).status, 204);
+            let answer = client.ask(request.as_bytes());
+            assert_eq!(answer.status, 204, "{request}: {answer:?}");
         };
         // All on one connection: who speaks is what the request says.
         say("highlander_source=a", "", "a");

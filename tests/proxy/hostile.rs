@@ -135,3 +135,22 @@ fn a_refusal_arrives_although_the_body_is_still_being_sent() {
         client.assert_closed();
     });
 }
+
+#[test]
+fn a_body_that_was_kept_for_nothing_is_no_next_request() {
+    on_both_drivers(|driver| {
+        let endpoint = Endpoint::storage();
+        let proxy = Proxy::start(driver, endpoint.address);
+        proxy.connect().ask(&push(9, b"promoted"));
+        // A source that is not known yet might take the seat, so its body is kept; then it is a
+        // standby after all. The body looks like a request.
+        for body in [b"GET /smuggled HTTP/1.1\r\nHost: a\r\n\r\n".to_vec(), body(200_000)] {
+            let mut client = proxy.connect();
+            for _ in 0..2 {
+                assert_eq!(client.ask(&push(1, &body)).status, 204);
+                assert_eq!(client.ask(&push(2, &body)).status, 204);
+            }
+        }
+        assert_eq!(endpoint.got().len(), 1);
+    });
+}

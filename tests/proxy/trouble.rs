@@ -158,6 +158,43 @@ fn an_endpoint_that_refuses_a_body_early_is_heard() {
 }
 
 #[test]
+fn an_endpoint_that_says_continue_and_reads_slowly_gets_the_whole_body() {
+    on_both_drivers(|driver| {
+        let endpoint = Endpoint::raw(|mut stream, _| {
+            let _ = stream.write_all(b"HTTP/1.1 100 Continue\r\n\r\n");
+            // Longer than an endpoint that has answered is waited for.
+            std::thread::sleep(Duration::from_millis(3000));
+            let got = read_request(&mut stream, &mut Vec::new(), 0).expect("all of it");
+            let status = if got.body == body(20_000_000) { "204 No Content" } else { "400 Bad" };
+            let _ = stream.write_all(format!("HTTP/1.1 {status}\r\n\r\n").as_bytes());
+        });
+        let proxy = Proxy::start(driver, endpoint.address);
+        assert_eq!(proxy.connect().ask(&push(1, &body(20_000_000))).status, 204);
+    });
+}
+
+#[test]
+fn an_endpoint_that_asks_to_wait_does_not_cost_the_source_its_seat() {
+    on_both_drivers(|driver| {
+        let endpoint = Endpoint::start(|_| {
+            b"HTTP/1.1 503 Busy\r\nRetry-After: 9\r\nContent-Length: 0\r\n\r\n".to_vec()
+        });
+        let proxy = Proxy::with(driver, endpoint.address, |cli| {
+            cli.health_tick = Some("50ms".into());
+            cli.health_expiry = Some("300ms".into());
+        });
+        let (mut promoted, mut standby) = (proxy.connect(), proxy.connect());
+        assert_eq!(promoted.ask(&push(50, b"x")).status, 503);
+        drop(promoted);
+        let start = Instant::now();
+        while start.elapsed() < Duration::from_millis(1500) {
+            standby.ask(&push(1, b"x"));
+        }
+        assert_eq!(proxy.running.count(Counter::Promotions), 1);
+    });
+}
+
+#[test]
 fn an_answer_that_breaks_off_is_not_completed() {
     on_both_drivers(|driver| {
         let endpoint = Endpoint::raw(|mut stream, connection| {

@@ -138,6 +138,9 @@ impl Answer {
                 out.extend_from_slice(line);
             }
         }
+        if self.framing == AnswerFraming::UntilClose && framing == AnswerFraming::Chunked {
+            out.extend_from_slice(b"Transfer-Encoding: chunked\r\n");
+        }
         match (version, persistence) {
             (_, Persistence::Close) => out.extend_from_slice(b"Connection: close\r\n"),
             (Version::Http10, Persistence::KeepAlive) => {

@@ -8,7 +8,7 @@ use std::ops::Range;
 
 use httparse::Header;
 
-use crate::base::limits::{HEAD_BYTES_MAX, HEADERS_MAX, TARGET_BYTES_MAX};
+use crate::base::limits::{CONNECTION_TOKENS_MAX, HEAD_BYTES_MAX, HEADERS_MAX, TARGET_BYTES_MAX};
 
 /// Room for the header lines of one head, on the stack of whoever parses.
 pub type HeaderRoom<'b> = [MaybeUninit<Header<'b>>; HEADERS_MAX];
@@ -186,6 +186,7 @@ struct Found<'b> {
     length: Option<u64>,
     encodings: usize,
     chunked: bool,
+    tokens: usize,
     close: bool,
     keep_alive: bool,
     names_hop_by_hop: bool,
@@ -216,7 +217,7 @@ impl<'b> Found<'b> {
                 }
                 self.expects_continue = true;
             }
-            10 if name.eq_ignore_ascii_case("connection") => self.take_connection(value),
+            10 if name.eq_ignore_ascii_case("connection") => self.take_connection(value)?,
             14 if name.eq_ignore_ascii_case("content-length") => {
                 let length = parse_length(value).ok_or(HeadError::BadLength)?;
                 if self.length.replace(length).is_some() {
@@ -236,8 +237,12 @@ impl<'b> Found<'b> {
         Ok(())
     }
 
-    fn take_connection(&mut self, value: &[u8]) {
+    fn take_connection(&mut self, value: &[u8]) -> Result<(), HeadError> {
         for token in value.split(|byte| *byte == b',').map(<[u8]>::trim_ascii) {
+            self.tokens += 1;
+            if self.tokens > CONNECTION_TOKENS_MAX {
+                return Err(HeadError::BadHeader);
+            }
             match token {
                 _ if token.eq_ignore_ascii_case(b"close") => self.close = true,
                 _ if token.eq_ignore_ascii_case(b"keep-alive") => self.keep_alive = true,
@@ -245,6 +250,7 @@ impl<'b> Found<'b> {
                 _ => self.names_hop_by_hop = true,
             }
         }
+        Ok(())
     }
 
     fn check_host(&self, version: Version) -> Result<(), HeadError> {

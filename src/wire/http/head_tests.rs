@@ -102,6 +102,7 @@ fn hostile_heads_are_refused() {
         (header("Host: b"), BadHost),
         (header("X-Scope-OrgID: a\r\nX-Scope-OrgID: b"), BadHost),
         (header("Expect: 200-ok"), BadExpectation),
+        (header(&format!("Connection: {}", "a,".repeat(32))), BadHeader),
         (b"POST / HTTP/1.1\r\n\r\n".to_vec(), BadHost),
         (b"POST / HTTP/1.1\r\nHost: a b\r\n\r\n".to_vec(), BadHost),
         (b"POST / HTTP/1.1\r\nHost: a/b\r\n\r\n".to_vec(), BadHost),

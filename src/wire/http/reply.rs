@@ -45,8 +45,9 @@ impl Refusal {
         match self {
             Refusal::Head(error) => of_head(*error),
             Refusal::Body(error) => (400, of_chunks(*error)),
-            Refusal::HeadTimedOut => (408, "the head took too long"),
-            Refusal::BodyTimedOut => (408, "the body took too long"),
+            // Not 408: a Prometheus drops what gets a 4xx.
+            Refusal::HeadTimedOut => (503, "the head took too long"),
+            Refusal::BodyTimedOut => (503, "the body took too long"),
             Refusal::BodyTooLarge => (413, "the body is larger than --max-body"),
             Refusal::NameTooLong => (400, "group, source or tenant has too long a name"),
             Refusal::EndpointUnreachable => (502, "the endpoint can't be reached"),
@@ -155,7 +156,6 @@ fn of_chunks(error: ChunkError) -> &'static str {
 fn reason(status: u16) -> &'static str {
     match status {
         400 => "Bad Request",
-        408 => "Request Timeout",
         413 => "Content Too Large",
         414 => "URI Too Long",
         417 => "Expectation Failed",

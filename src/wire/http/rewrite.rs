@@ -95,10 +95,11 @@ pub fn is_hop_by_hop(name: &str) -> bool {
     }
 }
 
-/// A `Connection` header may name others that stay behind; the length of the body may not be among
-/// them, whoever says so.
+/// A `Connection` header may name others that stay behind. Not among them, whoever says so: the
+/// length of the body, and the tenant, for whom the election was made.
 fn is_named_by_connection(head: &Head<'_>, name: &str) -> bool {
     !name.eq_ignore_ascii_case("content-length")
+        && !name.eq_ignore_ascii_case("x-scope-orgid")
         && head
             .headers
             .iter()
@@ -148,9 +149,9 @@ mod tests {
     #[test]
     fn what_the_connection_header_names_stays_behind() {
         let head = "POST / HTTP/1.1\r\nHost: a\r\nX-A: 1\r\nX-B: 2\r\nContent-Length: 0\r\n\
-                    Connection: x-a, Content-Length\r\n\r\n";
+                    X-Scope-OrgID: t\r\nConnection: x-a, Content-Length, x-scope-orgid\r\n\r\n";
         let expected = "POST / HTTP/1.1\r\nHost: storage:8428\r\nX-B: 2\r\nContent-Length: 0\r\n\
-                        X-Highlander-Instance: 7\r\n\r\n";
+                        X-Scope-OrgID: t\r\nX-Highlander-Instance: 7\r\n\r\n";
         assert_eq!(rewritten(&route(), head), expected);
     }
 
