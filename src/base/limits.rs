@@ -9,6 +9,8 @@ use crate::base::time::Millis;
 pub const HEAD_BYTES_MAX: usize = 16 * 1024;
 /// Most header lines of one head.
 pub const HEADERS_MAX: usize = 100;
+/// Longest method. The longest that is registered has 17 letters.
+pub const METHOD_BYTES_MAX: usize = 64;
 /// Longest request target.
 pub const TARGET_BYTES_MAX: usize = 8 * 1024;
 /// Largest request body unless `--max-body` says otherwise: what Prometheus and VictoriaMetrics

@@ -8,7 +8,9 @@ use std::ops::Range;
 
 use httparse::Header;
 
-use crate::base::limits::{CONNECTION_TOKENS_MAX, HEAD_BYTES_MAX, HEADERS_MAX, TARGET_BYTES_MAX};
+use crate::base::limits::{
+    CONNECTION_TOKENS_MAX, HEAD_BYTES_MAX, HEADERS_MAX, METHOD_BYTES_MAX, TARGET_BYTES_MAX,
+};
 
 /// Room for the header lines of one head, on the stack of whoever parses.
 pub type HeaderRoom<'b> = [MaybeUninit<Header<'b>>; HEADERS_MAX];
@@ -145,7 +147,7 @@ impl<'b> Head<'b> {
 
     fn parse_whole(bytes: &'b [u8], room: &'b mut HeaderRoom<'b>) -> Result<Head<'b>, HeadError> {
         check_line_ends(bytes)?;
-        check_target_length(bytes)?;
+        check_request_line(bytes)?;
         let mut request = httparse::Request::new(&mut []);
         let parsed = request.parse_with_uninit_headers(bytes, room).map_err(of_httparse)?;
         if parsed != httparse::Status::Complete(bytes.len()) {
@@ -292,7 +294,7 @@ impl<'b> Found<'b> {
 /// instead of waited on.
 fn check_unfinished<'b>(bytes: &'b [u8], room: &'b mut HeaderRoom<'b>) -> Result<(), HeadError> {
     check_line_ends(bytes)?;
-    check_target_length(bytes)?;
+    check_request_line(bytes)?;
     let mut request = httparse::Request::new(&mut []);
     match request.parse_with_uninit_headers(bytes, room) {
         Ok(_) => Ok(()),
@@ -306,14 +308,19 @@ fn check_line_ends(bytes: &[u8]) -> Result<(), HeadError> {
     if bare { Err(HeadError::BareLineEnd) } else { Ok(()) }
 }
 
-fn check_target_length(bytes: &[u8]) -> Result<(), HeadError> {
-    if bytes.len() <= TARGET_BYTES_MAX {
+/// The method and the target of a request line, whole or not, are not too long.
+fn check_request_line(bytes: &[u8]) -> Result<(), HeadError> {
+    if bytes.len() <= METHOD_BYTES_MAX {
         return Ok(());
     }
     let line = &bytes[..memchr::memchr(b'\r', bytes).unwrap_or(bytes.len())];
-    let after_method = memchr::memchr(b' ', line).map_or(0, |at| at + 1);
-    let target = line[after_method..].split(|byte| *byte == b' ').next().unwrap_or_default();
-    if target.len() > TARGET_BYTES_MAX { Err(HeadError::TargetTooLong) } else { Ok(()) }
+    let method_bytes = memchr::memchr(b' ', line).unwrap_or(line.len());
+    if method_bytes > METHOD_BYTES_MAX {
+        return Err(HeadError::BadLine);
+    }
+    let after_method = line.get(method_bytes + 1..).unwrap_or_default();
+    let target_bytes = memchr::memchr(b' ', after_method).unwrap_or(after_method.len());
+    if target_bytes > TARGET_BYTES_MAX { Err(HeadError::TargetTooLong) } else { Ok(()) }
 }
 
 /// Path and query of a target. A proxy is asked with an absolute one by some clients.
@@ -326,8 +333,10 @@ fn origin_form<'b>(method: &str, target: &'b [u8]) -> Result<&'b [u8], HeadError
     }
     let scheme = target.get(..7).filter(|scheme| scheme.eq_ignore_ascii_case(b"http://"));
     let after = scheme.map(|scheme| &target[scheme.len()..]).ok_or(HeadError::BadTarget)?;
-    let path = memchr::memchr(b'/', after).map(|at| &after[at..]);
-    path.filter(|path| path.len() < after.len()).ok_or(HeadError::BadTarget)
+    // A query may hold slashes, but the authority ends before it.
+    let end = memchr::memchr2(b'/', b'?', after).filter(|end| *end > 0);
+    let rest = end.map(|end| &after[end..]);
+    rest.filter(|rest| rest.starts_with(b"/")).ok_or(HeadError::BadTarget)
 }
 
 /// A Content-Length: digits only, and few enough to be a number. More is a body nobody takes, and

@@ -194,6 +194,23 @@ fn an_absolute_target_loses_scheme_and_authority() {
 }
 
 #[test]
+fn the_authority_of_an_absolute_target_ends_before_its_query() {
+    assert_eq!(error(b"GET http://a?b=c/d HTTP/1.1\r\nHost: a\r\n\r\n"), HeadError::BadTarget);
+    assert_eq!(error(b"GET http:///d HTTP/1.1\r\nHost: a\r\n\r\n"), HeadError::BadTarget);
+}
+
+#[test]
+fn a_long_method_is_refused_whole_or_in_pieces() {
+    for method_bytes in [METHOD_BYTES_MAX + 1, 9000] {
+        let head = format!("{} / HTTP/1.1\r\nHost: a\r\n\r\n", "M".repeat(method_bytes));
+        assert_eq!(error(head.as_bytes()), HeadError::BadLine);
+        assert_cuts_agree(head.as_bytes());
+    }
+    let head = format!("{} / HTTP/1.1\r\nHost: a\r\n\r\n", "M".repeat(METHOD_BYTES_MAX));
+    assert!(Head::parse(head.as_bytes(), &mut header_room()).is_ok());
+}
+
+#[test]
 fn http_1_0_needs_no_host() {
     let head =
         Head::parse(b"GET / HTTP/1.0\r\n\r\n", &mut header_room()).map(|head| head.is_some());
