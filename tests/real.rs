@@ -1,0 +1,36 @@
+//! The proxy among real programs: Prometheus servers, old and new, that scrape a target of ours and
+//! write through it, and VictoriaMetrics or Prometheus as the storage behind it.
+//!
+//! Every test ends by reading the storage back and judging it series by series; a status code or a
+//! counter of the proxy is no proof. `tests/run` installs the programs; one that is missing fails
+//! the test, for a skipped test looks just like a passed one.
+//!
+//! `HIGHLANDER_REAL_SECONDS` is how long a steady state is watched: 25 if it is not given, so that
+//! everything takes a few minutes; 60 and more before a release. The healthy pair at slow scrapes
+//! is watched for three times that.
+//!
+//! The tests run side by side, as many as libtest has threads, which is one per core: together, the
+//! programs of one test need a fifth of a core, and most of its time is waiting.
+
+#[path = "real/failover.rs"]
+mod failover;
+#[path = "real/http.rs"]
+mod http;
+#[path = "real/json.rs"]
+mod json;
+#[path = "real/program.rs"]
+mod program;
+#[path = "real/prometheus.rs"]
+mod prometheus;
+#[path = "real/proxy.rs"]
+mod proxy;
+#[path = "real/series.rs"]
+mod series;
+#[path = "real/stage.rs"]
+mod stage;
+#[path = "real/steady.rs"]
+mod steady;
+#[path = "real/storage.rs"]
+mod storage;
+#[path = "real/target.rs"]
+mod target;

@@ -1,0 +1,57 @@
+//! A blocking HTTP client, just enough to ask the programs under test.
+//!
+//! It speaks HTTP/1.0: the answer is then neither chunked nor kept alive, and ends where the
+//! connection does.
+
+use std::io::{self, Read, Write};
+use std::net::{Ipv4Addr, SocketAddr, TcpStream};
+use std::time::Duration;
+
+/// The longest wait for an answer; reading a whole storage back is the slowest of them.
+const ANSWER_MAX: Duration = Duration::from_secs(60);
+
+/// Asks the loopback's `port` for `target`; the body of a 2xx answer.
+pub fn get(port: u16, target: &str) -> io::Result<String> {
+    ask(port, &format!("GET {target} HTTP/1.0\r\nHost: 127.0.0.1:{port}\r\n\r\n"))
+}
+
+/// Posts `body` to `target` on the loopback's `port`; the body of a 2xx answer.
+pub fn post(port: u16, target: &str, body: &str) -> io::Result<String> {
+    let length = body.len();
+    ask(
+        port,
+        &format!(
+            "POST {target} HTTP/1.0\r\nHost: 127.0.0.1:{port}\r\nContent-Length: {length}\r\n\r\n{body}"
+        ),
+    )
+}
+
+fn ask(port: u16, request: &str) -> io::Result<String> {
+    let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+    let mut stream = TcpStream::connect_timeout(&address, Duration::from_secs(5))?;
+    stream.set_read_timeout(Some(ANSWER_MAX))?;
+    stream.write_all(request.as_bytes())?;
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer)?;
+    let answer = String::from_utf8(answer).map_err(io::Error::other)?;
+    let (head, body) = answer.split_once("\r\n\r\n").ok_or(io::ErrorKind::UnexpectedEof)?;
+    let status = head.split(' ').nth(1).unwrap_or_default();
+    if status.starts_with('2') {
+        Ok(body.to_owned())
+    } else {
+        Err(io::Error::other(format!("status {status}: {body}")))
+    }
+}
+
+/// `text` as it may stand in a query.
+pub fn escape(text: &str) -> String {
+    let mut escaped = String::new();
+    for byte in text.bytes() {
+        if byte.is_ascii_alphanumeric() || b"-_.~".contains(&byte) {
+            escaped.push(char::from(byte));
+        } else {
+            escaped.push_str(&format!("%{byte:02X}"));
+        }
+    }
+    escaped
+}

@@ -1,0 +1,83 @@
+//! The program under test.
+
+use std::fs;
+use std::net::TcpStream;
+use std::path::{Path, PathBuf};
+use std::process::ExitStatus;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use crate::program::{Program, free_port};
+use crate::target::now_ms;
+
+/// A running Highlander.
+pub struct Proxy {
+    program: Program,
+    dir: PathBuf,
+    port: u16,
+    args: Vec<String>,
+}
+
+impl Proxy {
+    /// Starts it in front of the storage on the loopback's port `remote`.
+    pub fn start(dir: &Path, remote: u16, flags: &[&str]) -> Proxy {
+        let port = free_port();
+        let mut args: Vec<String> = vec!["--listen".into(), format!("127.0.0.1:{port}")];
+        args.extend(["--remote".into(), format!("http://127.0.0.1:{remote}")]);
+        args.extend(flags.iter().map(|flag| (*flag).to_owned()));
+        Proxy { program: serve(dir, port, &args), dir: dir.to_owned(), port, args }
+    }
+
+    /// Asks it to end and starts it again on the same port; how it did end.
+    pub fn restart(&mut self) -> ExitStatus {
+        // Longer than its own default `--shutdown-timeout`.
+        let status = self.program.stop(Duration::from_secs(35));
+        self.program = serve(&self.dir, self.port, &self.args);
+        status
+    }
+
+    /// Where it listens.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// The lines of its log that tell of the election, without the time in front.
+    pub fn election(&self) -> Vec<String> {
+        let log = self.program.log();
+        let told = log.lines().filter_map(|line| {
+            let at = line.find("new source : '").or_else(|| line.find("lost source : '"))?;
+            Some(line[at..].to_owned())
+        });
+        told.collect()
+    }
+
+    /// Waits until the log has at least `count` lines of the election; the last of these, and when
+    /// it was seen, in milliseconds since 1970.
+    pub fn await_election(&self, count: usize, wait_max: Duration) -> (String, i64) {
+        let deadline = Instant::now() + wait_max;
+        loop {
+            let told = self.election();
+            if let Some(line) = told.get(count - 1) {
+                return (line.clone(), now_ms());
+            }
+            let waited = wait_max.as_secs();
+            assert!(Instant::now() < deadline, "no {count} lines in {waited} s, but {told:#?}");
+            thread::sleep(Duration::from_millis(10));
+        }
+    }
+}
+
+/// Starts it and waits until it says that it listens, and does. After a restart the log of the time
+/// before is still there and says so too.
+fn serve(dir: &Path, port: u16, args: &[String]) -> Program {
+    let says_so = |log: &str| log.matches(&format!("binding address: 127.0.0.1:{port}")).count();
+    let before = says_so(&fs::read_to_string(dir.join("proxy.log")).unwrap_or_default());
+    let binary = Path::new(env!("CARGO_BIN_EXE_highlander"));
+    let mut program = Program::start(dir, "proxy", binary, args);
+    let log = program.log_file();
+    program.await_ready(|| {
+        let log = fs::read_to_string(&log).unwrap_or_default();
+        says_so(&log) > before && TcpStream::connect(("127.0.0.1", port)).is_ok()
+    });
+    program
+}

@@ -1,0 +1,217 @@
+//! Samples per series, and the judgement of what a storage holds.
+//!
+//! Every replica scrapes the same series from the same target, as a group does, so nothing in the
+//! labels tells them apart. The value does: the target counts its scrapes by each replica and
+//! gives everyone a number of their own (see [`Sample::voice`]). A stored sample thus says who
+//! sent it, and a number that is left out is a sample that is not there.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use crate::json::Json;
+
+/// The name of the series whose values say who scraped them.
+pub const LOAD: &str = "hl_load";
+
+/// What a replica's own number is multiplied with: no test scrapes a million times.
+pub const VOICE_STEP: u64 = 1_000_000;
+
+/// One sample.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Sample {
+    /// Its timestamp, in milliseconds since 1970.
+    pub at_ms: i64,
+    /// Its value.
+    pub value: f64,
+}
+
+impl Sample {
+    /// The replica that scraped it.
+    pub fn voice(&self) -> u64 {
+        self.value as u64 / VOICE_STEP
+    }
+
+    /// Which of that replica's scrapes it is from.
+    pub fn scrape(&self) -> u64 {
+        self.value as u64 % VOICE_STEP
+    }
+}
+
+/// Series, by their labels in one fixed spelling, each with its samples by rising time.
+#[derive(Debug, Default)]
+pub struct Series(BTreeMap<String, Vec<Sample>>);
+
+impl Series {
+    /// Adds samples of a series, in any order. A storage may give one series in several parts.
+    ///
+    /// Stale markers, which a scrape that timed out leaves, are left out: Prometheus does not show
+    /// its own, so there is nothing to compare them with.
+    pub fn add(&mut self, metric: &Json, samples: impl Iterator<Item = Sample>) {
+        let labels: Vec<String> = metric
+            .members()
+            .iter()
+            .map(|(name, value)| format!("{name}={:?}", value.text()))
+            .collect();
+        let known = self.0.entry(labels.join(",")).or_default();
+        known.extend(samples.filter(|sample| !sample.value.is_nan()));
+        known.sort_by_key(|sample| sample.at_ms);
+    }
+
+    /// The series whose values say who scraped them, without those that Prometheus adds.
+    fn load(&self) -> impl Iterator<Item = (&String, &Vec<Sample>)> {
+        let name = format!("__name__={LOAD:?}");
+        self.0.iter().filter(move |(labels, _)| labels.contains(&name))
+    }
+
+    /// The oldest timestamp of all.
+    pub fn oldest_ms(&self) -> i64 {
+        self.0
+            .values()
+            .filter_map(|samples| samples.first())
+            .map(|first| first.at_ms)
+            .min()
+            .expect("a sample")
+    }
+
+    /// Compares what is stored here with what the promoted replica has itself, in a time window
+    /// with both its ends in it.
+    pub fn against(&self, own: &Series, from_ms: i64, to_ms: i64) -> Tally {
+        let cut = |samples: &[Sample]| -> Vec<Sample> {
+            samples.iter().filter(|s| (from_ms..=to_ms).contains(&s.at_ms)).copied().collect()
+        };
+        let mut tally = Tally::default();
+        for (labels, stored) in &self.0 {
+            let stored = cut(stored);
+            let own = cut(own.0.get(labels).map_or(&[], Vec::as_slice));
+            tally.stored += stored.len();
+            tally.doubled += stored.windows(2).filter(|two| two[0].at_ms == two[1].at_ms).count();
+            tally.foreign += stored.iter().filter(|s| !has(&own, s)).count();
+        }
+        for (labels, own) in &own.0 {
+            let stored = cut(self.0.get(labels).map_or(&[], Vec::as_slice));
+            let own = cut(own);
+            tally.own += own.len();
+            tally.missing += own.iter().filter(|s| !has(&stored, s)).count();
+        }
+        tally
+    }
+
+    /// Who is heard in each load series, one after the other; the test fails when any series is
+    /// not told by exactly these `voices` in this order, each without a hole, or when two samples
+    /// of one series have the same time.
+    pub fn assert_voices(&self, voices: &[u64], scrape_ms: i64) -> Vec<Cut> {
+        let mut cuts = vec![Cut::default(); voices.len() - 1];
+        let mut counted = 0;
+        for (labels, samples) in self.load() {
+            counted += 1;
+            for two in samples.windows(2) {
+                assert!(
+                    two[0].at_ms < two[1].at_ms,
+                    "two samples at one time in {labels}: {two:?}"
+                );
+            }
+            let runs: Vec<&[Sample]> = samples.chunk_by(|a, b| a.voice() == b.voice()).collect();
+            let heard: Vec<u64> = runs.iter().map(|run| run[0].voice()).collect();
+            assert_eq!(heard, voices, "who is heard in {labels}: {}", spell(samples));
+            for run in &runs {
+                for two in run.windows(2) {
+                    assert_eq!(
+                        two[0].scrape() + 1,
+                        two[1].scrape(),
+                        "a hole in {labels}: {}",
+                        spell(samples)
+                    );
+                }
+            }
+            for (cut, two) in cuts.iter_mut().zip(runs.windows(2)) {
+                cut.add(two[0][two[0].len() - 1], two[1][0], scrape_ms);
+            }
+        }
+        assert!(counted > 0, "the storage has no series {LOAD}");
+        cuts
+    }
+}
+
+/// Whether a sample of this time and value is among `samples`, which are sorted. A stored value may
+/// differ in its last digit: VictoriaMetrics keeps decimals.
+fn has(samples: &[Sample], wanted: &Sample) -> bool {
+    let first = samples.partition_point(|sample| sample.at_ms < wanted.at_ms);
+    samples[first..]
+        .iter()
+        .take_while(|sample| sample.at_ms == wanted.at_ms)
+        .any(|sample| (sample.value - wanted.value).abs() <= wanted.value.abs() * 1e-9)
+}
+
+/// A series in short, for the message of a failure: voice, scrape and time of each sample.
+fn spell(samples: &[Sample]) -> String {
+    let first = samples.first().map_or(0, |sample| sample.at_ms);
+    let words: Vec<String> = samples
+        .iter()
+        .map(|s| format!("{}#{}@{}", s.voice(), s.scrape(), s.at_ms - first))
+        .collect();
+    words.join(" ")
+}
+
+/// What a comparison found, in samples.
+#[derive(Debug, Default, PartialEq)]
+pub struct Tally {
+    /// Those the promoted replica has itself.
+    pub own: usize,
+    /// Those in the storage.
+    pub stored: usize,
+    /// Those it has and the storage has not.
+    pub missing: usize,
+    /// Those with the same time as the one before.
+    pub doubled: usize,
+    /// Those in the storage that it never had.
+    pub foreign: usize,
+}
+
+impl Tally {
+    /// The claim of the steady state.
+    pub fn assert_exactly_once(&self) {
+        assert!(self.own > 0, "nothing was compared");
+        let faults = (self.missing, self.doubled, self.foreign);
+        assert_eq!(faults, (0, 0, 0), "missing, doubled, foreign in {self}");
+        assert_eq!(self.own, self.stored);
+    }
+}
+
+impl fmt::Display for Tally {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Tally { own, stored, missing, doubled, foreign } = self;
+        write!(
+            f,
+            "scraped {own}, stored {stored}, missing {missing}, doubled {doubled}, foreign {foreign}"
+        )
+    }
+}
+
+/// A change from one voice to the next, over all series.
+#[derive(Clone, Debug, Default)]
+pub struct Cut {
+    /// The longest time without a sample.
+    pub gap_max_ms: i64,
+    /// Scrapes that are missing in the series that has lost the most.
+    pub scrapes_max: i64,
+    /// Samples that are missing in all series together.
+    pub samples: i64,
+}
+
+impl Cut {
+    fn add(&mut self, last: Sample, first: Sample, scrape_ms: i64) {
+        let gap_ms = first.at_ms - last.at_ms;
+        // Replicas scrape at different phases: a gap of up to one and a half intervals is none.
+        let scrapes = ((gap_ms + scrape_ms / 2) / scrape_ms - 1).max(0);
+        self.gap_max_ms = self.gap_max_ms.max(gap_ms);
+        self.scrapes_max = self.scrapes_max.max(scrapes);
+        self.samples += scrapes;
+    }
+}
+
+impl fmt::Display for Cut {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Cut { gap_max_ms, scrapes_max, samples } = self;
+        write!(f, "{samples} samples missing, {scrapes_max} scrapes at most, in {gap_max_ms} ms")
+    }
+}
