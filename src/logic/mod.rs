@@ -4,3 +4,4 @@ pub mod election;
 pub mod expiry;
 pub mod source;
 pub mod view;
+pub mod watermark;

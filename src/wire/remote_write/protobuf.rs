@@ -91,11 +91,25 @@ impl<'a> Fields<'a> {
     pub fn of(message: &'a [u8]) -> Fields<'a> {
         Fields { rest: message }
     }
+
+    /// The number of the next field and all of its bytes as they stand.
+    pub fn next_whole(&mut self) -> Option<Result<(u32, &'a [u8]), ProtobufError>> {
+        let before = self.rest;
+        let field = self.next()?;
+        let bytes = before.get(..before.len() - self.rest.len()).unwrap_or_default();
+        Some(field.map(|(number, _)| (number, bytes)))
+    }
+
+    /// What has not been walked over yet; nothing after an error.
+    pub fn rest(&self) -> &'a [u8] {
+        self.rest
+    }
 }
 
 impl<'a> Iterator for Fields<'a> {
     type Item = Result<(u32, Value<'a>), ProtobufError>;
 
+    #[inline]
     fn next(&mut self) -> Option<Self::Item> {
         if self.rest.is_empty() {
             return None;
@@ -108,6 +122,7 @@ impl<'a> Iterator for Fields<'a> {
     }
 }
 
+#[inline]
 fn take_field<'a>(rest: &mut &'a [u8]) -> Result<(u32, Value<'a>), ProtobufError> {
     let tag = take_varint(rest)?;
     let number = match tag >> 3 {
@@ -127,7 +142,19 @@ fn take_field<'a>(rest: &mut &'a [u8]) -> Result<(u32, Value<'a>), ProtobufError
     Ok((number, value))
 }
 
-fn take_varint(rest: &mut &[u8]) -> Result<u64, ProtobufError> {
+/// Takes a varint off the front of `rest`, which an error leaves as it was.
+#[inline]
+pub fn take_varint(rest: &mut &[u8]) -> Result<u64, ProtobufError> {
+    // Tags and most lengths are one byte.
+    if let [byte @ ..0x80, after @ ..] = rest {
+        *rest = after;
+        return Ok(u64::from(*byte));
+    }
+    take_long_varint(rest)
+}
+
+#[inline]
+fn take_long_varint(rest: &mut &[u8]) -> Result<u64, ProtobufError> {
     let mut value = 0;
     for (index, byte) in rest.iter().take(VARINT_BYTES_MAX).enumerate() {
         if index == VARINT_BYTES_MAX - 1 && *byte > 1 {
@@ -142,13 +169,16 @@ fn take_varint(rest: &mut &[u8]) -> Result<u64, ProtobufError> {
     Err(ProtobufError::Truncated)
 }
 
-fn take_bytes<'a>(rest: &mut &'a [u8], length: u64) -> Result<&'a [u8], ProtobufError> {
+/// Takes `length` bytes off the front of `rest`, which an error leaves as it was.
+#[inline]
+pub fn take_bytes<'a>(rest: &mut &'a [u8], length: u64) -> Result<&'a [u8], ProtobufError> {
     let length = usize::try_from(length).map_err(|_| ProtobufError::Truncated)?;
     let (bytes, after) = rest.split_at_checked(length).ok_or(ProtobufError::Truncated)?;
     *rest = after;
     Ok(bytes)
 }
 
+#[inline]
 fn take_array<const N: usize>(rest: &mut &[u8]) -> Result<[u8; N], ProtobufError> {
     let (bytes, after) = rest.split_first_chunk::<N>().ok_or(ProtobufError::Truncated)?;
     *rest = after;

@@ -6,11 +6,15 @@
 
 use std::fmt;
 
-use snap::raw::{Decoder, Encoder, decompress_len};
+use snap::raw::{Decoder as BlockDecoder, Encoder, decompress_len};
 
 /// The densest element of the format is a copy of 64 bytes written in 3, so no block grows to
 /// more than 22 times its size.
 const GROWTH_MAX: usize = 22;
+
+/// What a [`Decoder`] keeps from one block to the next: many times what a batch of 2000 samples
+/// takes. One giant body must not pin its memory for good.
+const DECODER_BYTES_KEPT_MAX: usize = 4 << 20;
 
 /// Why a block cannot be decoded, or a message not be encoded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,6 +44,41 @@ pub fn declared_bytes(block: &[u8]) -> Result<usize, SnappyError> {
 /// Decodes a block. Takes at most `decoded_bytes_max` bytes of memory, and never more than 22
 /// times the block, whatever the block declares.
 pub fn decode(block: &[u8], decoded_bytes_max: usize) -> Result<Vec<u8>, SnappyError> {
+    check(block, decoded_bytes_max)?;
+    BlockDecoder::new().decompress_vec(block).map_err(|_| SnappyError::Malformed)
+}
+
+/// Decodes blocks one after the other into the same memory.
+#[derive(Debug, Default)]
+pub struct Decoder {
+    buffer: Vec<u8>,
+}
+
+impl Decoder {
+    /// Decodes a block, as [`decode`] does. What it gives lies in the decoder until the next one.
+    pub fn decode(&mut self, block: &[u8], decoded_bytes_max: usize) -> Result<&[u8], SnappyError> {
+        let declared = check(block, decoded_bytes_max)?;
+        if declared <= DECODER_BYTES_KEPT_MAX && self.buffer.len() > DECODER_BYTES_KEPT_MAX {
+            self.buffer = Vec::new();
+        }
+        if declared > self.buffer.len() {
+            // What was there need not be copied.
+            self.buffer = Vec::new();
+            self.buffer.resize(declared, 0);
+        }
+        let written = BlockDecoder::new().decompress(block, &mut self.buffer);
+        let written = written.map_err(|_| SnappyError::Malformed)?;
+        self.buffer.get(..written).ok_or(SnappyError::Malformed)
+    }
+
+    /// The bytes allocated.
+    pub fn bytes(&self) -> usize {
+        self.buffer.capacity()
+    }
+}
+
+/// The declared length of a block, if it is allowed and possible.
+fn check(block: &[u8], decoded_bytes_max: usize) -> Result<usize, SnappyError> {
     let declared = declared_bytes(block)?;
     if declared > decoded_bytes_max {
         return Err(SnappyError::TooLong(declared));
@@ -47,7 +86,7 @@ pub fn decode(block: &[u8], decoded_bytes_max: usize) -> Result<Vec<u8>, SnappyE
     if declared > block.len().saturating_mul(GROWTH_MAX) {
         return Err(SnappyError::Malformed);
     }
-    Decoder::new().decompress_vec(block).map_err(|_| SnappyError::Malformed)
+    Ok(declared)
 }
 
 /// Encodes a message as one block. Fails only with [`SnappyError::TooLong`], for a message near
@@ -73,6 +112,23 @@ mod tests {
             assert_eq!(declared_bytes(&block), Ok(message.len()));
             assert_eq!(decode(&block, LIMIT), Ok(message));
         }
+    }
+
+    #[test]
+    fn a_decoder_gives_the_same_again_and_again_and_keeps_no_giant_memory() {
+        let mut decoder = Decoder::default();
+        let giant = vec![7; DECODER_BYTES_KEPT_MAX + 1];
+        for message in [sample_message(), Vec::new(), giant.clone(), sample_message()] {
+            let block = encode(&message).expect("a small message");
+            assert_eq!(decoder.decode(&block, giant.len()), Ok(message.as_slice()));
+            assert!(decoder.bytes() <= message.len().max(DECODER_BYTES_KEPT_MAX));
+            for end in 0..block.len().min(300) {
+                assert!(decoder.decode(&block[..end], giant.len()).is_err(), "cut at {end}");
+            }
+        }
+        let block = encode(&sample_message()).expect("a small message");
+        let limit = sample_message().len() - 1;
+        assert_eq!(decoder.decode(&block, limit), Err(SnappyError::TooLong(limit + 1)));
     }
 
     #[test]
