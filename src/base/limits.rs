@@ -93,3 +93,61 @@ pub const RHYTHM_SPAN: Millis = Millis(300_000);
 /// Bounds of the Retry-After that goes with a 503, in seconds; the value between them is random,
 /// so that 50 shards do not come back as one.
 pub const RETRY_AFTER_SECONDS: std::ops::RangeInclusive<u32> = 1..=5;
+
+/// A pause of more than twice the usual, and of this at least, is a hole in a source's data: a busy
+/// machine delays a push by less.
+pub const MISSED_MIN: Millis = Millis(2_000);
+/// A source must be known for this long, and for four of its longest pauses, before a pause of it can
+/// be called unusual.
+pub const KNOWN_MIN: Millis = Millis(4_000);
+/// After more unusual pauses than this they are the new rhythm.
+pub const HOLES_UNUSUAL_MAX: u32 = 3;
+/// A source that was without a connection in at most this part of all looks keeps its connections.
+pub const DISCONNECTED_LOOKS_PERCENT_MAX: u32 = 20;
+/// So many looks say whether a source keeps its connections.
+pub const LOOKS_MIN: u32 = 15;
+/// A source that waited for an answer in more looks than this of a pause was held up by others.
+pub const WAITING_LOOKS_MAX: u32 = 20;
+/// What was acknowledged is put together in steps of this length for the low mark.
+pub const LOW_MARK_STEP: Millis = Millis(500);
+/// The least span that a low mark looks back: a shard with few samples waits for its batch for five
+/// seconds (`batch_send_deadline`).
+pub const LOW_MARK_SPAN_MIN: Millis = Millis(6_000);
+/// And the longest: the longest scrape interval that senders commonly have.
+pub const LOW_MARK_SPAN_MAX: Millis = Millis(120_000);
+/// A slow scrape bears the time of its begin and comes with the samples of later ones: what is released
+/// before its window is over stays so far behind the low mark. It is the usual scrape timeout.
+pub const LOW_MARK_SLACK: Millis = Millis(10_000);
+/// How often the first timestamp of a forwarded request is looked at, per connection.
+pub const SAMPLE_EVERY: Millis = Millis(250);
+/// Requests of one group that one core keeps because the endpoint may have stored them without
+/// saying so. A source has at most as many under way as it has shards, and tries each again.
+pub const DOUBTS_MAX: usize = 256;
+/// A request in doubt that its source has not tried again for this long holds nothing up any more:
+/// its samples have gone into other requests, or nowhere.
+pub const DOUBT_FORGOTTEN: Millis = Millis(60_000);
+/// What a core keeps of the delivered requests of a source that is alone in its group: little enough
+/// to stay in the processor's cache, for nobody may ever ask for it.
+pub const ALONE_BYTES_MAX: usize = 512 * 1024;
+/// The part of `--hold-memory` that a core takes at a time, so that cores do not wait for each
+/// other's count on every request.
+pub const GRANT_BYTES: usize = 256 * 1024;
+/// A request that waits for a hand-over is refused after this: its source gives up after 30 s.
+pub const PARK_MAX: Millis = Millis(10_000);
+/// The first pause before a request is sent on again, and the longest.
+pub const REPLAY_BACKOFF_FIRST: Millis = Millis(30);
+/// See [`REPLAY_BACKOFF_FIRST`].
+pub const REPLAY_BACKOFF_MAX: Millis = Millis(5_000);
+/// Bodies that a hand-over reads in one turn, before another group's has its turn.
+pub const BODIES_PER_TURN: usize = 16;
+/// Hand-overs that are remembered for whoever asks.
+pub const HISTORY_MAX: usize = 256;
+/// The largest message that a body may decode to unless `--max-decoded` says otherwise.
+pub const DECODED_BYTES_MAX: usize = 64 * 1024 * 1024;
+/// How far back from the low mark what was delivered and held is kept, `--hold-window`.
+pub const HOLD_WINDOW: Millis = Millis(120_000);
+/// What may be kept for hand-overs, over all sources, `--hold-memory`.
+pub const HOLD_BYTES_MAX: usize = 512 * 1024 * 1024;
+/// After a restart the seat waits so long for the source that sat in it: the longest pause between
+/// two tries of a sender, twice.
+pub const RESERVED: Millis = Millis(10_000);

@@ -28,6 +28,40 @@ impl Millis {
     }
 }
 
+/// A moment of the wall clock, in milliseconds since 1970: when a sample was taken. Two clocks that
+/// must never be mixed: [`Millis`] decide who is alive, these where the cut goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct UnixMillis(pub i64);
+
+impl UnixMillis {
+    /// Before everything.
+    pub const MIN: UnixMillis = UnixMillis(i64::MIN);
+    /// After everything.
+    pub const MAX: UnixMillis = UnixMillis(i64::MAX);
+
+    /// `span` earlier.
+    pub fn before(self, span: Millis) -> UnixMillis {
+        UnixMillis(self.0.saturating_sub_unsigned(span.0))
+    }
+
+    /// `span` later.
+    pub fn after(self, span: Millis) -> UnixMillis {
+        UnixMillis(self.0.saturating_add_unsigned(span.0))
+    }
+}
+
+/// Nanoseconds since the process started: the order in which requests came, on whatever core. A
+/// source sends its next request only after the answer to the last one, so two that carry the same
+/// series never share one.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Nanos(pub u64);
+
+impl From<Millis> for Nanos {
+    fn from(millis: Millis) -> Self {
+        Nanos(millis.0.saturating_mul(1_000_000))
+    }
+}
+
 impl From<Duration> for Millis {
     fn from(duration: Duration) -> Self {
         Millis(u64::try_from(duration.as_millis()).unwrap_or(u64::MAX))

@@ -97,6 +97,10 @@ pub struct Head<'b> {
     pub names_hop_by_hop: bool,
     /// The `X-Scope-OrgID` header, if there is exactly one.
     pub tenant: Option<&'b [u8]>,
+    /// The `Content-Type` header, if there is exactly one.
+    pub content_type: Option<&'b [u8]>,
+    /// The `Content-Encoding` header, if there is exactly one.
+    pub content_encoding: Option<&'b [u8]>,
     /// The head as received, from the request line to the empty line.
     pub raw: &'b [u8],
     /// Bytes that the head took up in what was read: `raw`, and an empty line before it.
@@ -174,6 +178,8 @@ impl<'b> Head<'b> {
             expects_continue: found.expects_continue(version),
             names_hop_by_hop: found.names_hop_by_hop,
             tenant: found.tenant,
+            content_type: found.content_type.filter(|_| found.types == 1),
+            content_encoding: found.content_encoding.filter(|_| found.encodings_of_content == 1),
             raw: bytes,
             bytes: bytes.len(),
         })
@@ -195,6 +201,10 @@ struct Found<'b> {
     expects_continue: bool,
     tenants: usize,
     tenant: Option<&'b [u8]>,
+    types: usize,
+    content_type: Option<&'b [u8]>,
+    encodings_of_content: usize,
+    content_encoding: Option<&'b [u8]>,
 }
 
 impl<'b> Found<'b> {
@@ -229,6 +239,14 @@ impl<'b> Found<'b> {
             17 if name.eq_ignore_ascii_case("transfer-encoding") => {
                 self.encodings += 1;
                 self.chunked = value.eq_ignore_ascii_case(b"chunked");
+            }
+            12 if name.eq_ignore_ascii_case("content-type") => {
+                self.types += 1;
+                self.content_type = Some(value);
+            }
+            16 if name.eq_ignore_ascii_case("content-encoding") => {
+                self.encodings_of_content += 1;
+                self.content_encoding = Some(value);
             }
             13 if name.eq_ignore_ascii_case("x-scope-orgid") => {
                 self.tenants += 1;

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use crate::wire::http::answer::Asked;
 use crate::wire::http::body::ChunkError;
-use crate::wire::http::head::{HeadError, Persistence};
+use crate::wire::http::head::{HeadError, Persistence, Version};
 
 /// Why a request was neither forwarded nor taken from a standby.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,6 +33,12 @@ pub enum Refusal {
     TooManySources,
     /// The seat changed hands while the request came in.
     SeatChanged,
+    /// The seat is being handed over, and that takes long.
+    HandOver,
+    /// After a restart the seat is kept for the source that sat in it.
+    SeatReserved,
+    /// There is no room to keep the request for a hand-over.
+    HoldFull,
     /// More connections than `--max-connections`.
     TooManyConnections,
     /// We are about to end.
@@ -56,6 +62,9 @@ impl Refusal {
             Refusal::NoRoom => (503, "no memory left for request bodies"),
             Refusal::TooManySources => (503, "too many groups, or sources in the group"),
             Refusal::SeatChanged => (503, "the promoted source is changing"),
+            Refusal::HandOver => (503, "the seat is being handed over"),
+            Refusal::SeatReserved => (503, "waiting for the source that was promoted before"),
+            Refusal::HoldFull => (503, "no room to hold what is not delivered yet"),
             Refusal::TooManyConnections => (503, "too many connections"),
             Refusal::ShuttingDown => (503, "shutting down"),
         }
@@ -78,7 +87,10 @@ impl Refusal {
             Refusal::EndpointUnreachable
             | Refusal::EndpointUnreadable
             | Refusal::EndpointTimedOut
-            | Refusal::SeatChanged => Persistence::KeepAlive,
+            | Refusal::SeatChanged
+            | Refusal::HandOver
+            | Refusal::SeatReserved
+            | Refusal::HoldFull => Persistence::KeepAlive,
         }
     }
 
@@ -123,6 +135,29 @@ pub fn taken(persistence: Persistence) -> &'static [u8] {
 
 /// The same for HTTP/1.0, where staying open has to be said.
 pub const TAKEN_KEEP_ALIVE: &[u8] = b"HTTP/1.1 204 No Content\r\nConnection: keep-alive\r\n\r\n";
+
+/// The answer to a version 2 request that is held: taken, with exactly so much written. Without
+/// these lines its sender would count all of it as failed, and never try again.
+pub fn written(
+    samples: u32,
+    histograms: u32,
+    exemplars: u32,
+    version: Version,
+    persistence: Persistence,
+) -> Vec<u8> {
+    let mut text = format!(
+        "HTTP/1.1 204 No Content\r\n\
+         X-Prometheus-Remote-Write-Samples-Written: {samples}\r\n\
+         X-Prometheus-Remote-Write-Histograms-Written: {histograms}\r\n\
+         X-Prometheus-Remote-Write-Exemplars-Written: {exemplars}\r\n"
+    );
+    text.push_str(match (version, persistence) {
+        (_, Persistence::Close) => "Connection: close\r\n\r\n",
+        (Version::Http10, Persistence::KeepAlive) => "Connection: keep-alive\r\n\r\n",
+        (Version::Http11, Persistence::KeepAlive) => "\r\n",
+    });
+    text.into_bytes()
+}
 
 /// Sent to a source that waits for it before it sends its body.
 pub const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";

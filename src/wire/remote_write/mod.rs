@@ -13,6 +13,7 @@ pub mod points;
 mod prefix;
 pub mod protobuf;
 pub mod protocol;
+pub mod push;
 #[cfg(any(test, feature = "reference"))]
 pub mod reference;
 pub mod series;

@@ -85,18 +85,61 @@ impl Counts {
 /// `None` if there are none.
 pub fn newest_timestamp(protocol: Protocol, body: &[u8]) -> Result<Option<i64>, ProtobufError> {
     let mut newest_ms = None;
+    for_each_time(protocol, body, |timestamp_ms| newest_ms = newest_ms.max(Some(timestamp_ms)))?;
+    Ok(newest_ms)
+}
+
+/// What times a request spans, in milliseconds since 1970.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Span {
+    /// Its oldest sample or histogram.
+    pub oldest_ms: i64,
+    /// Its newest.
+    pub newest_ms: i64,
+    /// The longest time in which it has none.
+    pub gap_ms: u64,
+    /// When that was over.
+    pub gap_to_ms: i64,
+}
+
+impl Span {
+    /// Of a request as it was received, which is decoded into the memory of `decoder`; `None` if it
+    /// has no samples and no histograms. `times` is scratch.
+    pub fn of_block(
+        protocol: Protocol,
+        block: &[u8],
+        decoded_bytes_max: usize,
+        decoder: &mut Decoder,
+        times: &mut Vec<i64>,
+    ) -> Result<Option<Span>, BodyError> {
+        let body = decoder.decode(block, decoded_bytes_max)?;
+        times.clear();
+        for_each_time(protocol, body, |timestamp_ms| times.push(timestamp_ms))?;
+        times.sort_unstable();
+        let ends = times.first().copied().zip(times.last().copied());
+        Ok(ends.map(|(oldest_ms, newest_ms)| {
+            let gaps = times.windows(2).map(|pair| (pair[1].abs_diff(pair[0]), pair[1]));
+            let (gap_ms, gap_to_ms) = gaps.max().unwrap_or((0, oldest_ms));
+            Span { oldest_ms, newest_ms, gap_ms, gap_to_ms }
+        }))
+    }
+}
+
+fn for_each_time(
+    protocol: Protocol,
+    body: &[u8],
+    mut visit: impl FnMut(i64),
+) -> Result<(), ProtobufError> {
     for series in all_series(protocol, body) {
         for field in Fields::of(after_labels(series?)) {
             let (number, value) = field?;
             match protocol.point(number) {
                 None | Some(Point::Exemplar) => {}
-                Some(point) => {
-                    newest_ms = newest_ms.max(Some(timestamp_ms(value.bytes()?, point)?))
-                }
+                Some(point) => visit(timestamp_ms(value.bytes()?, point)?),
             }
         }
     }
-    Ok(newest_ms)
+    Ok(())
 }
 
 fn all_series(
@@ -242,6 +285,10 @@ mod tests {
             let mut decoder = Decoder::default();
             let counted = Counts::of_block(protocol, &block, body.len(), &mut decoder);
             assert_eq!(counted, Ok(counts));
+            let times = &mut Vec::new();
+            let span = Span::of_block(protocol, &block, body.len(), &mut decoder, times);
+            let expected = Span { oldest_ms: -5, newest_ms: 9, gap_ms: 10, gap_to_ms: 5 };
+            assert_eq!(span, Ok(Some(expected)));
             let refused = Counts::of_block(protocol, &block, body.len() - 1, &mut decoder);
             assert!(refused.is_err());
         }

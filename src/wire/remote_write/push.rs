@@ -1,0 +1,92 @@
+//! A remote write request as it is kept: the bytes that go to the endpoint, in one piece.
+//!
+//! One allocation of the exact size, counted by reference: what is being sent may be kept, replayed
+//! and read by another thread at the same time, and is never copied for it.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use super::protocol::Protocol;
+
+/// A request for the endpoint: head and body, one behind the other in one buffer.
+#[derive(Clone, Debug)]
+pub struct Push {
+    bytes: Arc<Vec<u8>>,
+    // Bodies are bounded far below 4 GiB, and each kept request costs what this takes.
+    head_bytes: u32,
+    protocol: Protocol,
+}
+
+/// What the allocator and the reference counts take beside the bytes: the two counts, the vector's
+/// three words, and what an allocation costs by itself.
+const OVERHEAD_BYTES: usize = 2 * size_of::<usize>() + size_of::<Vec<u8>>() + 16;
+
+impl Push {
+    /// The request whose head are the first `head_bytes` of `bytes` and whose body is the rest.
+    pub fn new(bytes: Vec<u8>, head_bytes: usize, protocol: Protocol) -> Push {
+        assert!(head_bytes <= bytes.len(), "a head is a part of its request");
+        let head_bytes = u32::try_from(head_bytes).expect("a head is bounded");
+        Push { bytes: Arc::new(bytes), head_bytes, protocol }
+    }
+
+    /// The same request with another body, already compressed.
+    pub fn with_body(&self, body: &[u8]) -> Push {
+        let head = &self.bytes[..self.head_bytes as usize];
+        // The length may be written with more digits than before.
+        let mut bytes = Vec::with_capacity(head.len() + 8 + body.len());
+        for line in head.split_inclusive(|byte| *byte == b'\n') {
+            let name = line.split(|byte| *byte == b':').next().unwrap_or_default();
+            if name.eq_ignore_ascii_case(b"content-length") {
+                bytes.extend_from_slice(format!("Content-Length: {}\r\n", body.len()).as_bytes());
+            } else {
+                bytes.extend_from_slice(line);
+            }
+        }
+        let head_bytes = bytes.len();
+        bytes.extend_from_slice(body);
+        Push::new(bytes, head_bytes, self.protocol)
+    }
+
+    /// Which remote write it speaks.
+    pub fn protocol(&self) -> Protocol {
+        self.protocol
+    }
+
+    /// The compressed body.
+    pub fn body(&self) -> &[u8] {
+        &self.bytes[self.head_bytes as usize..]
+    }
+
+    /// Head and body, in one piece, for a write.
+    pub fn bytes(&self) -> (Arc<Vec<u8>>, Range<usize>) {
+        (self.bytes.clone(), 0..self.bytes.len())
+    }
+
+    /// Whether the two carry the same body: a source that is told to try again sends it again.
+    pub fn is_same(&self, other: &Push) -> bool {
+        self.body() == other.body()
+    }
+
+    /// What it takes, as allocated.
+    pub fn bytes_allocated(&self) -> usize {
+        self.bytes.capacity() + OVERHEAD_BYTES
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn another_body_gets_its_own_length_and_all_else_stays() {
+        let head = "POST /w HTTP/1.1\r\ncontent-length: 3\r\nX: y\r\n\r\n";
+        let push = Push::new(format!("{head}abc").into_bytes(), head.len(), Protocol::V2);
+        assert_eq!(push.body(), b"abc");
+        let other = push.with_body(b"longer than before");
+        let (bytes, range) = other.bytes();
+        let expected = head.replace("content-length: 3", "Content-Length: 18");
+        assert_eq!(&bytes[range], format!("{expected}longer than before").as_bytes());
+        assert_eq!(other.protocol(), Protocol::V2);
+        assert!(!push.is_same(&other) && push.is_same(&push.clone()));
+    }
+}
