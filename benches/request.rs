@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, RwLock};
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use highlander::base::time::Millis;
-use highlander::logic::source::{Identity, SourceId, Weight};
+use highlander::logic::source::{Identity, Payload, SourceId, Weight};
 use highlander::logic::view::{Event, Heard, View};
 use highlander::shared::state::{Seat, Seats};
 use highlander::wire::http::head::{Head, header_room};
@@ -83,7 +83,8 @@ fn judge(criterion: &mut Criterion) {
     let seats = Seats::new(2, 64);
     let seat = seats.seat(&Default::default()).expect("there is room");
     let address = SocketAddr::from(([10, 0, 0, 7], 40_000));
-    let heard = Heard { source: SourceId(1), weight: Weight(50), address };
+    let heard =
+        Heard { source: SourceId(1), weight: Weight(50), address, payload: Payload::RemoteWrite };
     seat.on_event(Event::Heard(heard), Millis(0));
     let view = **seat.view();
 
@@ -126,7 +127,8 @@ fn of_seat(seat: &Seat) -> bool {
 }
 
 fn of_view(view: &View) -> bool {
-    view.judge(SourceId(1), Weight(50)) == highlander::logic::view::Fate::Forward
+    view.judge(SourceId(1), Weight(50), Payload::RemoteWrite)
+        == highlander::logic::view::Fate::Forward
 }
 
 /// Runs `measure` while another thread does `work` over and over.

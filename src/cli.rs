@@ -59,6 +59,26 @@ pub struct Cli {
     #[argh(option, arg_name = "size")]
     pub max_body: Option<String>,
 
+    /// how far back what was delivered and held is kept for a hand-over (default 2m)
+    #[argh(option, arg_name = "duration")]
+    pub hold_window: Option<String>,
+
+    /// memory for what is kept for hand-overs, over all sources (default 512MiB)
+    #[argh(option, arg_name = "size")]
+    pub hold_memory: Option<String>,
+
+    /// largest message that a body may decode to where it has to be read (default 64MiB)
+    #[argh(option, arg_name = "size")]
+    pub max_decoded: Option<String>,
+
+    /// a promoted source whose newest sample is older gives the seat to a fresher one (default never)
+    #[argh(option, arg_name = "duration")]
+    pub max_lag: Option<String>,
+
+    /// file that keeps who is promoted: after a restart the seat waits for it
+    #[argh(option, arg_name = "file")]
+    pub state: Option<String>,
+
     /// most connections at a time, further ones are answered 503 (default 10000)
     #[argh(option, arg_name = "number")]
     pub max_connections: Option<String>,

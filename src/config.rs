@@ -4,10 +4,14 @@
 
 use std::fmt;
 use std::net::{SocketAddr, ToSocketAddrs as _};
+use std::path::PathBuf;
 
 use base64::Engine as _;
 
-use crate::base::limits::{BODY_BYTES_MAX, CONNECTIONS_MAX, LARGE_BODIES_BYTES_MAX};
+use crate::base::limits::{
+    BODY_BYTES_MAX, CONNECTIONS_MAX, DECODED_BYTES_MAX, HOLD_BYTES_MAX, HOLD_WINDOW,
+    LARGE_BODIES_BYTES_MAX,
+};
 use crate::base::time::{Millis, parse_duration};
 use crate::cli::Cli;
 use crate::io::driver::Choice;
@@ -62,6 +66,16 @@ pub struct Config {
     pub identity: Identity,
     /// The largest body.
     pub body_bytes_max: usize,
+    /// How far back requests are kept for a hand-over.
+    pub hold_window: Millis,
+    /// What they may take.
+    pub hold_bytes_max: usize,
+    /// The largest message that a body may decode to.
+    pub decoded_bytes_max: usize,
+    /// How far behind a promoted source may be, `None` for any.
+    pub lag_max: Option<Millis>,
+    /// The file that keeps who is promoted.
+    pub state: Option<PathBuf>,
     /// The most connections.
     pub connections_max: usize,
     /// How many cores, `None` for all.
@@ -107,6 +121,14 @@ impl Config {
                 &[("auto", Identity::Auto), ("connection", Identity::Connection)],
             ),
             body_bytes_max: faults.size("--max-body", &cli.max_body, BODY_BYTES_MAX),
+            hold_window: faults.duration("--hold-window", &cli.hold_window, HOLD_WINDOW.0),
+            hold_bytes_max: faults.size("--hold-memory", &cli.hold_memory, HOLD_BYTES_MAX),
+            decoded_bytes_max: faults.size("--max-decoded", &cli.max_decoded, DECODED_BYTES_MAX),
+            lag_max: cli
+                .max_lag
+                .as_ref()
+                .map(|lag| faults.duration("--max-lag", &Some(lag.clone()), 60_000)),
+            state: cli.state.as_ref().map(PathBuf::from),
             connections_max: faults
                 .number("--max-connections", &cli.max_connections)
                 .unwrap_or(CONNECTIONS_MAX),
@@ -361,114 +383,5 @@ fn random_id() -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn faults(cli: Cli) -> Vec<String> {
-        Config::from_cli(&cli).expect_err("it is faulty")
-    }
-
-    fn some(text: &str) -> Option<String> {
-        Some(text.to_owned())
-    }
-
-    #[test]
-    fn the_defaults_are_those_of_the_original() {
-        let config = Config::from_cli(&Cli::default()).expect("the defaults are good");
-        assert_eq!(config.listen, ["0.0.0.0:9091".parse().expect("an address")]);
-        assert_eq!(config.remote.url, "http://localhost:9090");
-        assert_eq!((config.remote.host.as_str(), config.remote.port), ("localhost", 9090));
-        assert_eq!(config.health_tick, Millis(1000));
-        assert_eq!(config.expiry.expiry, Millis(5000));
-        assert_eq!(config.instance_id.len(), 16);
-    }
-
-    #[test]
-    fn every_fault_is_named_at_once() {
-        let found = faults(Cli {
-            listen: vec!["nowhere".into(), "127.0.0.1:1".into(), "127.0.0.1:1".into()],
-            remote: some("ftp://x"),
-            health_tick: some("0s"),
-            health_expiry: some("soon"),
-            driver: some("kqueue"),
-            cores: some("0"),
-            max_body: some("big"),
-            remote_password: some("x"),
-            cluster_bind: some("0.0.0.0:6746"),
-            instance_id: some("a\r\nb"),
-            ..Cli::default()
-        });
-        let flags = [
-            "--listen 'nowhere'",
-            "--listen '127.0.0.1:1'",
-            "--remote 'ftp",
-            "--health-tick ",
-            "--health-expiry 'soon'",
-            "--driver 'kqueue'",
-            "--cores '0'",
-            "--max-body 'big'",
-            "--remote-password needs",
-            "--cluster-bind is not available yet",
-            "--instance-id",
-        ];
-        for flag in flags {
-            let named = found.iter().filter(|fault| fault.starts_with(flag)).count();
-            assert_eq!(named, 1, "{flag}: {found:?}");
-        }
-        assert_eq!(found.len(), flags.len(), "{found:?}");
-    }
-
-    #[test]
-    fn remotes_are_taken_apart() {
-        let cases = [
-            ("http://a", "a", 80, "a", "", ""),
-            ("http://a/", "a", 80, "a", "", ""),
-            ("HTTP://a:8428/x/y/?k=v&w", "a", 8428, "a:8428", "/x/y", "k=v&w"),
-            ("http://[::1]:80?k", "[::1]", 80, "[::1]:80", "", "k"),
-            ("http://[::1]", "[::1]", 80, "[::1]", "", ""),
-        ];
-        for (text, host, port, authority, prefix, query) in cases {
-            let remote = parse_remote(text).expect(text);
-            assert_eq!((remote.host.as_str(), remote.port), (host, port), "{text}");
-            assert_eq!(remote.authority, authority, "{text}");
-            assert_eq!(remote.mount.prefix, prefix.as_bytes(), "{text}");
-            assert_eq!(remote.mount.query, query.as_bytes(), "{text}");
-        }
-        for text in [
-            "a:80",
-            "http://",
-            "http://:80",
-            "http://a:0",
-            "http://a:x",
-            "http://::1",
-            "http://a/#b",
-            "http://a b",
-            "https://a",
-            "http://u:p@a",
-        ] {
-            assert!(parse_remote(text).is_err(), "{text}");
-        }
-    }
-
-    #[test]
-    fn a_password_is_shown_nowhere() {
-        let cli =
-            Cli { remote_user: some("me"), remote_password: some("geheim"), ..Cli::default() };
-        let config = Config::from_cli(&cli).expect("it is good");
-        let secret = config.remote.authorization.clone().expect("there is one");
-        assert_eq!(secret.0, "Basic bWU6Z2VoZWlt");
-        assert!(!format!("{config:?}").contains("bWU6Z2VoZWlt"));
-        assert_eq!(config.warnings.len(), 1);
-        let found = faults(Cli { remote: some("http://me:geheim@a"), ..Cli::default() });
-        assert!(!found.concat().contains("geheim"), "{found:?}");
-    }
-
-    #[test]
-    fn sizes_have_units() {
-        assert_eq!(parse_size("32MiB"), Some(32 << 20));
-        assert_eq!(parse_size("1000"), Some(1000));
-        for text in ["", "MiB", "0", "1.5MiB", "1 MiB", "99999999999999999999"] {
-            assert_eq!(parse_size(text), None, "{text}");
-        }
-    }
-}
+#[path = "config_tests.rs"]
+mod tests;

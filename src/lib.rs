@@ -7,23 +7,24 @@
 //! # The promises
 //!
 //! People put this in front of all their metrics. What they may rely on, each checked by tests that
-//! can fail; those marked ✗ are not kept yet, and the README says so too.
+//! can fail, and by a simulation under faults:
 //!
-//! 1. **One voice.** For a group, at any moment, only the promoted source's data goes out.
-//! 2. **Nothing acknowledged is lost** ✗. A 2xx is sent only when the endpoint has acknowledged the
+//! 1. **One voice.** For a group, at any moment, only the promoted source's data goes out. While a
+//!    hand-over is open this holds series by series.
+//! 2. **Nothing acknowledged is lost.** A 2xx is sent only when the endpoint has acknowledged the
 //!    request, or it is kept where a hand-over finds it, or all of its samples are covered by what
-//!    was delivered. Today a standby's request is answered 204 and forgotten, so that a failover
-//!    costs the time that it takes to notice.
-//! 3. **No overlap.** Samples of two replicas are never interleaved. Today the cut lies between two
-//!    requests; per series it may fall a scrape too early or too late ✗.
+//!    was delivered. What is kept is kept in memory: it is gone when this process dies.
+//! 3. **No overlap.** At a hand-over, per series, only samples newer than the newest one delivered go
+//!    out. Samples of two replicas are never interleaved.
 //! 4. **Order.** Per series, timestamps never go back at an endpoint, as long as the source itself
-//!    sends in order. A source that takes the seat may still have older samples to send ✗.
+//!    sends in order.
 //! 5. **Bounded.** Every buffer has a limit ([`base::limits`]). At the limit the answer is 503 with
 //!    Retry-After, so that the sender's WAL keeps the data; never 429, which Prometheus drops.
 //! 6. **Byte for byte.** The promoted source's request reaches the endpoint unchanged, but for
 //!    `Host`, hop-by-hop headers, `X-Highlander-Instance` and the `highlander_*` parameters. Its
 //!    answer comes back unchanged.
-//! 7. **Any payload.** The election works for any HTTP request.
+//! 7. **Any payload.** The election works for any HTTP request. What is not remote write is switched
+//!    without a hand-over.
 //!
 //! # The words
 //!
@@ -42,7 +43,13 @@
 //! | rhythm | how long a source's pauses are, learned by looking |
 //! | tick | the moment at which silence is looked at |
 //! | beat | the moment, ten times a second, at which a core looks at its deadlines |
-//! | forward, refuse | what can become of a request: to the endpoint; a status of our own |
+//! | forward, hold, park, filter, refuse | what can become of a request: to the endpoint; kept for a hand-over; waiting for one; through one; a status of our own |
+//! | held, delivered, in doubt | kept requests: a standby's; those the endpoint acknowledged; those it may have |
+//! | hand-over | what a change of the seat sets off: closed while held requests are sent on, then open |
+//! | keeper | the live source that keeps its voice in an open hand-over |
+//! | watermark | of each series, the newest time delivered |
+//! | low mark | up to where the promoted source has delivered everything |
+//! | floor | what is older is covered by what was delivered |
 //! | endpoint | a remote-write receiver |
 //! | link | a connection to the endpoint |
 //!
@@ -65,18 +72,28 @@
 //! [`io::worker`] opens it, [`io::conn`] reads it into [`io::inbound`], [`wire::http::head`] and
 //! [`wire::http::body`] parse it, [`io::speaker`] finds out who it is from
 //! ([`logic::source`], [`shared::state`]) and asks the view what becomes of it
-//! ([`logic::view::View::judge`]). A promoted source's goes through [`wire::http::rewrite`] and
-//! [`io::upstream`] to the endpoint, and [`io::answer`] brings the answer back. A standby's gets
-//! [`wire::http::reply::taken`]; whatever is wrong gets the status that
+//! ([`logic::view::View::judge`]). Remote write goes through [`io::passage`]: forwarded, it takes
+//! [`io::upstream`] to the endpoint, [`io::answer`] brings the answer back, and [`io::store`] keeps it
+//! as delivered; held, it is kept there too. Anything else goes straight through
+//! [`wire::http::rewrite`] and [`io::upstream`]. Whatever is wrong gets the status that
 //! [`wire::http::reply::Refusal`] gives it.
+//!
+//! # The way of a hand-over
+//!
+//! A change of the seat closes it ([`logic::view::Stage`]). The conductor ([`io::conductor`]), a thread
+//! of its own, asks every core for what it keeps ([`logic::shelf`]), reads what was delivered into a
+//! watermark ([`logic::desk`], [`logic::watermark`]) and has the cores send on what was held
+//! ([`logic::handover`]). Then it opens the hand-over, filters live requests until the new source has
+//! spoken for every series, and settles it.
 //!
 //! # The way of a tick
 //!
 //! [`io::control`] looks at all sources ([`shared::presence`]), learns their rhythm
-//! ([`logic::expiry`]) and asks [`logic::election::tick`] what follows; the event goes to the seat
+//! ([`logic::expiry`], [`logic::continuity`]), puts the low mark together ([`logic::low_mark`],
+//! [`shared::marks`]) and asks [`logic::election::Group`] what follows; the event goes to the seat
 //! ([`shared::state::Seat::on_event`]), where [`logic::view::View::step`] makes the next view of it
 //! and one compare-and-swap publishes it. The same place, and the same loop, takes the events of
-//! requests: a heavier source takes the seat at its first whole request.
+//! requests: the first source heard takes an empty seat at its first whole request.
 //!
 //! # The way of a gossip message
 //!

@@ -1,25 +1,33 @@
 //! The program put together: threads in the order in which they need each other, and back.
 
 use std::fmt;
+use std::hash::{BuildHasher as _, RandomState};
 use std::io;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 
-use crate::base::limits::SOURCES_MAX;
+use crate::base::limits::{RESERVED, SOURCES_MAX};
 use crate::base::time::Millis;
 use crate::config::Config;
 use crate::io::acceptor::{self, Acceptor};
 use crate::io::clock::Clock;
+use crate::io::conductor::{self, Conductor};
 use crate::io::control::{self, Control};
 use crate::io::core::Settings;
 use crate::io::descriptors;
 use crate::io::log::Log;
 use crate::io::resolver::Addresses;
+use crate::io::state_file::StateFile;
 use crate::io::worker::{self, Start, Worker};
+use crate::logic::desk::Lens;
 use crate::logic::source::Identity;
+use crate::shared::history::{History, Record};
+use crate::shared::memory::{Holding, Memory};
 use crate::shared::metrics::{Counter, Counters};
-use crate::shared::state::Seats;
+use crate::shared::state::{Reserved, Seats};
 use crate::wire::http::rewrite::Route;
+use crate::wire::remote_write::series::SeriesHasher;
 
 /// Why the server did not start. Nothing is left running.
 #[derive(Debug)]
@@ -30,6 +38,8 @@ pub enum StartError {
     Core(usize, io::Error),
     /// Another thread can't be started.
     Thread(io::Error),
+    /// The file that keeps who is promoted can't be read or written.
+    State(PathBuf, io::Error),
 }
 
 impl fmt::Display for StartError {
@@ -38,6 +48,7 @@ impl fmt::Display for StartError {
             StartError::Listen(address, error) => write!(f, "can't listen on {address}: {error}"),
             StartError::Core(index, error) => write!(f, "can't start core {index}: {error}"),
             StartError::Thread(error) => write!(f, "can't start a thread: {error}"),
+            StartError::State(path, error) => write!(f, "--state {}: {error}", path.display()),
         }
     }
 }
@@ -49,6 +60,8 @@ pub struct Running {
     addresses: Vec<SocketAddr>,
     acceptor: acceptor::Running,
     control: control::Running,
+    conductor: conductor::Running,
+    history: Arc<History>,
     workers: Vec<Worker>,
     counters: Vec<Arc<Counters>>,
     clock: Clock,
@@ -88,10 +101,15 @@ pub fn start(config: Config) -> Result<Running, StartError> {
         Identity::Auto => SOURCES_MAX,
         Identity::Connection => SOURCES_MAX.max(config.connections_max),
     };
-    let seats = Arc::new(Seats::new(cores, sources_max));
+    let state = state(&config)?;
+    let seats = Arc::new(Seats::new(cores, sources_max).with_reserved(reserved(&state, clock)));
+    let memory = Arc::new(Memory::new(config.hold_bytes_max));
+    let words = conductor::words();
     let settings = Arc::new(settings(&config, &log).map_err(StartError::Thread)?);
     let start = Start {
         headroom: headroom(&settings.route),
+        memory: memory.clone(),
+        conductor: words.0.clone(),
         settings,
         seats: seats.clone(),
         clock,
@@ -103,7 +121,21 @@ pub fn start(config: Config) -> Result<Running, StartError> {
     if let Some(worker) = workers.first() {
         log.info(&format!("cores: {cores} on {}", worker.driver.name()));
     }
-    let counters = [Arc::new(Counters::default()), Arc::new(Counters::default())];
+    drop(start);
+    let counters: [Arc<Counters>; 3] = Default::default();
+    let history = Arc::new(History::default());
+    let conductor = Conductor {
+        cores: workers.iter().map(|worker| worker.handle.clone()).collect(),
+        window: config.hold_window,
+        lens: Lens::new(hasher(), config.decoded_bytes_max),
+        holding: Holding::new(memory.clone()),
+        history: history.clone(),
+        clock,
+        log: log.clone(),
+        counters: counters[2].clone(),
+    };
+    let tell = words.0.clone();
+    let conductor = conductor.start(words).map_err(StartError::Thread)?;
     let control = Control {
         cores: workers.iter().map(|worker| worker.handle.clone()).collect(),
         seats,
@@ -112,6 +144,11 @@ pub fn start(config: Config) -> Result<Running, StartError> {
         clock,
         log: log.clone(),
         counters: counters[0].clone(),
+        lag_max: config.lag_max,
+        window: config.hold_window,
+        memory,
+        conductor: tell,
+        state,
     };
     let control = control.start().map_err(StartError::Thread)?;
     let acceptor = Acceptor {
@@ -129,6 +166,8 @@ pub fn start(config: Config) -> Result<Running, StartError> {
         addresses,
         acceptor,
         control,
+        conductor,
+        history,
         workers,
         counters: counters.into(),
         clock,
@@ -147,6 +186,11 @@ impl Running {
     pub fn count(&self, counter: Counter) -> u64 {
         let cores = self.workers.iter().map(|worker| worker.handle.counters.value(counter));
         cores.chain(self.counters.iter().map(|counters| counters.value(counter))).sum()
+    }
+
+    /// The last hand-overs, the oldest first.
+    pub fn history(&self) -> Vec<Record> {
+        self.history.all()
     }
 
     /// The connections of each core.
@@ -171,6 +215,7 @@ impl Running {
             }
         }
         self.control.stop();
+        self.conductor.stop();
         self.log.flush();
     }
 }
@@ -187,6 +232,23 @@ pub fn opening_lines(config: &Config, addresses: &[SocketAddr]) -> Vec<String> {
     binding.chain(others).collect()
 }
 
+/// Who sat in which seat before.
+fn state(config: &Config) -> Result<Option<StateFile>, StartError> {
+    let Some(path) = &config.state else { return Ok(None) };
+    StateFile::open(path).map(Some).map_err(|error| StartError::State(path.clone(), error))
+}
+
+fn reserved(state: &Option<StateFile>, clock: Clock) -> Reserved {
+    let Some(state) = state else { return Reserved::default() };
+    let seats = state.written().iter().map(|(group, name)| (group.clone(), name.clone()));
+    Reserved { seats: seats.collect(), until: clock.now().after(RESERVED) }
+}
+
+/// One seed for the process: nobody outside can choose labels that share an identity.
+fn hasher() -> SeriesHasher {
+    SeriesHasher::new(RandomState::new().hash_one(0))
+}
+
 fn settings(config: &Config, log: &Log) -> io::Result<Settings> {
     let remote = &config.remote;
     let secret = remote.authorization.as_ref();
@@ -201,6 +263,7 @@ fn settings(config: &Config, log: &Log) -> io::Result<Settings> {
         remote_timeout: config.remote_timeout,
         identity: config.identity,
         body_bytes_max: config.body_bytes_max,
+        decoded_bytes_max: config.decoded_bytes_max,
         budget: Default::default(),
     })
 }

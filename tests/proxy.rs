@@ -7,6 +7,8 @@ mod answers;
 mod bounds;
 #[path = "proxy/election.rs"]
 mod election;
+#[path = "proxy/handover.rs"]
+mod handover;
 #[path = "proxy/hostile.rs"]
 mod hostile;
 #[path = "proxy/requests.rs"]

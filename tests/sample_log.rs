@@ -5,13 +5,14 @@
 use std::net::SocketAddr;
 
 use chrono::{Local, TimeZone as _};
-use highlander::base::time::Millis;
+use highlander::base::time::{Millis, UnixMillis};
 use highlander::cli::Cli;
 use highlander::config::Config;
 use highlander::io::log::{Format, Level, format_line};
-use highlander::logic::election::{self, Candidate};
+use highlander::logic::continuity::Continuity;
+use highlander::logic::election::{Candidate, Group};
 use highlander::logic::expiry::{Presence, Rhythm};
-use highlander::logic::source::{SourceId, Weight};
+use highlander::logic::source::{Payload, SourceId, Weight};
 use highlander::logic::view::{Event, Heard};
 use highlander::server::opening_lines;
 use highlander::shared::state::Seats;
@@ -48,17 +49,27 @@ fn the_originals_sample_log_is_reproduced_line_by_line() {
         source: SourceId(source),
         weight: Weight(weight),
         address: SocketAddr::from(([127, 0, 0, 1], port)),
+        payload: Payload::Other,
     };
     // Second 44: the first source pushes. It pushes until second 49, then it is killed.
     let first = heard(1, 50, 48876);
     let change = seat.on_event(Event::Heard(first), Millis(0)).expect("the seat was empty");
     write(&mut log, 44, &change.lines());
     let presence = Presence { last_heard: Millis(49_900), ..Presence::default() };
-    let candidate = Candidate { heard: first, presence, rhythm: Rhythm::new(Millis(44_000)) };
+    let candidates = [Candidate {
+        heard: first,
+        presence,
+        rhythm: Rhythm::new(Millis(44_000)),
+        continuity: Continuity::new(Millis(44_000), UnixMillis(44_000)),
+        newest: None,
+        owes: false,
+    }];
     for second in 45..=55 {
-        let view = **seat.view();
-        let ticked = election::tick(&view, &[candidate], Millis(second * 1000), &config.expiry);
-        let change = ticked.and_then(|(event, silence)| seat.on_event(event, silence));
+        let (now, unix_now) = (Millis(second * 1000), UnixMillis(second as i64 * 1000));
+        let (view, candidates) = (**seat.view(), &candidates);
+        let group = Group { view, candidates, low: None, now, unix_now };
+        let change =
+            group.tick(&config.expiry).and_then(|(event, silence)| seat.on_event(event, silence));
         write(&mut log, second as u32, &change.map(|change| change.lines()).unwrap_or_default());
     }
     // Second 56: another one pushes, without a weight.

@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::rc::Rc;
+use std::sync::Arc;
 
 use monoio::buf::IoBuf;
 use monoio::io::{AsyncReadRent as _, AsyncWriteRent as _, AsyncWriteRentExt as _};
@@ -16,8 +17,10 @@ use crate::io::buffers::Share;
 use crate::io::core::Core;
 use crate::io::deadline::{Patience, Slot};
 use crate::io::inbound::{Awaited, Inbound, Keeping, ReadError};
+use crate::io::passage::{Fault, Passage, refusal_of};
 use crate::io::speaker::Speaker;
-use crate::io::upstream::{self, Outgoing, SendError};
+use crate::io::upstream::{self, Outgoing};
+use crate::logic::source::Payload;
 use crate::logic::view::Fate;
 use crate::shared::metrics::Counter;
 use crate::shared::presence::Answered;
@@ -25,6 +28,8 @@ use crate::wire::http::answer::Asked;
 use crate::wire::http::head::{Framing, Head, Persistence, Version, header_room};
 use crate::wire::http::reply::{self, Refusal};
 use crate::wire::http::rewrite::{LENGTH_LINE_BYTES_MAX, finish_head};
+use crate::wire::remote_write::protocol::Protocol;
+use crate::wire::remote_write::push::Push;
 
 /// One connection and all it owns.
 pub struct Conn {
@@ -48,6 +53,21 @@ struct Request {
     persistence: Persistence,
     expects_continue: bool,
     keeping: Keeping,
+    /// The remote write that it speaks, if it does.
+    protocol: Option<Protocol>,
+}
+
+impl Request {
+    fn payload(&self) -> Payload {
+        match self.protocol {
+            Some(_) => Payload::RemoteWrite,
+            None => Payload::Other,
+        }
+    }
+
+    fn manner(&self) -> Manner {
+        Manner { version: self.version, persistence: self.persistence }
+    }
 }
 
 /// Where a body is that has been kept.
@@ -67,20 +87,6 @@ enum End {
     Close,
     /// Answered, and what else comes is to be read away before the close.
     Linger,
-}
-
-/// Why a request was not answered by the endpoint or as a standby's.
-enum Fault {
-    /// To be answered.
-    Refused(Refusal),
-    /// Nobody is there to be answered.
-    Gone,
-}
-
-impl From<Refusal> for Fault {
-    fn from(refusal: Refusal) -> Fault {
-        Fault::Refused(refusal)
-    }
 }
 
 /// Serves a connection to its end.
@@ -116,16 +122,20 @@ impl Conn {
             Err(fault) => return self.refuse_unread(fault).await,
         };
         self.is_proven = true;
-        let done = match (self.speaker.hear(), request.keeping) {
-            (Ok(Fate::Forward), Keeping::Keep) => self.forward(&request, body).await,
-            (Ok(Fate::Standby), keeping) => self.take(&request, body, keeping).await,
+        let fate = self.speaker.hear(request.payload());
+        let done = match (fate, request.keeping, request.protocol) {
+            (Ok(fate), Keeping::Keep, Some(protocol)) => {
+                self.write(&request, body, protocol, fate).await
+            }
+            (Ok(Fate::Forward), Keeping::Keep, None) => self.forward(&request, body).await,
+            (Ok(Fate::Take), keeping, _) => self.take(&request, body, keeping).await,
             // It took the seat while its body was read away, or the seat changed twice meanwhile:
             // the source has it still.
-            (Ok(Fate::Forward | Fate::Contend), keeping) => {
+            (Ok(_), keeping, _) => {
                 self.drop_body(&body, keeping);
                 Err(Refusal::SeatChanged.into())
             }
-            (Err(refusal), keeping) => {
+            (Err(refusal), keeping, _) => {
                 self.drop_body(&body, keeping);
                 Err(refusal.into())
             }
@@ -185,6 +195,8 @@ impl Conn {
         let head = Head::parse(self.inbound.bytes(), &mut room).map_err(Refusal::Head)?;
         let Some(head) = head else { return Ok(None) };
         self.speaker.identify(&head)?;
+        let protocol = protocol_of(&head);
+        let payload = protocol.map_or(Payload::Other, |_| Payload::RemoteWrite);
         let request = Request {
             framing: head.framing,
             asked: if head.method == "HEAD" { Asked::Head } else { Asked::Other },
@@ -194,10 +206,11 @@ impl Conn {
                 false => head.persistence,
             },
             expects_continue: head.expects_continue,
-            keeping: match self.speaker.judge() {
-                Fate::Forward | Fate::Contend => Keeping::Keep,
-                Fate::Standby => Keeping::Skip,
+            keeping: match self.speaker.judge(payload) {
+                Fate::Take => Keeping::Skip,
+                _ => Keeping::Keep,
             },
+            protocol,
         };
         if let Framing::Length(length) = head.framing
             && length > self.core.settings.body_bytes_max as u64
@@ -215,7 +228,7 @@ impl Conn {
 
     async fn read_body(&mut self, request: &Request) -> Result<Body, Fault> {
         if request.expects_continue && self.inbound.bytes().is_empty() {
-            self.write(reply::CONTINUE).await?;
+            self.say(reply::CONTINUE).await?;
         }
         // The head for the endpoint, and the Content-Length that it gets in place of chunks.
         let front = self.head_out.len() + LENGTH_LINE_BYTES_MAX;
@@ -255,36 +268,66 @@ impl Conn {
         })
     }
 
+    /// A remote write request: in one piece of its own, which may be kept.
+    async fn write(
+        &mut self,
+        request: &Request,
+        mut body: Body,
+        protocol: Protocol,
+        fate: Fate,
+    ) -> Result<Persistence, Fault> {
+        let share = body.share.take();
+        if request.framing == Framing::Chunked {
+            finish_head(body.bytes, &mut self.head_out);
+        }
+        let head_bytes = self.head_out.len();
+        let mut bytes = Vec::with_capacity(head_bytes + body.bytes);
+        bytes.extend_from_slice(&self.head_out);
+        match &body.gathered {
+            Some(gathered) => bytes.extend_from_slice(&gathered[gathered.len() - body.bytes..]),
+            None => {
+                bytes.extend_from_slice(&self.inbound.bytes()[..body.bytes]);
+                self.inbound.consume(body.bytes);
+            }
+        }
+        drop((share, body));
+        let passage = Passage {
+            core: &self.core,
+            slot: &self.slot,
+            stream: &mut self.stream,
+            speaker: &self.speaker,
+            manner: request.manner(),
+            push: Push::new(bytes, head_bytes, protocol),
+            is_held: false,
+        };
+        passage.run(fate).await
+    }
+
     /// The promoted source's request: to the endpoint, and the endpoint's answer back.
     async fn forward(&mut self, request: &Request, mut body: Body) -> Result<Persistence, Fault> {
         let _share = body.share.take();
         let (is_own, body_bytes) = (body.gathered.is_none(), body.bytes);
         let (outgoing, rest) = self.outgoing(request, body);
+        let bytes = outgoing.bytes.clone();
         // Should the buffer be lost to a timeout, what was read of the next request is not.
-        let spare = outgoing.buffer[outgoing.range.end..].to_vec();
-        let sent = {
+        let spare = bytes[outgoing.range.end..].to_vec();
+        let result = {
             let _in_flight = self.speaker.in_flight();
             upstream::send(&self.core, &self.slot, outgoing).await
         };
-        let (result, buffer) = sent;
-        match (buffer, is_own) {
-            (Some(buffer), true) => self.inbound.restore(buffer, rest),
-            (None, true) => self.inbound.replace(&spare),
+        match (Arc::try_unwrap(bytes), is_own) {
+            (Ok(buffer), true) => self.inbound.restore(buffer, rest),
+            (Err(_), true) => self.inbound.replace(&spare),
             // A gathered body's buffer is freed; the connection's was not lent.
             (_, false) => {}
         }
-        let (link, answer) = result.map_err(|error| match error {
-            SendError::Unreachable => Refusal::EndpointUnreachable,
-            SendError::Unreadable => Refusal::EndpointUnreadable,
-            SendError::TimedOut => Refusal::EndpointTimedOut,
-        })?;
+        let (link, answer) = result.map_err(refusal_of)?;
         // A 5xx makes the source wait and try again, whoever gave it.
         let is_refused = answer.status >= 500 || answer.status == 429;
         self.speaker.answered(if is_refused { Answered::Refused } else { Answered::Settled });
         self.count(Counter::Forwarded, Counter::ForwardedBytes, body_bytes);
-        let manner = Manner { version: request.version, persistence: request.persistence };
         let (slot, stream) = (&self.slot, &mut self.stream);
-        answer::pass_on(&self.core, slot, stream, link, answer, manner)
+        answer::pass_on(&self.core, slot, stream, link, answer, request.manner())
             .await
             .map_err(|_| Fault::Gone)
     }
@@ -309,7 +352,8 @@ impl Conn {
         assert!(self.head_out.len() <= start, "there is room for the head before the body");
         let head_start = start - self.head_out.len();
         buffer[head_start..start].copy_from_slice(&self.head_out);
-        (Outgoing { buffer, range: head_start..end, asked: request.asked }, rest)
+        let bytes = Arc::new(buffer);
+        (Outgoing { bytes, range: head_start..end, asked: request.asked }, rest)
     }
 
     /// A body that was kept and is not sent: what comes behind it is the next request.
@@ -333,7 +377,7 @@ impl Conn {
             (Version::Http10, Persistence::KeepAlive) => reply::TAKEN_KEEP_ALIVE,
             (_, persistence) => reply::taken(persistence),
         };
-        self.write(text).await?;
+        self.say(text).await?;
         Ok(request.persistence)
     }
 
@@ -378,10 +422,10 @@ impl Conn {
         self.core.handle.counters.add(counter, 1);
         let mut text = Vec::new();
         refusal.append(asked, persistence, self.core.retry_after_seconds(), &mut text);
-        self.write(text).await
+        self.say(text).await
     }
 
-    async fn write(&mut self, text: impl IoBuf) -> Result<(), Fault> {
+    async fn say(&mut self, text: impl IoBuf) -> Result<(), Fault> {
         let due = self.core.now().after(ANSWER_DEADLINE);
         let work = self.stream.write_all(text);
         let written = self.slot.within(due, Patience::Busy, work).await.map_err(|_| Fault::Gone)?;
@@ -410,4 +454,10 @@ impl Conn {
             }
         }
     }
+}
+
+/// The remote write that a request speaks, if its head says so.
+fn protocol_of(head: &Head<'_>) -> Option<Protocol> {
+    let (content_type, encoding) = head.content_type.zip(head.content_encoding)?;
+    if head.method == "POST" { Protocol::of(content_type, encoding) } else { None }
 }

@@ -14,11 +14,15 @@ use crate::base::time::Millis;
 use crate::io::clock::Clock;
 use crate::io::core::Handle;
 use crate::io::log::Log;
-use crate::logic::election::{self, Candidate};
-use crate::logic::expiry::{Expiry, Rhythm};
-use crate::logic::source::SourceId;
+use crate::io::orders::Word;
+use crate::io::state_file::StateFile;
+use crate::io::watch::{Watch, Window};
+use crate::logic::election::Candidate;
+use crate::logic::expiry::Expiry;
+use crate::logic::view::Event;
+use crate::shared::memory::Memory;
 use crate::shared::metrics::{Counter, Counters};
-use crate::shared::state::{Seat, Seats};
+use crate::shared::state::{Seat, SeatId, Seats};
 
 /// The keeper of time as it is started.
 pub struct Control {
@@ -36,6 +40,16 @@ pub struct Control {
     pub log: Log,
     /// Its counters.
     pub counters: Arc<Counters>,
+    /// A promoted source that is further behind gives the seat away, `--max-lag`.
+    pub lag_max: Option<Millis>,
+    /// How far back from the low mark requests are kept, `--hold-window`.
+    pub window: Millis,
+    /// The memory for hand-overs.
+    pub memory: Arc<Memory>,
+    /// The conductor.
+    pub conductor: Sender<Word>,
+    /// The file that keeps who is promoted.
+    pub state: Option<StateFile>,
 }
 
 /// The keeper of time as it runs.
@@ -62,8 +76,8 @@ impl Control {
         Ok(Running { stop, thread })
     }
 
-    fn run(self, stopped: &Receiver<()>) {
-        let mut rhythms = HashMap::new();
+    fn run(mut self, stopped: &Receiver<()>) {
+        let mut watches = HashMap::new();
         let mut missed = vec![false; self.cores.len()];
         let beat = BEAT.min(self.tick);
         let mut next_tick = self.clock.now().after(self.tick);
@@ -74,18 +88,21 @@ impl Control {
                 Err(RecvTimeoutError::Timeout) => {}
                 Ok(()) | Err(RecvTimeoutError::Disconnected) => return,
             }
-            for core in &self.cores {
-                core.ring();
-            }
             let now = self.clock.now();
             if self.was_stopped(now, last_beat) {
                 // What the sources sent meanwhile has not been read: their silence is our own.
                 distrust_until = now.after(self.tick.times(2));
             }
             last_beat = now;
-            if now >= next_tick {
+            let is_tick = now >= next_tick;
+            let may_elect = now >= distrust_until;
+            self.beat(&mut watches, now, may_elect, is_tick);
+            for core in &self.cores {
+                core.ring();
+            }
+            if is_tick {
                 next_tick = now.after(self.tick);
-                self.tick(&mut rhythms, now, now >= distrust_until);
+                self.keep_state();
                 self.watch(&mut missed, now);
             }
         }
@@ -102,52 +119,65 @@ impl Control {
                 .any(|core| has_stood(Millis(core.load.beat.load(Ordering::Relaxed))))
     }
 
-    fn tick(&self, rhythms: &mut HashMap<SourceId, Rhythm>, now: Millis, may_elect: bool) {
-        let mut remembered = HashMap::with_capacity(rhythms.len());
-        for seat in self.seats.all().values() {
-            let candidates = self.look(seat, rhythms, now);
-            remembered.extend(candidates.iter().map(|c| (c.heard.source, c.rhythm)));
-            if may_elect {
-                self.elect(seat, &candidates, now);
-            }
-            self.forget(seat, &candidates, now);
-        }
-        self.seats.forget_empty();
-        *rhythms = remembered;
-    }
-
-    fn look(
+    fn beat(
         &self,
-        seat: &Seat,
-        rhythms: &HashMap<SourceId, Rhythm>,
+        watches: &mut HashMap<SeatId, Watch>,
         now: Millis,
-    ) -> Vec<Candidate> {
-        let sources = seat.sources();
-        // A source that has not sent a whole request yet has not been heard.
-        let heard = sources.all.iter().filter(|source| source.presence().last_heard > Millis(0));
-        heard
-            .map(|source| {
-                let presence = source.presence();
-                let mut rhythm = rhythms
-                    .get(&source.id)
-                    .copied()
-                    .unwrap_or_else(|| Rhythm::new(presence.last_heard));
-                rhythm.on_look(now, presence.last_heard);
-                Candidate { heard: source.heard(), presence, rhythm }
-            })
-            .collect()
+        may_elect: bool,
+        is_tick: bool,
+    ) {
+        let unix_now = self.clock.unix_now();
+        let seats = self.seats.all();
+        for seat in seats.values() {
+            let watch = watches.entry(seat.id).or_default();
+            watch.look(seat, now, unix_now);
+            if may_elect {
+                self.elect(seat, watch, now, is_tick);
+            }
+            self.release(seat, watch);
+            if is_tick {
+                self.forget(seat, watch.candidates(), now);
+            }
+        }
+        if is_tick {
+            watches.retain(|id, _| seats.values().any(|seat| seat.id == *id));
+            drop(seats);
+            self.seats.forget_empty();
+        }
     }
 
-    fn elect(&self, seat: &Seat, candidates: &[Candidate], now: Millis) {
-        let view = **seat.view();
-        let Some((event, silence)) = election::tick(&view, candidates, now, &self.expiry) else {
-            return;
-        };
-        if let Some(change) = seat.on_event(event, silence) {
+    fn elect(&self, seat: &Arc<Seat>, watch: &Watch, now: Millis, is_tick: bool) {
+        let group = |view| watch.group(view, now, self.clock.unix_now());
+        let event = group(**seat.view()).beat(&self.expiry, self.lag_max);
+        self.publish(seat, event);
+        if is_tick {
+            let event = group(**seat.view()).tick(&self.expiry);
+            self.publish(seat, event);
+        }
+    }
+
+    fn publish(&self, seat: &Arc<Seat>, event: Option<(Event, Millis)>) {
+        let Some((event, silence)) = event else { return };
+        let Some(change) = seat.on_event(event, silence) else { return };
+        let lines = change.lines();
+        if !lines.is_empty() {
             self.counters.add(Counter::Promotions, 1);
-            for line in change.lines() {
-                self.log.info(&line);
-            }
+        }
+        for line in lines {
+            self.log.info(&line);
+        }
+        // It ends after this thread.
+        let _ = self.conductor.send(Word::Changed(seat.clone()));
+    }
+
+    /// Says what the cores may let go of.
+    fn release(&self, seat: &Seat, watch: &Watch) {
+        let (view, pressure) = (**seat.view(), self.memory.pressure());
+        let released = watch.release(view, self.window, pressure, self.clock.unix_now());
+        let Some((mark, window)) = released else { return };
+        seat.marks.raise_release(mark);
+        if window == Window::Shrunk {
+            self.counters.add(Counter::WindowShrunk, 1);
         }
     }
 
@@ -162,6 +192,14 @@ impl Control {
                 && candidate.is_none_or(|c| c.silence(now) >= span)
                 && !source.presence().connected
         });
+    }
+
+    fn keep_state(&mut self) {
+        if let Some(state) = &mut self.state
+            && let Err(error) = state.keep(&self.seats)
+        {
+            self.log.error(&format!("who is promoted can't be written down: {error}"));
+        }
     }
 
     /// Errors of a ring's wait do not surface anywhere else.

@@ -1,13 +1,13 @@
 //! What one core owns, and the handle by which other threads reach it.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::io::Write as _;
 use std::net::{SocketAddr, TcpStream};
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use crossbeam::queue::ArrayQueue;
+use crossbeam::queue::{ArrayQueue, SegQueue};
 
 use crate::base::limits::{INBOX_MAX, RETRY_AFTER_SECONDS};
 use crate::base::time::Millis;
@@ -16,11 +16,14 @@ use crate::io::clock::Clock;
 use crate::io::deadline::Deadlines;
 use crate::io::links::Links;
 use crate::io::log::Log;
+use crate::io::orders::Order;
 use crate::io::resolver::Addresses;
+use crate::io::store::Store;
 use crate::logic::source::Identity;
 use crate::shared::metrics::{Counters, Load};
 use crate::shared::state::Seats;
 use crate::wire::http::rewrite::Route;
+use crate::wire::remote_write::snappy::Decoder;
 
 /// What every core is told once.
 #[derive(Clone, Debug)]
@@ -37,6 +40,8 @@ pub struct Settings {
     pub body_bytes_max: usize,
     /// The memory for large bodies, over all cores.
     pub budget: Budget,
+    /// The largest message that a body may decode to.
+    pub decoded_bytes_max: usize,
 }
 
 /// A connection on its way to a core.
@@ -60,6 +65,7 @@ pub struct Handle {
     /// What it has done.
     pub counters: Counters,
     inbox: ArrayQueue<Accepted>,
+    orders: SegQueue<Order>,
     bell: UnixStream,
     stopping: AtomicBool,
     stop_at: AtomicU64,
@@ -73,6 +79,7 @@ impl Handle {
             load: Load::default(),
             counters: Counters::default(),
             inbox: ArrayQueue::new(INBOX_MAX),
+            orders: SegQueue::new(),
             bell,
             stopping: AtomicBool::new(false),
             stop_at: AtomicU64::new(u64::MAX),
@@ -98,6 +105,18 @@ impl Handle {
     /// The next connection that was handed over; for the core itself.
     pub fn take(&self) -> Option<Accepted> {
         self.inbox.pop()
+    }
+
+    /// Gives the core an order. There are never more of them than seats that are handed over and
+    /// requests that ask.
+    pub fn order(&self, order: Order) {
+        self.orders.push(order);
+        self.ring();
+    }
+
+    /// The next order; for the core itself.
+    pub fn take_order(&self) -> Option<Order> {
+        self.orders.pop()
     }
 
     /// Wakes the core: for a beat, or because something lies in its inbox.
@@ -140,10 +159,25 @@ pub struct Core {
     pub buffers: Buffers,
     /// Its idle connections to the endpoint.
     pub links: Links,
+    /// What it keeps for hand-overs.
+    pub store: Store,
+    /// Reads the fronts of bodies, and held ones of version 2 for their counts.
+    pub reader: RefCell<Reader>,
     /// Whether it only finishes what is in flight.
     pub draining: Cell<bool>,
     /// The state of a small generator for jitter.
     pub jitter: Cell<u64>,
+}
+
+/// The memory with which one core looks into bodies.
+#[derive(Debug, Default)]
+pub struct Reader {
+    /// The front of a body, decoded.
+    pub front: Vec<u8>,
+    /// Decodes a whole one.
+    pub decoder: Decoder,
+    /// The times of one.
+    pub times: Vec<i64>,
 }
 
 impl Core {

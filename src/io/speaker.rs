@@ -3,14 +3,17 @@
 //! A Prometheus sends the same target for as long as it lives, so a comparison of two short texts
 //! is what identification costs a request.
 
+use std::cell::Cell;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use crate::base::limits::NAME_BYTES_MAX;
-use crate::base::time::Millis;
-use crate::io::core::Core;
-use crate::logic::source::{GroupName, SourceName, Weight};
+use crate::base::limits::{NAME_BYTES_MAX, SAMPLE_EVERY};
+use crate::base::time::{Millis, UnixMillis};
+use crate::io::core::{Core, Reader};
+use crate::io::orders::Word;
+use crate::io::store::Stock;
+use crate::logic::source::{GroupName, Payload, SourceName, Weight};
 use crate::logic::view::{Event, Fate, Heard};
 use crate::shared::metrics::Counter;
 use crate::shared::presence::{Answered, Source};
@@ -18,6 +21,9 @@ use crate::shared::state::Seat;
 use crate::wire::http::head::Head;
 use crate::wire::http::reply::Refusal;
 use crate::wire::http::target::Parameters;
+use crate::wire::remote_write::first::first_timestamp;
+use crate::wire::remote_write::points::Span;
+use crate::wire::remote_write::push::Push;
 
 /// The source behind one connection.
 pub struct Speaker {
@@ -28,6 +34,9 @@ pub struct Speaker {
     tenant: Vec<u8>,
     claim: Option<Claim>,
     known: Option<Known>,
+    /// When the first sample of a request was last looked at, and whether it was long ago.
+    sampled: Cell<Millis>,
+    lags: Cell<bool>,
 }
 
 /// Who a head says that it is from. Nobody is taken on for a head alone.
@@ -42,6 +51,7 @@ struct Known {
     seat: Arc<Seat>,
     source: Arc<Source>,
     weight: Weight,
+    stock: Rc<Stock>,
 }
 
 impl Drop for Known {
@@ -72,7 +82,17 @@ impl Speaker {
     /// Nobody has spoken yet on connection number `connection` from `peer`.
     pub fn new(core: Rc<Core>, peer: SocketAddr, connection: u64) -> Speaker {
         let (target, tenant) = (Vec::new(), Vec::new());
-        Speaker { core, peer, connection, target, tenant, claim: None, known: None }
+        Speaker {
+            core,
+            peer,
+            connection,
+            target,
+            tenant,
+            claim: None,
+            known: None,
+            sampled: Cell::new(Millis(0)),
+            lags: Cell::new(false),
+        }
     }
 
     /// Finds out who sends a request with this head.
@@ -105,40 +125,122 @@ impl Speaker {
     }
 
     /// What the view says of this source now. Without effect.
-    pub fn judge(&self) -> Fate {
+    pub fn judge(&self, payload: Payload) -> Fate {
         match &self.known {
-            Some(known) => known.seat.view().judge(known.source.id, known.weight),
+            Some(known) => known.seat.view().judge(known.source.id, known.weight, payload),
             None => Fate::Contend,
         }
     }
 
     /// A whole request has come: its source is taken on if it is new, and the election hears of it
     /// if it makes a difference.
-    pub fn hear(&mut self) -> Result<Fate, Refusal> {
+    pub fn hear(&mut self, payload: Payload) -> Result<Fate, Refusal> {
         if self.known.is_none() {
             let Claim { group, name, weight } = self.claim.as_ref().expect("a head came before");
             let attached = self.core.seats.attach(group, name, *weight, self.peer);
             let (seat, source) = attached.map_err(|_| Refusal::TooManySources)?;
-            self.known = Some(Known { seat, source, weight: *weight });
+            let stock = self.core.store.stock(&seat);
+            self.known = Some(Known { seat, source, weight: *weight, stock });
         }
         let known = self.known();
         known.source.on_heard(self.core.handle.index, self.core.now());
-        Ok(match self.judge() {
-            Fate::Contend => self.contend(known),
-            fate => fate,
-        })
+        if payload == Payload::RemoteWrite {
+            known.source.on_write();
+        }
+        self.decide(payload)
     }
 
-    fn contend(&self, known: &Known) -> Fate {
-        let heard = Heard { source: known.source.id, weight: known.weight, address: self.peer };
+    /// What becomes of a request that was heard before.
+    pub fn decide(&self, payload: Payload) -> Result<Fate, Refusal> {
+        match self.judge(payload) {
+            Fate::Contend => self.contend(self.known(), payload),
+            fate => Ok(fate),
+        }
+    }
+
+    fn contend(&self, known: &Known, payload: Payload) -> Result<Fate, Refusal> {
+        let is_kept = payload == Payload::RemoteWrite
+            && self.core.seats.is_reserved(&known.seat, &known.source.name, self.core.now());
+        if is_kept {
+            return Err(Refusal::SeatReserved);
+        }
+        let (source, weight, address) = (known.source.id, known.weight, self.peer);
         // The silence of the promoted source is the tick's business.
-        if let Some(change) = known.seat.on_event(Event::Heard(heard), Millis(0)) {
+        self.publish(known, Event::Heard(Heard { source, weight, address, payload }));
+        Ok(self.judge(payload))
+    }
+
+    fn publish(&self, known: &Known, event: Event) {
+        let Some(change) = known.seat.on_event(event, Millis(0)) else { return };
+        let lines = change.lines();
+        if !lines.is_empty() {
             self.core.handle.counters.add(Counter::Promotions, 1);
-            for line in change.lines() {
-                self.core.log.info(&line);
+        }
+        for line in lines {
+            self.core.log.info(&line);
+        }
+        self.core.store.tell(Word::Changed(known.seat.clone()));
+    }
+
+    /// The first sample of a request, looked at now and then: what it costs is not to show. Of a
+    /// source that is behind, every time and all of it: steps would look like jumps else. If it jumps,
+    /// the source is under suspicion after this, before anything of it has gone out.
+    pub fn first(&self, push: &Push) -> Option<UnixMillis> {
+        let now = self.core.now();
+        if !self.lags.get() && now.since(self.sampled.get()) < SAMPLE_EVERY {
+            return None;
+        }
+        self.sampled.set(now);
+        let known = self.known();
+        let first = self.look_at(push)?;
+        let lags = first.after(known.source.behind_max()) < self.core.clock.unix_now();
+        self.lags.set(lags);
+        let span = if lags { self.span(push) } else { None };
+        let (ends, gap) = match span {
+            Some(Span { oldest_ms, newest_ms, gap_ms, gap_to_ms }) => {
+                let gap = (Millis(gap_ms), UnixMillis(gap_to_ms));
+                ((UnixMillis(oldest_ms), UnixMillis(newest_ms)), Some(gap))
+            }
+            None => ((first, first), None),
+        };
+        if known.source.on_seen(self.core.handle.index, ends, gap) {
+            let others = known.seat.sources().all.len() > 1;
+            let promoted = known.seat.view().promoted.map(|promoted| promoted.source);
+            if others && promoted == Some(known.source.id) {
+                self.publish(known, Event::Suspected(known.source.id));
             }
         }
-        self.judge()
+        Some(ends.0)
+    }
+
+    /// What times a request spans.
+    fn span(&self, push: &Push) -> Option<Span> {
+        let mut reader = self.core.reader.borrow_mut();
+        let Reader { decoder, times, .. } = &mut *reader;
+        let limit = self.core.settings.decoded_bytes_max;
+        Span::of_block(push.protocol(), push.body(), limit, decoder, times).ok().flatten()
+    }
+
+    /// The first sample of a request.
+    pub fn look_at(&self, push: &Push) -> Option<UnixMillis> {
+        let mut reader = self.core.reader.borrow_mut();
+        let limit = self.core.settings.decoded_bytes_max;
+        first_timestamp(push.protocol(), push.body(), limit, &mut reader.front).map(UnixMillis)
+    }
+
+    /// The seat of the group that it speaks for.
+    pub fn seat(&self) -> &Arc<Seat> {
+        &self.known().seat
+    }
+
+    /// The source that speaks.
+    pub fn source(&self) -> &Arc<Source> {
+        &self.known().source
+    }
+
+    /// What this core keeps of its group.
+    pub fn stock(&self) -> &Rc<Stock> {
+        &self.known().stock
     }
 
     /// Marks a request as on its way to the endpoint.

@@ -6,6 +6,7 @@
 use std::future::{Future, poll_fn};
 use std::ops::Range;
 use std::pin::pin;
+use std::sync::Arc;
 use std::task::Poll;
 
 use monoio::buf::IoBuf as _;
@@ -17,7 +18,8 @@ use crate::io::core::Core;
 use crate::io::deadline::{Elapsed, Patience, Slot};
 use crate::io::link::Link;
 use crate::shared::metrics::Counter;
-use crate::wire::http::answer::{self, Answer, AnswerError, Asked, Parsed};
+use crate::wire::http::answer::{self, Answer, AnswerError, AnswerFraming, Asked, Parsed};
+use crate::wire::http::head::Persistence;
 
 /// Why a request got no answer. All of it is the endpoint's fault.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,11 +32,11 @@ pub enum SendError {
     TimedOut,
 }
 
-/// A request on its way: `buffer[range]` is what is written.
-#[derive(Debug)]
+/// A request on its way: `bytes[range]` is what is written.
+#[derive(Clone, Debug)]
 pub struct Outgoing {
-    /// Lent, and given back unless the endpoint timed out.
-    pub buffer: Vec<u8>,
+    /// Counted: who sends it may keep it. A write that timed out holds it until the kernel is done.
+    pub bytes: Arc<Vec<u8>>,
     /// The request in it.
     pub range: Range<usize>,
     /// Whether its answer has a body.
@@ -51,42 +53,45 @@ enum Exchange {
 }
 
 /// Sends a request and waits for the head of its answer. With the answer comes the connection,
-/// whose reader's `bytes` start with it; with the request, if it is not lost, its buffer.
+/// whose reader's `bytes` start with it.
 pub async fn send(
     core: &Core,
     slot: &Slot,
     outgoing: Outgoing,
-) -> (Result<(Link, Answer), SendError>, Option<Vec<u8>>) {
-    let (result, buffer) = try_send(core, slot, outgoing).await;
+) -> Result<(Link, Answer), SendError> {
+    let result = try_send(core, slot, outgoing).await;
     note(core, result.as_ref().err());
-    (result, buffer)
+    result
+}
+
+/// Gives a connection back whose answer nobody wants to read. Only what is there already is read
+/// away: a longer answer costs the connection.
+pub fn discard(core: &Core, mut link: Link, answer: &Answer) {
+    let AnswerFraming::Length(length) = answer.framing else { return };
+    let is_whole = link.reader.bytes.len() as u64 == (answer.bytes as u64).saturating_add(length);
+    if is_whole && answer.persistence == Persistence::KeepAlive {
+        link.reader.bytes.clear();
+        core.links.give(link, core.now());
+    }
 }
 
 async fn try_send(
     core: &Core,
     slot: &Slot,
     outgoing: Outgoing,
-) -> (Result<(Link, Answer), SendError>, Option<Vec<u8>>) {
-    let Outgoing { mut buffer, range, asked } = outgoing;
+) -> Result<(Link, Answer), SendError> {
     if let Some(mut link) = core.links.take() {
-        let (exchange, request) =
-            exchange(core, slot, &mut link, buffer, range.clone(), asked).await;
-        match (exchange, request) {
-            (Exchange::Answered(answer), request) => return (Ok((link, answer)), request),
-            (Exchange::Failed(error), request) => return (Err(error), request),
-            (Exchange::Dead, None) => return (Err(SendError::TimedOut), None),
-            (Exchange::Dead, Some(request)) => buffer = request,
+        match exchange(core, slot, &mut link, outgoing.clone()).await {
+            Exchange::Answered(answer) => return Ok((link, answer)),
+            Exchange::Failed(error) => return Err(error),
+            Exchange::Dead => core.handle.counters.add(Counter::EndpointRetried, 1),
         }
-        core.handle.counters.add(Counter::EndpointRetried, 1);
     }
-    let mut link = match connect(core, slot).await {
-        Ok(link) => link,
-        Err(error) => return (Err(error), Some(buffer)),
-    };
-    match exchange(core, slot, &mut link, buffer, range, asked).await {
-        (Exchange::Answered(answer), request) => (Ok((link, answer)), request),
-        (Exchange::Failed(error), request) => (Err(error), request),
-        (Exchange::Dead, request) => (Err(SendError::Unreachable), request),
+    let mut link = connect(core, slot).await?;
+    match exchange(core, slot, &mut link, outgoing).await {
+        Exchange::Answered(answer) => Ok((link, answer)),
+        Exchange::Failed(error) => Err(error),
+        Exchange::Dead => Err(SendError::Unreachable),
     }
 }
 
@@ -139,22 +144,14 @@ async fn connect(core: &Core, slot: &Slot) -> Result<Link, SendError> {
 }
 
 /// Writes a request and reads until the head of its answer is whole.
-async fn exchange(
-    core: &Core,
-    slot: &Slot,
-    link: &mut Link,
-    request: Vec<u8>,
-    range: Range<usize>,
-    asked: Asked,
-) -> (Exchange, Option<Vec<u8>>) {
+async fn exchange(core: &Core, slot: &Slot, link: &mut Link, outgoing: Outgoing) -> Exchange {
     link.wrote_all = false;
-    let (first, request) = write_and_read(core, slot, link, request, range, asked).await;
-    match first {
-        Ok(0) | Err(SendError::Unreachable) => return (Exchange::Dead, request),
-        Err(error) => return (Exchange::Failed(error), request),
-        Ok(_) => {}
+    let asked = outgoing.asked;
+    match write_and_read(core, slot, link, outgoing).await {
+        Ok(0) | Err(SendError::Unreachable) => Exchange::Dead,
+        Err(error) => Exchange::Failed(error),
+        Ok(_) => read_head(core, slot, link, asked).await,
     }
-    (read_head(core, slot, link, asked).await, request)
 }
 
 /// Reads on until the head is whole; the first bytes of it are there.
@@ -178,19 +175,17 @@ async fn read_head(core: &Core, slot: &Slot, link: &mut Link, asked: Asked) -> E
     }
 }
 
-/// Writes `request[range]` while the first bytes of the answer are already awaited. The request
-/// is given back unless the endpoint did not take it in time.
+/// Writes a request while the first bytes of the answer are already awaited.
 async fn write_and_read(
     core: &Core,
     slot: &Slot,
     link: &mut Link,
-    request: Vec<u8>,
-    range: Range<usize>,
-    asked: Asked,
-) -> (Result<usize, SendError>, Option<Vec<u8>>) {
+    outgoing: Outgoing,
+) -> Result<usize, SendError> {
     let timeout = core.settings.remote_timeout;
+    let Outgoing { bytes, range, asked } = outgoing;
     let Link { reader, write, wrote_all } = link;
-    let mut write = pin!(write.write_all(request.slice(range)));
+    let mut write = pin!(write.write_all(bytes.slice(range)));
     let mut early = None;
     slot.arm(core.now().after(timeout), Patience::Busy);
     let written = poll_fn(|context| {
@@ -209,26 +204,23 @@ async fn write_and_read(
         }
         slot.poll_over(context)
     });
-    let request = match written.await {
-        Ok((written, slice)) => {
-            *wrote_all = written.is_ok();
-            Some(slice.into_inner())
-        }
-        Err(Elapsed) => None,
-    };
-    let read = match (early, &request) {
+    let written = written.await;
+    if let Ok((written, _)) = &written {
+        *wrote_all = written.is_ok();
+    }
+    let read = match (early, written) {
         (Some(read), _) => read,
         // Nothing was heard, and it does not even read.
-        (None, None) => return (Err(SendError::TimedOut), None),
-        (None, Some(_)) => {
+        (None, Err(Elapsed)) => return Err(SendError::TimedOut),
+        (None, Ok(_)) => {
             let due = core.now().after(timeout);
             match slot.within(due, Patience::Busy, reader.read_more()).await {
                 Ok(read) => read,
-                Err(Elapsed) => return (Err(SendError::TimedOut), request),
+                Err(Elapsed) => return Err(SendError::TimedOut),
             }
         }
     };
-    (read.map_err(|_| SendError::Unreachable), request)
+    read.map_err(|_| SendError::Unreachable)
 }
 
 /// Whether `bytes` hold the head of an answer, or what can't become one. Interim answers are

@@ -1,6 +1,6 @@
 //! The thread of one core: a loop that serves its connections until it is told to stop.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::io;
 use std::os::unix::net::UnixStream;
 use std::rc::Rc;
@@ -8,10 +8,12 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::thread::JoinHandle;
 
-use crossbeam::channel::{Receiver, bounded};
+use crossbeam::channel::{Receiver, Sender, bounded};
 use monoio::io::AsyncReadRent as _;
 use monoio::net::{TcpStream, UnixStream as Bell};
 
+use crate::base::limits::BEAT;
+use crate::base::time::Millis;
 use crate::io::buffers::Buffers;
 use crate::io::clock::Clock;
 use crate::io::conn;
@@ -20,8 +22,14 @@ use crate::io::deadline::Deadlines;
 use crate::io::driver::{self, Choice, Kind};
 use crate::io::links::Links;
 use crate::io::log::Log;
+use crate::io::orders::{Order, Word};
+use crate::io::passage::outcome_of;
+use crate::io::store::Store;
+use crate::io::upstream::{self, Outgoing};
+use crate::shared::memory::{Holding, Memory};
 use crate::shared::metrics::Counter;
 use crate::shared::state::Seats;
+use crate::wire::http::answer::Asked;
 
 /// What a core is started with.
 #[derive(Clone)]
@@ -38,6 +46,10 @@ pub struct Start {
     pub driver: Choice,
     /// Bytes in front of every request buffer.
     pub headroom: usize,
+    /// The memory for hand-overs.
+    pub memory: Arc<Memory>,
+    /// The conductor.
+    pub conductor: Sender<Word>,
     /// The processor to run on, if the core is to be pinned.
     pub cpu: Option<usize>,
 }
@@ -97,7 +109,11 @@ impl Worker {
 fn inside_of(handle: Arc<Handle>, start: Start, bell: UnixStream) -> Core {
     // Any odd start will do; the time makes two processes differ.
     let seed = u64::from(std::process::id()) << 8 | handle.index as u64 | 1;
+    let holding = Holding::new(start.memory);
+    let store = Store::new(handle.index, holding, start.conductor, start.clock);
     Core {
+        store,
+        reader: RefCell::default(),
         handle,
         settings: start.settings,
         seats: start.seats,
@@ -123,8 +139,16 @@ async fn run(core: Rc<Core>, mut bell: Bell) -> io::Result<()> {
         while let Some(accepted) = core.handle.take() {
             open(&core, accepted);
         }
+        while let Some(order) = core.handle.take_order() {
+            follow(&core, order);
+        }
         core.deadlines.resume();
+        core.store.wake_parked();
         let now = core.now();
+        let beat = Millis(core.handle.load.beat.load(Ordering::Relaxed));
+        if now.since(beat) >= BEAT.min(Millis(50)) {
+            core.store.on_beat(&core.handle.counters);
+        }
         // Relaxed: lone numbers; the beat is read by a watcher that is late anyway.
         core.handle.load.beat.store(now.0, Ordering::Relaxed);
         let stops_at = core.handle.stops_at();
@@ -135,6 +159,29 @@ async fn run(core: Rc<Core>, mut bell: Bell) -> io::Result<()> {
         if stops_at.is_some_and(|deadline| idle || now >= deadline) {
             core.links.close();
             return Ok(());
+        }
+    }
+}
+
+/// Does what the conductor orders.
+fn follow(core: &Rc<Core>, order: Order) {
+    match order {
+        Order::Gather(seat, turn, wanted) => core.store.on_gather(&seat, turn, wanted),
+        Order::Tell(seat, id, verdict) => core.store.on_told(seat, id, verdict),
+        Order::Replayed(seat, to) => core.store.on_replayed(&seat, to),
+        Order::Send(seat, push) => {
+            let core = core.clone();
+            monoio::spawn(async move {
+                let slot = core.deadlines.slot();
+                let (bytes, range) = push.bytes();
+                let outgoing = Outgoing { bytes, range, asked: Asked::Other };
+                let result = upstream::send(&core, &slot, outgoing).await;
+                let outcome = outcome_of(&result);
+                if let Ok((link, answer)) = result {
+                    upstream::discard(&core, link, &answer);
+                }
+                core.store.tell(Word::Sent(seat, outcome));
+            });
         }
     }
 }

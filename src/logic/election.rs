@@ -2,10 +2,12 @@
 
 use std::fmt;
 
-use crate::base::time::Millis;
+use crate::base::limits::{LOW_MARK_SPAN_MIN, MISSED_MIN};
+use crate::base::time::{Millis, UnixMillis};
+use crate::logic::continuity::Continuity;
 use crate::logic::expiry::{Expiry, Presence, Rhythm};
-use crate::logic::source::Weight;
-use crate::logic::view::{Event, Heard, View};
+use crate::logic::source::{Payload, SourceId, Weight};
+use crate::logic::view::{Event, Fill, Heard, Heir, Stage, View};
 
 /// One source of a group at the moment of a tick.
 #[derive(Clone, Copy, Debug)]
@@ -16,12 +18,26 @@ pub struct Candidate {
     pub presence: Presence,
     /// How long its pauses are.
     pub rhythm: Rhythm,
+    /// Since when it has been there without a hole.
+    pub continuity: Continuity,
+    /// The newest first sample that it has sent, if it has sent any.
+    pub newest: Option<UnixMillis>,
+    /// Whether a request of it has to be tried again: then a jump of its samples may be no hole, for
+    /// the shard that has to hides the steps of its series.
+    pub owes: bool,
 }
 
 impl Candidate {
     /// How long it has been silent.
     pub fn silence(&self, now: Millis) -> Millis {
-        now.since(self.presence.last_heard)
+        self.presence.silence(now)
+    }
+
+    /// Whether it still had to send what is from long before its last hole when that began.
+    fn was_behind(&self) -> bool {
+        let slack = self.continuity.pause().after(LOW_MARK_SPAN_MIN);
+        let newest = self.newest.map(|newest| newest.after(slack));
+        newest.zip(self.continuity.hole_from()).is_some_and(|(newest, from)| newest < from)
     }
 
     /// Whether it is still to be counted on.
@@ -31,32 +47,214 @@ impl Candidate {
     }
 }
 
-/// The event that a tick brings to `view`, `None` while its seat is empty or its source can't be
-/// lost. `candidates` are all sources of the group; a promoted source that is not among them has
-/// been forgotten, which happens to the dead only.
-pub fn tick(
-    view: &View,
-    candidates: &[Candidate],
-    now: Millis,
-    expiry: &Expiry,
-) -> Option<(Event, Millis)> {
-    let at = view.promoted?.source;
-    let heir = heir(view, candidates, now, expiry);
-    let Some(promoted) = candidates.iter().find(|candidate| candidate.heard.source == at) else {
-        return Some((Event::Looked { at, patience: expiry.expiry, heir }, expiry.expiry));
-    };
-    let patience = promoted.rhythm.patience(&promoted.presence, expiry)?;
-    Some((Event::Looked { at, patience, heir }, promoted.silence(now)))
+/// A group at the moment of a tick.
+#[derive(Clone, Copy, Debug)]
+pub struct Group<'c> {
+    /// Who is promoted.
+    pub view: View,
+    /// All its sources. A promoted one that is not among them has been forgotten, which happens to
+    /// the dead only.
+    pub candidates: &'c [Candidate],
+    /// The low mark of the promoted source, as last known: everything older it has delivered.
+    pub low: Option<UnixMillis>,
+    /// When that is.
+    pub now: Millis,
+    /// The same by the wall clock.
+    pub unix_now: UnixMillis,
 }
 
-/// The heaviest live standby; among equals the one heard last.
-fn heir(view: &View, candidates: &[Candidate], now: Millis, expiry: &Expiry) -> Option<Heard> {
-    candidates
-        .iter()
-        .filter(|candidate| view.promoted.is_none_or(|p| p.source != candidate.heard.source))
-        .filter(|candidate| candidate.is_live(now, expiry))
-        .max_by_key(|candidate| (candidate.heard.weight, candidate.presence.last_heard))
-        .map(|candidate| candidate.heard)
+impl Group<'_> {
+    /// The event that a tick brings, `None` while the seat is empty or its source can't be lost.
+    pub fn tick(&self, expiry: &Expiry) -> Option<(Event, Millis)> {
+        let at = self.view.promoted?.source;
+        let heir = self.heir(expiry);
+        let Some(promoted) = self.promoted() else {
+            return Some((Event::Looked { at, patience: expiry.expiry, heir }, expiry.expiry));
+        };
+        let patience = promoted.rhythm.patience(&promoted.presence, expiry)?;
+        Some((Event::Looked { at, patience, heir }, promoted.silence(self.now)))
+    }
+
+    /// The event that a beat brings: the promoted source is missed, or gives the seat away without
+    /// being lost.
+    pub fn beat(&self, expiry: &Expiry, lag_max: Option<Millis>) -> Option<(Event, Millis)> {
+        let promoted = self.promoted()?;
+        let at = promoted.heard.source;
+        if let Some(keeper) = self.missed_keeper() {
+            return Some((Event::Suspected(keeper), Millis(0)));
+        }
+        let event = match self.view.stage {
+            // Until it speaks again, it may as well be dead: that is the tick's business.
+            Stage::Suspect { .. } if promoted.continuity.is_missed() => return None,
+            Stage::Suspect { silence, .. } => {
+                let evidence = match silence {
+                    Millis(0) => Evidence::Jump,
+                    Millis(_) => Evidence::Silence,
+                };
+                match self.heir_without_hole(expiry, evidence) {
+                    Some(to) => Event::Returned { at, to },
+                    None => Event::Cleared(at),
+                }
+            }
+            _ if promoted.continuity.is_missed() => {
+                // With nobody else there is nothing to be had from waiting.
+                self.standbys(expiry).find(|it| writes(it) && !it.continuity.is_missed())?;
+                Event::Suspected(at)
+            }
+            Stage::Steady => {
+                let claimed = self.claim(promoted, expiry, lag_max);
+                claimed.or_else(|| self.lag(promoted, expiry, lag_max?))?
+            }
+            Stage::Closed(_) | Stage::Open(_) => return None,
+        };
+        Some((event, promoted.silence(self.now)))
+    }
+
+    fn missed_keeper(&self) -> Option<SourceId> {
+        let keeper = self.view.turn()?.keeper?;
+        let of = |it: &&Candidate| it.heard.source == keeper;
+        self.candidates.iter().find(of).filter(|it| it.continuity.is_missed()).map(|_| keeper)
+    }
+
+    /// Who can fill the hole of the promoted source without making another one: it was there since
+    /// before everything that the promoted source has not delivered yet.
+    fn heir_without_hole(&self, expiry: &Expiry, evidence: Evidence) -> Option<Heir> {
+        let promoted = self.promoted()?;
+        let hole_from = promoted.continuity.hole_from();
+        let is_there = |it: &&Candidate| {
+            let since = it.continuity.whole_since();
+            // By then it had spoken for its series.
+            let spoken = since.after(it.continuity.pause());
+            let fills = hole_from.is_some_and(|from| spoken <= from)
+                || since.after(FILLED_MIN) <= promoted.continuity.whole_since();
+            let is_enough = match evidence {
+                // If what it has not sent yet is from before its silence, its samples will jump.
+                Evidence::Silence => fills && !promoted.was_behind(),
+                Evidence::Jump => fills,
+            };
+            writes(it) && !it.continuity.is_missed() && (is_enough || self.is_whole(it))
+        };
+        let heir = self.standbys(expiry).filter(is_there).max_by_key(|it| {
+            let source = std::cmp::Reverse(it.heard.source);
+            (self.is_whole(it), self.is_fresh(it), it.heard.weight, source)
+        })?;
+        Some(self.on_whom_to_rely(heir, expiry))
+    }
+
+    /// A heavier source may take the seat when the one in it has delivered everything up to where
+    /// the heavier one has begun, and a pause more: by then it has spoken for all of its series.
+    /// Earlier, what the one in the seat has not delivered yet would be nobody's. One whose rhythm is
+    /// not known yet may have fallen silent without anybody noticing.
+    fn claim(
+        &self,
+        promoted: &Candidate,
+        expiry: &Expiry,
+        lag_max: Option<Millis>,
+    ) -> Option<Event> {
+        let weight = promoted.heard.weight;
+        let is_ready = |by: &&Candidate| {
+            let pause = by.continuity.pause().max(promoted.continuity.pause());
+            by.heard.weight > weight
+                && writes(by)
+                && by.continuity.is_known()
+                && !by.continuity.is_missed()
+                && by.newest.is_none_or(|it| it.after(by.continuity.jump_max()) >= self.unix_now)
+                && self.has_delivered_until(promoted, by.continuity.whole_since().after(pause))
+                && lag_max.is_none_or(|lag_max| !self.lags(by, lag_max))
+        };
+        let by = self.standbys(expiry).filter(is_ready).max_by_key(rank)?;
+        Some(Event::Claimed { at: promoted.heard.source, by: by.heard })
+    }
+
+    /// Whether the promoted source has delivered everything older than `mark`. Of one whose bodies
+    /// can't be read nobody will ever know.
+    fn has_delivered_until(&self, promoted: &Candidate, mark: UnixMillis) -> bool {
+        self.low.map_or(promoted.newest.is_none(), |low| mark <= low)
+    }
+
+    /// A source that is too far behind gives the seat to one that is not, and that has all which the
+    /// one in the seat has still to deliver.
+    fn lag(&self, promoted: &Candidate, expiry: &Expiry, lag_max: Millis) -> Option<Event> {
+        if !writes(promoted) || !self.lags(promoted, lag_max) {
+            return None;
+        }
+        let is_fresher = |it: &&Candidate| {
+            writes(it)
+                && it.newest > promoted.newest
+                && !self.lags(it, lag_max)
+                && self.is_whole(it)
+        };
+        let heir = self.standbys(expiry).filter(is_fresher).max_by_key(rank)?;
+        Some(Event::Lagged { at: promoted.heard.source, to: self.on_whom_to_rely(heir, expiry) })
+    }
+
+    fn lags(&self, candidate: &Candidate, lag_max: Millis) -> bool {
+        candidate.newest.is_none_or(|newest| newest < self.unix_now.before(lag_max))
+    }
+
+    /// The heaviest live standby; among equals the one heard last. One without a hole comes before
+    /// one with a hole: what it could not push yet, because there was no room, nobody else has.
+    fn heir(&self, expiry: &Expiry) -> Option<Heir> {
+        let key = |it: &&Candidate| (self.is_whole(it), self.is_fresh(it), rank(it));
+        let heir = self.standbys(expiry).max_by_key(key)?;
+        Some(self.on_whom_to_rely(heir, expiry))
+    }
+
+    /// An heir that has been there since before the last delivered sample needs nobody else.
+    fn on_whom_to_rely(&self, heir: &Candidate, expiry: &Expiry) -> Heir {
+        if self.is_whole(heir) {
+            return Heir { heard: heir.heard, fill: Fill::FromHeir, keeper: None };
+        }
+        let others = self.standbys(expiry).filter(|it| it.heard.source != heir.heard.source);
+        let keeper = others.filter(|it| writes(it)).max_by_key(rank).map(|it| it.heard.source);
+        Heir { heard: heir.heard, fill: Fill::FromAll, keeper }
+    }
+
+    fn is_whole(&self, candidate: &Candidate) -> bool {
+        // In the first moments of a seat nothing is known yet of slower shards.
+        let newest = || self.promoted().filter(|promoted| !promoted.owes)?.newest;
+        let delivered = self.low.or_else(newest);
+        !candidate.continuity.is_missed()
+            && delivered.is_some_and(|low| candidate.continuity.whole_since() <= low)
+    }
+
+    /// Whether it is not behind: of what it has still to send nobody knows yet that it has no hole.
+    fn is_fresh(&self, candidate: &Candidate) -> bool {
+        let slack = candidate.continuity.pause().after(LOW_MARK_SPAN_MIN);
+        candidate.newest.is_some_and(|newest| newest.after(slack) >= self.unix_now)
+    }
+
+    fn promoted(&self) -> Option<&Candidate> {
+        let at = self.view.promoted?.source;
+        self.candidates.iter().find(|candidate| candidate.heard.source == at)
+    }
+
+    /// Those that do not sit in the seat and are to be counted on.
+    fn standbys(&self, expiry: &Expiry) -> impl Iterator<Item = &Candidate> {
+        self.candidates
+            .iter()
+            .filter(|it| self.view.promoted.is_none_or(|p| p.source != it.heard.source))
+            .filter(|it| it.is_live(self.now, expiry))
+    }
+}
+
+/// What says that there is a hole in the promoted source's data.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Evidence {
+    Silence,
+    Jump,
+}
+
+/// A part of a hole that is worth a change of the seat, if not all of it can be filled: what two
+/// scrapes that came late may make of a pause is less.
+const FILLED_MIN: Millis = Millis(2 * MISSED_MIN.0);
+
+fn writes(candidate: &Candidate) -> bool {
+    candidate.heard.payload == Payload::RemoteWrite
+}
+
+fn rank(candidate: &&Candidate) -> (Weight, Millis) {
+    (candidate.heard.weight, candidate.presence.last_heard)
 }
 
 /// A change of a view, told in the original's words, one line per thing that happened.
@@ -70,11 +268,27 @@ pub struct Change {
 impl Change {
     /// What `event` made of `before`.
     pub fn new(before: View, after: View, event: Event) -> Change {
-        let lost_after = match event {
-            Event::Heard(_) => None,
-            Event::Looked { patience, .. } => Some(patience),
+        let lost_after = match (event, before.stage) {
+            (Event::Looked { patience, .. }, _) => Some(patience),
+            (Event::Returned { .. }, Stage::Suspect { silence, .. }) => Some(silence),
+            (
+                Event::Returned { .. }
+                | Event::Heard(_)
+                | Event::Suspected(_)
+                | Event::Cleared(_)
+                | Event::Claimed { .. }
+                | Event::Lagged { .. }
+                | Event::Opened(_)
+                | Event::Settled(_),
+                _,
+            ) => None,
         };
         Change { before, after, lost_after }
+    }
+
+    /// The view that came of it.
+    pub fn after(&self) -> &View {
+        &self.after
     }
 
     /// The lines of the log, without time.
@@ -113,101 +327,5 @@ impl fmt::Display for Change {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::net::SocketAddr;
-
-    use super::*;
-    use crate::logic::source::SourceId;
-
-    const EXPIRY: Expiry = Expiry { expiry: Millis(5000), expiry_max: Millis(90_000) };
-
-    fn candidate(source: u64, weight: u64, last_heard: u64) -> Candidate {
-        let address = SocketAddr::from(([10, 0, 0, source as u8], 1000));
-        Candidate {
-            heard: Heard { source: SourceId(source), weight: Weight(weight), address },
-            presence: Presence { last_heard: Millis(last_heard), ..Presence::default() },
-            rhythm: Rhythm::new(Millis(0)),
-        }
-    }
-
-    fn seat_of(candidate: &Candidate) -> View {
-        View::EMPTY.step(Event::Heard(candidate.heard), Millis(0)).expect("the seat was empty")
-    }
-
-    fn after_tick(view: &View, candidates: &[Candidate], now: u64) -> Option<View> {
-        let (event, silence) = tick(view, candidates, Millis(now), &EXPIRY)?;
-        view.step(event, silence)
-    }
-
-    #[test]
-    fn the_heaviest_live_standby_inherits_and_the_freshest_among_equals() {
-        let all = [
-            candidate(1, 50, 1000),
-            candidate(2, 5, 9500),
-            candidate(3, 5, 9900),
-            candidate(4, 1, 9950),
-            candidate(5, 40, 1000),
-        ];
-        let view = after_tick(&seat_of(&all[0]), &all, 10_000).expect("it was silent for 9 s");
-        assert_eq!(view.promoted.map(|heard| heard.source), Some(SourceId(3)));
-    }
-
-    #[test]
-    fn without_a_live_standby_the_seat_is_empty() {
-        let all = [candidate(1, 50, 1000), candidate(2, 5, 1200)];
-        let view = after_tick(&seat_of(&all[0]), &all, 10_000).expect("it was silent for 9 s");
-        assert_eq!(view.promoted, None);
-    }
-
-    #[test]
-    fn a_source_in_flight_keeps_the_seat() {
-        let mut waiting = candidate(1, 50, 1000);
-        waiting.presence.in_flight = true;
-        assert_eq!(after_tick(&seat_of(&waiting), &[waiting], 100_000), None);
-    }
-
-    #[test]
-    fn a_promoted_source_that_was_forgotten_is_lost() {
-        let gone = candidate(1, 50, 1000);
-        let standby = candidate(2, 0, 9999);
-        let view = after_tick(&seat_of(&gone), &[standby], 10_000).expect("it is not there");
-        assert_eq!(view.promoted.map(|heard| heard.source), Some(SourceId(2)));
-    }
-
-    #[test]
-    fn changes_read_as_in_the_original() {
-        let (heavy, light) = (candidate(1, 50, 0), candidate(2, 0, 9999));
-        let heard = |view: &View, candidate: &Candidate| {
-            let event = Event::Heard(candidate.heard);
-            let after = view.step(event, Millis(0)).expect("a change");
-            (after, Change::new(*view, after, event).lines())
-        };
-        let (seat, lines) = heard(&View::EMPTY, &light);
-        assert_eq!(lines, ["new source : '10.0.0.2:1000' (no current promoted source) (0)"]);
-        let (seat, lines) = heard(&seat, &heavy);
-        assert_eq!(lines, ["new source : '10.0.0.1:1000' (bigger Highlander Weight) (0 -> 50)"]);
-        let (_, lines) = heard(&seat, &candidate(3, 70, 0));
-        assert_eq!(lines, ["new source : '10.0.0.3:1000' (bigger Highlander Weight) (50 -> 70)"]);
-
-        let (event, silence) =
-            tick(&seat, &[heavy, light], Millis(10_000), &EXPIRY).expect("the seat is taken");
-        let after = seat.step(event, silence).expect("it was silent");
-        assert_eq!(
-            Change::new(seat, after, event).lines(),
-            [
-                "lost source : '10.0.0.1:1000' (no data for 5s)",
-                "new source : '10.0.0.2:1000' (no current promoted source) (0)"
-            ]
-        );
-    }
-
-    #[test]
-    fn a_changed_weight_of_the_promoted_source_is_no_new_source() {
-        let mut source = candidate(1, 50, 0);
-        let before = seat_of(&source);
-        source.heard.weight = Weight(7);
-        let event = Event::Heard(source.heard);
-        let after = before.step(event, Millis(0)).expect("the weight changed");
-        assert_eq!(Change::new(before, after, event).lines(), Vec::<String>::new());
-    }
-}
+#[path = "election_tests.rs"]
+mod tests;

@@ -22,12 +22,21 @@ pub struct Expiry {
 pub struct Presence {
     /// When it was last heard: the end of its last whole request.
     pub last_heard: Millis,
+    /// When it was last answered: before that it was waiting, not silent.
+    pub last_answered: Millis,
     /// Whether it holds a connection open.
     pub connected: bool,
     /// Whether a request of it is on its way to the endpoint and back.
     pub in_flight: bool,
     /// Whether its last answer was a 5xx of our own: it is waiting to try again.
     pub refused: bool,
+}
+
+impl Presence {
+    /// How long it has been silent.
+    pub fn silence(&self, now: Millis) -> Millis {
+        now.since(self.last_heard.max(self.last_answered))
+    }
 }
 
 /// How long the pauses of one source are, learned by looking at it once a tick.
@@ -63,6 +72,21 @@ impl Rhythm {
         self.last_heard = self.last_heard.max(last_heard);
     }
 
+    /// Takes in that it was heard after a pause that is not to be remembered.
+    pub fn skip(&mut self, last_heard: Millis) {
+        self.last_heard = self.last_heard.max(last_heard);
+    }
+
+    /// The longest pause that is remembered.
+    pub fn longest(&self) -> Millis {
+        self.longest.max(self.longest_before)
+    }
+
+    /// How long the source has been known.
+    pub fn known_for(&self) -> Millis {
+        self.last_heard.since(self.first_heard)
+    }
+
     /// How long this source may be silent before it is lost, `None` if it can't be lost now.
     pub fn patience(&self, presence: &Presence, expiry: &Expiry) -> Option<Millis> {
         if presence.in_flight {
@@ -77,11 +101,10 @@ impl Rhythm {
     }
 
     fn connected_patience(&self, expiry: &Expiry) -> Millis {
-        let known_for = self.last_heard.since(self.first_heard);
-        if known_for < expiry.expiry_max {
+        if self.known_for() < expiry.expiry_max {
             return expiry.expiry_max.max(expiry.expiry);
         }
-        let twice_longest = self.longest.max(self.longest_before).times(2);
+        let twice_longest = self.longest().times(2);
         twice_longest.min(expiry.expiry_max).max(expiry.expiry)
     }
 }
@@ -91,8 +114,13 @@ mod tests {
     use super::*;
 
     const EXPIRY: Expiry = Expiry { expiry: Millis(5000), expiry_max: Millis(90_000) };
-    const OPEN: Presence =
-        Presence { last_heard: Millis(0), connected: true, in_flight: false, refused: false };
+    const OPEN: Presence = Presence {
+        last_heard: Millis(0),
+        last_answered: Millis(0),
+        connected: true,
+        in_flight: false,
+        refused: false,
+    };
 
     /// Looks once a second, from `start` for `span`, at a source that is heard every `pause`.
     fn hear(rhythm: &mut Rhythm, start: u64, span: u64, pause: u64) {

@@ -63,6 +63,16 @@ impl fmt::Display for SourceName {
     }
 }
 
+/// What a source sends, as far as a hand-over is concerned.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Payload {
+    /// Anything: it is forwarded or not, and cannot be held.
+    #[default]
+    Other,
+    /// Remote write: it can be held, filtered and sent on later.
+    RemoteWrite,
+}
+
 /// What makes a source, `--source-identity`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Identity {

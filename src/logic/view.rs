@@ -1,12 +1,14 @@
 //! The published answer to "who is promoted", and how it changes.
 //!
 //! `view × event → next view` is pure: publishing it is a compare-and-swap that may be retried
-//! with another view, so nothing may happen but the calculation.
+//! with another view, so nothing may happen but the calculation. How far a hand-over has come is a
+//! part of the view: a request is judged by one value, read once.
 
+use std::fmt;
 use std::net::SocketAddr;
 
 use crate::base::time::Millis;
-use crate::logic::source::{SourceId, Weight};
+use crate::logic::source::{Payload, SourceId, Weight};
 
 /// Counts the changes of a view. A higher epoch is a later decision.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -21,15 +23,115 @@ pub struct Heard {
     pub weight: Weight,
     /// Where it spoke from: one of its many connections, for the log.
     pub address: SocketAddr,
+    /// What it sent.
+    pub payload: Payload,
 }
 
-/// Who is promoted, since how many changes.
+/// Who is promoted, since how many changes, and how far the last change has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct View {
     /// The number of this view; each change has a higher one.
     pub epoch: Epoch,
     /// The source whose data goes out, as it was heard when it took the seat.
     pub promoted: Option<Heard>,
+    /// How far the hand-over of its data has come.
+    pub stage: Stage,
+}
+
+/// How far a hand-over has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stage {
+    /// There is none: the promoted source's requests go on as they are.
+    Steady,
+    /// There may be a hole in the promoted source's data: it has been silent for longer than it
+    /// should, or its samples jump. What it sends waits until the next beat has found somebody who
+    /// was there meanwhile, or nobody.
+    Suspect {
+        /// How far the hand-over has come meanwhile.
+        way: Way,
+        /// How long it had been silent.
+        silence: Millis,
+    },
+    /// What was held is being sent on. Until that is done nothing else goes out.
+    Closed(Turn),
+    /// The new source has not spoken for every series yet: live requests go through the filter.
+    Open(Turn),
+}
+
+/// How far a hand-over has come while its new source is under suspicion.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Way {
+    /// There is none.
+    Steady,
+    /// See [`Stage::Closed`].
+    Closed(Turn),
+    /// See [`Stage::Open`].
+    Open(Turn),
+}
+
+/// One hand-over, from its begin to its end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Turn {
+    /// The change of the seat that began it: its name.
+    pub epoch: Epoch,
+    /// Who sat in the seat before, if anybody did.
+    pub from: Option<SourceId>,
+    /// Who takes the seat; nobody if there is no live standby, but what the dead ones have been
+    /// told to be safe goes out all the same.
+    pub to: Option<SourceId>,
+    /// The live source that keeps its voice for each series until the new one has spoken for it.
+    pub keeper: Option<SourceId>,
+    /// Why.
+    pub cause: Cause,
+    /// Whose held requests are sent on.
+    pub fill: Fill,
+}
+
+/// Why a seat changed hands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cause {
+    /// The source before was silent for too long.
+    Silence,
+    /// A heavier source took it.
+    Weight,
+    /// It was empty.
+    Empty,
+    /// The source before came back from a pause, with a hole in its data.
+    Return,
+    /// The source before was too far behind, `--max-lag`.
+    Lag,
+}
+
+impl fmt::Display for Cause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Cause::Silence => "silence",
+            Cause::Weight => "weight",
+            Cause::Empty => "empty",
+            Cause::Return => "return",
+            Cause::Lag => "lag",
+        })
+    }
+}
+
+/// Whose held requests are sent on at a hand-over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fill {
+    /// The new source's: it has been there since before the old one's last delivered sample.
+    FromHeir,
+    /// Everybody's, the new source's last: it may have a hole itself.
+    FromAll,
+}
+
+/// Who takes the seat when its source is lost, and on whom it can rely.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Heir {
+    /// The source.
+    pub heard: Heard,
+    /// Whose held requests are needed.
+    pub fill: Fill,
+    /// Another live standby, where the heir may have a hole.
+    pub keeper: Option<SourceId>,
 }
 
 /// What can change a view.
@@ -44,8 +146,47 @@ pub enum Event {
         /// It is lost when it has been silent for this long.
         patience: Millis,
         /// The heaviest live standby, which takes the seat if it becomes free.
-        heir: Option<Heard>,
+        heir: Option<Heir>,
     },
+    /// The promoted source, or the keeper of a hand-over, should have been heard by now, or its
+    /// samples jump.
+    Suspected(SourceId),
+    /// Nobody was there while the promoted source was not.
+    Cleared(SourceId),
+    /// Somebody was, and takes the seat.
+    Returned {
+        /// The source in the seat.
+        at: SourceId,
+        /// The one that was there.
+        to: Heir,
+    },
+    /// The promoted source `at` has delivered everything up to the first push of a heavier one.
+    Claimed {
+        /// The source in the seat.
+        at: SourceId,
+        /// The heavier one.
+        by: Heard,
+    },
+    /// The promoted source `at` is too far behind, and another is not.
+    Lagged {
+        /// The source in the seat.
+        at: SourceId,
+        /// The fresher one.
+        to: Heir,
+    },
+    /// Everything held has been sent on.
+    Opened(Epoch),
+    /// A hand-over is over.
+    Settled(Epoch),
+}
+
+/// In whose name a live request goes through the filter of an open hand-over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Voice {
+    /// The new source's: whatever is newer than what was delivered.
+    New,
+    /// The keeper's: the same, for the series that the new source has not spoken for.
+    Old,
 }
 
 /// What may happen to a request, as far as the view decides it.
@@ -53,127 +194,226 @@ pub enum Event {
 pub enum Fate {
     /// It comes from the promoted source: to the endpoint.
     Forward,
-    /// It comes from a standby: read and answered, not sent on.
-    Standby,
+    /// It comes from a standby and can be handed over: kept, and answered.
+    Hold,
+    /// It comes from a standby and is no remote write: read and answered, not sent on.
+    Take,
+    /// The hand-over is closed: to be asked again when it is open.
+    Park,
+    /// The hand-over is open: what of it goes out, the hand-over decides.
+    Filter(Voice),
     /// Its source would take the seat: to be asked again after the election has heard it.
     Contend,
 }
 
 impl View {
     /// Nobody has been heard.
-    pub const EMPTY: View = View { epoch: Epoch(0), promoted: None };
+    pub const EMPTY: View = View { epoch: Epoch(0), promoted: None, stage: Stage::Steady };
 
     /// What becomes of a request of `source`. Has no effect; asked for each request.
-    pub fn judge(&self, source: SourceId, weight: Weight) -> Fate {
-        match &self.promoted {
-            Some(promoted) if promoted.source == source && promoted.weight == weight => {
-                Fate::Forward
+    pub fn judge(&self, source: SourceId, weight: Weight, payload: Payload) -> Fate {
+        let Some(promoted) = &self.promoted else { return Fate::Contend };
+        if promoted.source == source {
+            return match (self.stage, payload) {
+                _ if promoted.weight != weight => Fate::Contend,
+                (_, Payload::Other) | (Stage::Steady, _) if promoted.knows(payload) => {
+                    Fate::Forward
+                }
+                (Stage::Steady, _) => Fate::Contend,
+                (Stage::Suspect { .. } | Stage::Closed(_), Payload::RemoteWrite) => Fate::Park,
+                (Stage::Open(_), Payload::RemoteWrite) => Fate::Filter(Voice::New),
+                (_, Payload::Other) => Fate::Forward,
+            };
+        }
+        match (self.stage, payload) {
+            // What can be handed over is not cut off in the middle: the tick sees to it.
+            _ if weight > promoted.weight && !promoted.can_hand_over_to(payload) => Fate::Contend,
+            (_, Payload::Other) => Fate::Take,
+            // What is held now comes too late for the hand-over, and the new source may have a hole.
+            (Stage::Closed(turn), _) if turn.fill == Fill::FromAll => Fate::Park,
+            // The keeper goes on from what it had held; the source before may be back with a hole.
+            (Stage::Closed(turn), _) if [turn.keeper, turn.from].contains(&Some(source)) => {
+                Fate::Park
             }
-            Some(promoted) if promoted.source == source || weight > promoted.weight => {
-                Fate::Contend
-            }
-            Some(_) => Fate::Standby,
-            None => Fate::Contend,
+            (Stage::Open(turn), _) if turn.keeper == Some(source) => Fate::Filter(Voice::Old),
+            _ => Fate::Hold,
         }
     }
 
     /// The view after `event`, or `None` if it changes nothing. `silence` is how long the promoted
     /// source has not been heard.
     pub fn step(&self, event: Event, silence: Millis) -> Option<View> {
-        let promoted = match event {
-            Event::Heard(heard) => self.on_heard(heard)?,
-            Event::Looked { at, patience, heir } => self.on_looked(at, patience, heir, silence)?,
+        let epoch = Epoch(self.epoch.0 + 1);
+        let sits = |at: SourceId| self.promoted.filter(|promoted| promoted.source == at);
+        let (promoted, stage) = match event {
+            Event::Heard(heard) => self.on_heard(heard, epoch)?,
+            Event::Looked { at, patience, heir } => {
+                sits(at).filter(|_| silence >= patience)?;
+                match heir {
+                    Some(heir) => self.pass_on(heir, Cause::Silence, None, epoch),
+                    None => (None, self.empty(epoch)),
+                }
+            }
+            Event::Suspected(at) => self.on_suspected(at, silence)?,
+            Event::Cleared(at) => match self.stage {
+                Stage::Suspect { way, .. } => (Some(sits(at)?), way.stage()),
+                Stage::Steady | Stage::Closed(_) | Stage::Open(_) => return None,
+            },
+            Event::Returned { at, to } => {
+                sits(at).filter(|_| matches!(self.stage, Stage::Suspect { .. }))?;
+                self.pass_on(to, Cause::Return, None, epoch)
+            }
+            Event::Claimed { at, by } => {
+                let promoted = sits(at).filter(|_| self.stage == Stage::Steady)?;
+                if by.weight <= promoted.weight {
+                    return None;
+                }
+                let heir = Heir { heard: by, fill: Fill::FromHeir, keeper: None };
+                self.pass_on(heir, Cause::Weight, Some(at), epoch)
+            }
+            Event::Lagged { at, to } => {
+                sits(at).filter(|_| self.stage == Stage::Steady)?;
+                self.pass_on(to, Cause::Lag, Some(at), epoch)
+            }
+            Event::Opened(of) => {
+                let Way::Closed(turn) = self.way() else { return None };
+                (self.promoted, self.along(Way::Open(turn.named(of)?)))
+            }
+            Event::Settled(of) => {
+                self.turn()?.named(of)?;
+                (self.promoted, self.along(Way::Steady))
+            }
         };
-        Some(View { epoch: Epoch(self.epoch.0 + 1), promoted })
+        Some(View { epoch, promoted, stage })
     }
 
-    fn on_heard(&self, heard: Heard) -> Option<Option<Heard>> {
-        match self.judge(heard.source, heard.weight) {
-            Fate::Contend => Some(Some(heard)),
-            Fate::Forward | Fate::Standby => None,
+    /// The hand-over that is under way.
+    pub fn turn(&self) -> Option<Turn> {
+        match self.way() {
+            Way::Closed(turn) | Way::Open(turn) => Some(turn),
+            Way::Steady => None,
         }
     }
 
-    fn on_looked(
+    fn way(&self) -> Way {
+        match self.stage {
+            Stage::Steady => Way::Steady,
+            Stage::Closed(turn) => Way::Closed(turn),
+            Stage::Open(turn) => Way::Open(turn),
+            Stage::Suspect { way, .. } => way,
+        }
+    }
+
+    /// The stage when the hand-over has come so far: a suspicion stays.
+    fn along(&self, way: Way) -> Stage {
+        match self.stage {
+            Stage::Suspect { silence, .. } => Stage::Suspect { way, silence },
+            Stage::Steady | Stage::Closed(_) | Stage::Open(_) => way.stage(),
+        }
+    }
+
+    fn on_suspected(&self, at: SourceId, silence: Millis) -> Option<(Option<Heard>, Stage)> {
+        let way = match self.way() {
+            // A keeper that may have a hole has no voice any more: what it says would end up before
+            // what fills the hole.
+            Way::Closed(turn) if turn.keeper == Some(at) => Way::Closed(turn.without_keeper()),
+            Way::Open(turn) if turn.keeper == Some(at) => Way::Open(turn.without_keeper()),
+            way if !matches!(self.stage, Stage::Suspect { .. }) => {
+                let promoted = self.promoted.filter(|promoted| promoted.source == at)?;
+                return Some((Some(promoted), Stage::Suspect { way, silence }));
+            }
+            _ => return None,
+        };
+        Some((self.promoted, self.along(way)))
+    }
+
+    fn on_heard(&self, heard: Heard, epoch: Epoch) -> Option<(Option<Heard>, Stage)> {
+        if self.judge(heard.source, heard.weight, heard.payload) != Fate::Contend {
+            return None;
+        }
+        let heir = Heir { heard, fill: Fill::FromAll, keeper: None };
+        Some(match (self.promoted, self.stage) {
+            // Its weight or what it sends has changed, and nothing else.
+            (Some(promoted), stage) if promoted.source == heard.source => {
+                let payload = promoted.payload.max(heard.payload);
+                (Some(Heard { payload, ..heard }), stage)
+            }
+            (Some(promoted), _) => self.pass_on(heir, Cause::Weight, Some(promoted.source), epoch),
+            // Nobody has ever been promoted: nothing was delivered, nothing is held.
+            (None, _) if self.epoch == View::EMPTY.epoch => (Some(heard), Stage::Steady),
+            (None, _) => self.pass_on(heir, Cause::Empty, None, epoch),
+        })
+    }
+
+    /// The seat goes to `heir`; `alive` is the source before, if it still speaks.
+    fn pass_on(
         &self,
-        at: SourceId,
-        patience: Millis,
-        heir: Option<Heard>,
-        silence: Millis,
-    ) -> Option<Option<Heard>> {
-        let promoted = self.promoted?;
-        (promoted.source == at && silence >= patience).then_some(heir)
+        heir: Heir,
+        cause: Cause,
+        alive: Option<SourceId>,
+        epoch: Epoch,
+    ) -> (Option<Heard>, Stage) {
+        let turn = Turn {
+            epoch,
+            from: self.promoted.map(|before| before.source),
+            to: Some(heir.heard.source),
+            keeper: alive.or(heir.keeper),
+            cause,
+            fill: heir.fill,
+        };
+        (Some(heir.heard), self.close(turn, heir.heard.payload))
+    }
+
+    /// The seat becomes empty.
+    fn empty(&self, epoch: Epoch) -> Stage {
+        let from = self.promoted.map(|before| before.source);
+        let (cause, fill) = (Cause::Silence, Fill::FromAll);
+        let turn = Turn { epoch, from, to: None, keeper: None, cause, fill };
+        self.close(turn, Payload::Other)
+    }
+
+    fn close(&self, turn: Turn, payload: Payload) -> Stage {
+        let before = self.promoted.map_or(Payload::Other, |before| before.payload);
+        match before.max(payload) {
+            Payload::RemoteWrite => Stage::Closed(turn),
+            // Nothing of it is held.
+            Payload::Other => Stage::Steady,
+        }
+    }
+}
+
+impl Way {
+    fn stage(self) -> Stage {
+        match self {
+            Way::Steady => Stage::Steady,
+            Way::Closed(turn) => Stage::Closed(turn),
+            Way::Open(turn) => Stage::Open(turn),
+        }
+    }
+}
+
+impl Turn {
+    /// This one, if that is its name.
+    fn named(self, epoch: Epoch) -> Option<Turn> {
+        (self.epoch == epoch).then_some(self)
+    }
+
+    fn without_keeper(self) -> Turn {
+        Turn { keeper: None, ..self }
+    }
+}
+
+impl Heard {
+    /// Whether it is known that it sends this.
+    fn knows(&self, payload: Payload) -> bool {
+        payload <= self.payload
+    }
+
+    fn can_hand_over_to(&self, payload: Payload) -> bool {
+        self.payload == Payload::RemoteWrite && payload == Payload::RemoteWrite
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn heard(source: u64, weight: u64) -> Heard {
-        let address = SocketAddr::from(([127, 0, 0, 1], 40_000 + source as u16));
-        Heard { source: SourceId(source), weight: Weight(weight), address }
-    }
-
-    fn promoted(source: u64, weight: u64) -> View {
-        let event = Event::Heard(heard(source, weight));
-        View::EMPTY.step(event, Millis(0)).expect("the seat was empty")
-    }
-
-    fn looked(at: u64, heir: Option<Heard>) -> Event {
-        Event::Looked { at: SourceId(at), patience: Millis(5000), heir }
-    }
-
-    #[test]
-    fn the_first_source_heard_takes_the_empty_seat_whatever_its_weight() {
-        assert_eq!(promoted(1, 0).promoted, Some(heard(1, 0)));
-    }
-
-    #[test]
-    fn a_heavier_source_takes_the_seat_and_an_equal_one_does_not() {
-        let view = promoted(1, 10);
-        assert_eq!(view.step(Event::Heard(heard(2, 10)), Millis(0)), None);
-        assert_eq!(view.step(Event::Heard(heard(2, 9)), Millis(0)), None);
-        let next = view.step(Event::Heard(heard(2, 11)), Millis(0)).expect("it is heavier");
-        assert_eq!(next.promoted, Some(heard(2, 11)));
-    }
-
-    #[test]
-    fn each_change_has_a_higher_epoch_and_hearing_the_promoted_is_no_change() {
-        let view = promoted(1, 10);
-        assert!(view.epoch > View::EMPTY.epoch);
-        assert_eq!(view.step(Event::Heard(heard(1, 10)), Millis(0)), None);
-    }
-
-    #[test]
-    fn the_promoted_source_keeps_the_seat_when_its_weight_changes() {
-        let view = promoted(1, 10).step(Event::Heard(heard(1, 3)), Millis(0));
-        let view = view.expect("the weight is part of the view");
-        assert_eq!(view.promoted, Some(heard(1, 3)));
-        assert_eq!(view.judge(SourceId(2), Weight(5)), Fate::Contend);
-    }
-
-    #[test]
-    fn a_silent_source_loses_the_seat_to_the_heir() {
-        let view = promoted(1, 10);
-        assert_eq!(view.step(looked(1, Some(heard(2, 0))), Millis(4999)), None);
-        let next = view.step(looked(1, Some(heard(2, 0))), Millis(5000)).expect("it is silent");
-        assert_eq!(next.promoted, Some(heard(2, 0)));
-        let empty = view.step(looked(1, None), Millis(5000)).expect("it is silent");
-        assert_eq!(empty.promoted, None);
-    }
-
-    #[test]
-    fn a_look_at_a_source_that_lost_the_seat_meanwhile_changes_nothing() {
-        assert_eq!(promoted(2, 10).step(looked(1, None), Millis(60_000)), None);
-    }
-
-    #[test]
-    fn a_request_is_judged_without_effect() {
-        let view = promoted(1, 10);
-        assert_eq!(view.judge(SourceId(1), Weight(10)), Fate::Forward);
-        assert_eq!(view.judge(SourceId(2), Weight(10)), Fate::Standby);
-        assert_eq!(view.judge(SourceId(2), Weight(11)), Fate::Contend);
-        assert_eq!(View::EMPTY.judge(SourceId(2), Weight(0)), Fate::Contend);
-    }
-}
+#[path = "view_tests.rs"]
+mod tests;

@@ -139,6 +139,12 @@ impl Watermark {
         }
     }
 
+    /// Forgets for which series the new source has spoken: there is another new one.
+    pub fn forget_who_spoke(&mut self) {
+        self.spoken = 0;
+        self.buckets.iter_mut().for_each(|bucket| bucket.flags &= TAKEN);
+    }
+
     /// Whether the new source has spoken for a series; false for one that is not known.
     pub fn is_spoken(&self, id: SeriesId) -> bool {
         self.find(Key::of(id)).is_some_and(|place| self.buckets[place.bucket].is_spoken(place.slot))

@@ -33,6 +33,31 @@ counters! {
     ForwardedBytes = "highlander_forwarded_bytes_total": "Body bytes of those.",
     Standby = "highlander_requests_standby_total": "Requests of a standby, read and answered 204.",
     StandbyBytes = "highlander_standby_bytes_total": "Body bytes of those.",
+    Held = "highlander_requests_held_total":
+        "Remote write requests of a standby, kept for a hand-over.",
+    HeldBytes = "highlander_held_bytes_total": "Body bytes of those.",
+    HoldRefused = "highlander_requests_not_held_total":
+        "Remote write requests of a standby that there was no room for, answered 503.",
+    Parked = "highlander_requests_parked_total": "Requests that waited for a hand-over.",
+    Filtered = "highlander_requests_filtered_total":
+        "Live requests that went through the filter of an open hand-over.",
+    Covered = "highlander_requests_covered_total":
+        "Those of which nothing was new, answered and not sent on.",
+    Folded = "highlander_delivered_folded_total":
+        "Delivered requests that were read into a watermark early, for want of room.",
+    DeliveredDropped = "highlander_delivered_dropped_total":
+        "Times that delivered requests of a source alone in its group were let go of for want of use.",
+    WindowShrunk = "highlander_hold_window_shrunk_total":
+        "Beats at which covered requests were released before their window was over.",
+    DoubtsForgotten = "highlander_doubts_forgotten_total":
+        "Requests in doubt that were forgotten because there were too many.",
+    HandOvers = "highlander_handovers_total": "Hand-overs in which everything held was sent on.",
+    Replayed = "highlander_handover_samples_replayed_total": "Held samples that were sent on.",
+    Skipped = "highlander_handover_samples_skipped_total":
+        "Held samples that had been delivered already.",
+    Lost = "highlander_handover_samples_lost_total": "Held samples that the endpoint rejected.",
+    Unreadable = "highlander_bodies_unreadable_total":
+        "Remote write bodies that could not be read, and were sent as they were.",
     Malformed = "highlander_requests_malformed_total": "Requests answered 4xx by ourselves.",
     Refused = "highlander_requests_refused_total": "Requests answered 503 by ourselves.",
     EndpointFailed = "highlander_endpoint_failures_total": "Requests answered 502 or 504.",

@@ -1,5 +1,8 @@
 //! What the cores share: the seats and the counters. Nothing else; everything else has one owner.
 
+pub mod history;
+pub mod marks;
+pub mod memory;
 pub mod metrics;
 pub mod presence;
 pub mod state;

@@ -5,14 +5,15 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, AtomicU64, Ordering};
 
 use arc_swap::ArcSwap;
 use crossbeam::utils::CachePadded;
 
-use crate::base::time::Millis;
+use crate::base::limits::LOW_MARK_SPAN_MIN;
+use crate::base::time::{Millis, UnixMillis};
 use crate::logic::expiry::Presence;
-use crate::logic::source::{SourceId, SourceName, Weight};
+use crate::logic::source::{Payload, SourceId, SourceName, Weight};
 use crate::logic::view::Heard;
 
 /// Stands in `attached` for a source that has been forgotten: nobody may attach to it any more.
@@ -28,6 +29,12 @@ pub struct Source {
     /// The connections that speak for it, over all cores; or [`FORGOTTEN`].
     attached: AtomicU32,
     weight: AtomicU64,
+    /// Whether it has ever sent remote write.
+    writes: AtomicBool,
+    /// How long a step of its samples may be without there being a hole.
+    jump_max: AtomicU64,
+    /// How old the first sample of a request may be.
+    behind_max: AtomicU64,
     address: ArcSwap<SocketAddr>,
     cores: Box<[CachePadded<Traces>]>,
 }
@@ -39,6 +46,14 @@ struct Traces {
     in_flight: AtomicU32,
     /// When the last answer was given, times two, plus one if it was a 5xx of our own.
     last_answer: AtomicU64,
+    /// The newest first sample that was looked at; 0 if none was.
+    newest: AtomicI64,
+    /// The longest step from one first sample to the next since the control last asked.
+    step: AtomicU64,
+    /// The first sample after the last of those steps.
+    step_to: AtomicI64,
+    /// Requests that the endpoint may have stored without saying so, and that must be tried again.
+    doubts: AtomicU32,
 }
 
 /// Whose fault an answer tells of.
@@ -63,6 +78,9 @@ impl Source {
             name,
             attached: AtomicU32::new(0),
             weight: AtomicU64::new(heard.0.0),
+            writes: AtomicBool::new(false),
+            jump_max: AtomicU64::new(u64::MAX),
+            behind_max: AtomicU64::new(LOW_MARK_SPAN_MIN.0),
             address: ArcSwap::from_pointee(heard.1),
             cores: (0..cores).map(|_| CachePadded::default()).collect(),
         }
@@ -124,11 +142,92 @@ impl Source {
         self.cores[core].last_answer.store(stamp, Ordering::Relaxed);
     }
 
+    /// It has sent remote write.
+    pub fn on_write(&self) {
+        // Relaxed: see `attach`. Read first: the line is shared by all cores.
+        if !self.writes.load(Ordering::Relaxed) {
+            self.writes.store(true, Ordering::Relaxed);
+        }
+    }
+
+    /// A request with samples from `oldest` to `newest` has come to `core`; `gap` is the longest time
+    /// in which it has none, and when that was over. True if the source has gone further from one
+    /// sample to the next than there can be without a hole.
+    pub fn on_seen(
+        &self,
+        core: usize,
+        (oldest, newest): (UnixMillis, UnixMillis),
+        gap: Option<(Millis, UnixMillis)>,
+    ) -> bool {
+        let seen = self.newest().unwrap_or(oldest);
+        let since = |to: UnixMillis| Millis(u64::try_from(to.0 - seen.0).unwrap_or(0));
+        // In a gap of one shard another may have been seen.
+        let gap = gap.map(|(gap, to)| (gap.min(since(to)), to));
+        let (step, to) =
+            gap.map_or((since(oldest), oldest), |gap| gap.max((since(oldest), oldest)));
+        let traces = &self.cores[core];
+        // Relaxed: lone numbers. The step is taken away by the control, so it is exchanged.
+        let known = traces.newest.load(Ordering::Relaxed);
+        traces.newest.store(known.max(newest.0), Ordering::Relaxed);
+        if traces.step.fetch_max(step.0, Ordering::Relaxed) < step.0 {
+            traces.step_to.store(to.0, Ordering::Relaxed);
+        }
+        step.0 > self.jump_max.load(Ordering::Relaxed)
+    }
+
+    /// A request whose first sample is older than this is behind, and is to be looked at whole.
+    pub fn behind_max(&self) -> Millis {
+        // Relaxed: a lone number.
+        Millis(self.behind_max.load(Ordering::Relaxed))
+    }
+
+    /// The longest step since this was last asked, and where it led.
+    pub fn take_step(&self) -> Option<(Millis, UnixMillis)> {
+        // Relaxed: see `on_first`.
+        let of = |core: &CachePadded<Traces>| {
+            let step = core.step.swap(0, Ordering::Relaxed);
+            (Millis(step), UnixMillis(core.step_to.load(Ordering::Relaxed)))
+        };
+        self.cores.iter().map(of).max().filter(|(step, _)| *step > Millis(0))
+    }
+
+    /// Says how long a step may be without a hole, and how old the first sample of a request without
+    /// being behind.
+    pub fn set_steps_max(&self, jump_max: Millis, behind_max: Millis) {
+        // Relaxed: lone numbers.
+        self.jump_max.store(jump_max.0, Ordering::Relaxed);
+        self.behind_max.store(behind_max.0, Ordering::Relaxed);
+    }
+
+    /// So many of its requests are in doubt on `core`.
+    pub fn set_doubts(&self, core: usize, doubts: usize) {
+        let doubts = u32::try_from(doubts).unwrap_or(u32::MAX);
+        // Relaxed: a lone number with one writer.
+        self.cores[core].doubts.store(doubts, Ordering::Relaxed);
+    }
+
+    /// Whether a request of it is in doubt.
+    pub fn has_doubts(&self) -> bool {
+        // Relaxed: see `presence`.
+        self.cores.iter().any(|core| core.doubts.load(Ordering::Relaxed) > 0)
+    }
+
+    /// The newest first sample of all that were looked at.
+    pub fn newest(&self) -> Option<UnixMillis> {
+        // Relaxed: see `presence`.
+        let newest = self.cores.iter().map(|core| core.newest.load(Ordering::Relaxed)).max();
+        newest.filter(|newest| *newest > 0).map(UnixMillis)
+    }
+
     /// The source as an election sees it.
     pub fn heard(&self) -> Heard {
         // Relaxed: see `attach`.
         let weight = Weight(self.weight.load(Ordering::Relaxed));
-        Heard { source: self.id, weight, address: **self.address.load() }
+        let payload = match self.writes.load(Ordering::Relaxed) {
+            true => Payload::RemoteWrite,
+            false => Payload::Other,
+        };
+        Heard { source: self.id, weight, address: **self.address.load(), payload }
     }
 
     /// What all cores together know of it.
@@ -137,11 +236,13 @@ impl Source {
         let traces = |read: fn(&Traces) -> &AtomicU64| {
             self.cores.iter().map(|core| read(core).load(Ordering::Relaxed)).max().unwrap_or(0)
         };
+        let last_answer = traces(|core| &core.last_answer);
         Presence {
             last_heard: Millis(traces(|core| &core.last_heard)),
+            last_answered: Millis(last_answer / 2),
             connected: !matches!(self.attached.load(Ordering::Relaxed), 0 | FORGOTTEN),
             in_flight: self.cores.iter().any(|core| core.in_flight.load(Ordering::Relaxed) > 0),
-            refused: traces(|core| &core.last_answer) % 2 == 1,
+            refused: last_answer % 2 == 1,
         }
     }
 }
@@ -161,7 +262,10 @@ mod tests {
         let address = SocketAddr::from(([10, 0, 0, 1], 2));
         assert!(source.attach(Weight(5), address));
         assert!(!source.forget());
-        assert_eq!(source.heard(), Heard { source: SourceId(1), weight: Weight(5), address });
+        assert_eq!(
+            source.heard(),
+            Heard { source: SourceId(1), weight: Weight(5), address, payload: Payload::Other }
+        );
         source.detach();
         assert!(source.forget());
         assert!(!source.attach(Weight(5), address));
@@ -182,5 +286,21 @@ mod tests {
         source.on_answered(1, Millis(6), Answered::Settled);
         let presence = source.presence();
         assert!(!presence.in_flight && !presence.refused);
+    }
+
+    #[test]
+    fn a_step_is_long_only_if_no_core_has_seen_anything_in_it() {
+        let source = source();
+        source.set_steps_max(Millis(2000), Millis(1000));
+        let at = UnixMillis;
+        assert!(!source.on_seen(0, (at(1000), at(1000)), None), "the first of all");
+        assert!(!source.on_seen(1, (at(2000), at(3000)), None));
+        assert!(!source.on_seen(0, (at(2000), at(9000)), Some((Millis(2000), at(5000)))));
+        assert_eq!(source.take_step(), Some((Millis(2000), at(5000))));
+        assert_eq!(source.take_step(), None);
+        assert!(!source.on_seen(1, (at(3000), at(8000)), Some((Millis(5000), at(8000)))), "seen");
+        assert!(source.on_seen(0, (at(11_500), at(12_000)), None));
+        assert!(source.on_seen(1, (at(11_000), at(20_000)), Some((Millis(7000), at(19_000)))));
+        assert_eq!(source.newest(), Some(at(20_000)));
     }
 }

@@ -11,17 +11,26 @@ use crate::base::limits::GROUPS_MAX;
 use crate::base::time::Millis;
 use crate::logic::election::Change;
 use crate::logic::source::{GroupName, SourceId, SourceName, Weight};
-use crate::logic::view::{Event, View};
+use crate::logic::view::{Event, Stage, View};
+use crate::shared::marks::Marks;
 use crate::shared::presence::Source;
 
 /// The seat of one group: who is promoted, and who could be.
 #[derive(Debug)]
 pub struct Seat {
+    /// Its number; never used twice in one process.
+    pub id: SeatId,
     /// Whose seat.
     pub group: GroupName,
+    /// Up to where its data is known to be delivered.
+    pub marks: Marks,
     view: ArcSwap<View>,
     sources: ArcSwap<Sources>,
 }
+
+/// The number under which this process knows a seat.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct SeatId(pub u64);
 
 /// The sources that a seat remembers.
 #[derive(Debug, Default)]
@@ -33,8 +42,16 @@ pub struct Sources {
 }
 
 impl Seat {
-    fn new(group: GroupName) -> Seat {
-        Seat { group, view: ArcSwap::from_pointee(View::EMPTY), sources: ArcSwap::default() }
+    fn new(id: SeatId, group: GroupName, cores: usize) -> Seat {
+        let (view, sources) = (ArcSwap::from_pointee(View::EMPTY), ArcSwap::default());
+        Seat { id, group, marks: Marks::new(cores), view, sources }
+    }
+
+    /// The name of a source that is remembered.
+    pub fn name(&self, source: SourceId) -> Option<SourceName> {
+        let sources = self.sources.load();
+        let source = sources.all.iter().find(|other| other.id == source)?;
+        Some(source.name.clone())
     }
 
     /// The view as it is now. The guard is to be dropped before anything is awaited.
@@ -78,11 +95,17 @@ impl Seat {
         });
     }
 
+    /// Whether the seat has been forgotten: whoever looks for it again gets another.
+    pub fn is_forgotten(&self) -> bool {
+        self.sources.load().is_closed
+    }
+
     /// Closes the seat if nobody sits in it and nobody could. A seat that is closed stays so; whoever
     /// looks for it again gets another.
     fn close(&self) -> bool {
         let sources = self.sources.load();
-        if !sources.all.is_empty() || self.view.load().promoted.is_some() {
+        let view = **self.view.load();
+        if !sources.all.is_empty() || view.promoted.is_some() || view.stage != Stage::Steady {
             return false;
         }
         let closed = Arc::new(Sources { all: Vec::new(), is_closed: true });
@@ -105,8 +128,19 @@ pub enum Full {
 pub struct Seats {
     seats: ArcSwap<HashMap<GroupName, Arc<Seat>>>,
     next_source: AtomicU64,
+    next_seat: AtomicU64,
     cores: usize,
     sources_max: usize,
+    reserved: Reserved,
+}
+
+/// Who sat in which seat before a restart, and until when the seats are kept for them.
+#[derive(Debug, Default)]
+pub struct Reserved {
+    /// By group.
+    pub seats: HashMap<GroupName, SourceName>,
+    /// When nobody waits for them any more.
+    pub until: Millis,
 }
 
 impl Seats {
@@ -114,7 +148,21 @@ impl Seats {
     /// may have `sources_max`.
     pub fn new(cores: usize, sources_max: usize) -> Seats {
         let seats = ArcSwap::from_pointee(HashMap::new());
-        Seats { seats, next_source: AtomicU64::new(1), cores, sources_max }
+        let (next_source, next_seat) = (AtomicU64::new(1), AtomicU64::new(1));
+        let reserved = Reserved::default();
+        Seats { seats, next_source, next_seat, cores, sources_max, reserved }
+    }
+
+    /// The same, with seats that are kept for those who sat in them before.
+    pub fn with_reserved(self, reserved: Reserved) -> Seats {
+        Seats { reserved, ..self }
+    }
+
+    /// Whether a seat is kept for another than `name`: nobody has taken it yet.
+    pub fn is_reserved(&self, seat: &Seat, name: &SourceName, now: Millis) -> bool {
+        now < self.reserved.until
+            && seat.view().epoch == View::EMPTY.epoch
+            && self.reserved.seats.get(&seat.group).is_some_and(|before| before != name)
     }
 
     /// All seats as they are now.
@@ -147,7 +195,9 @@ impl Seats {
                 return Err(Full::Groups);
             }
             let mut more = HashMap::clone(&seats);
-            more.insert(group.clone(), Arc::new(Seat::new(group.clone())));
+            // Relaxed: only that no number is given twice matters.
+            let id = SeatId(self.next_seat.fetch_add(1, Ordering::Relaxed));
+            more.insert(group.clone(), Arc::new(Seat::new(id, group.clone(), self.cores)));
             self.seats.compare_and_swap(&*seats, Arc::new(more));
         }
     }
@@ -197,6 +247,7 @@ impl Seats {
 mod tests {
     use super::*;
     use crate::base::limits::SOURCES_MAX;
+    use crate::logic::source::Payload;
     use crate::logic::view::{Fate, Heard};
 
     const AT: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 1);
@@ -310,6 +361,7 @@ mod tests {
                         source: SourceId(number),
                         weight: Weight(7),
                         address: AT,
+                        payload: Payload::Other,
                     });
                     scope.spawn(move || seat.on_event(event, Millis(0)).iter().count())
                 })
@@ -319,6 +371,6 @@ mod tests {
         assert_eq!(changes, 1);
         assert_eq!(seat.view().epoch.0, 1);
         let winner = seat.view().promoted.expect("somebody won").source;
-        assert_eq!(seat.view().judge(winner, Weight(7)), Fate::Forward);
+        assert_eq!(seat.view().judge(winner, Weight(7), Payload::Other), Fate::Forward);
     }
 }

@@ -33,7 +33,9 @@ impl Floor {
             "logic" => Some(Floor::Logic),
             "shared" => Some(Floor::Shared),
             "io" => Some(Floor::Io),
-            "main" | "lib" | "cli" | "config" | "server" | "demo" => Some(Floor::Roof),
+            "main" | "lib" | "cli" | "config" | "config_tests" | "server" | "demo" => {
+                Some(Floor::Roof)
+            }
             _ => None,
         }
     }

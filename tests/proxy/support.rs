@@ -170,11 +170,11 @@ pub fn find(bytes: &[u8], what: &[u8]) -> Option<usize> {
     bytes.windows(what.len()).position(|window| window == what)
 }
 
-/// A request of a source with `weight`, as a Prometheus writes it.
+/// A request of a source with `weight`. It says nothing of snappy, so its body may be anything.
 pub fn push(weight: u64, body: &[u8]) -> Vec<u8> {
     let head = format!(
         "POST /api/v1/write?highlander_weight={weight} HTTP/1.1\r\nHost: proxy:9091\r\n\
-         User-Agent: Prometheus/3.5.0\r\nContent-Length: {}\r\nContent-Encoding: snappy\r\n\
+         User-Agent: Prometheus/3.5.0\r\nContent-Length: {}\r\n\
          Content-Type: application/x-protobuf\r\nX-Prometheus-Remote-Write-Version: 0.1.0\r\n\r\n",
         body.len()
     );

@@ -89,7 +89,7 @@ impl Program {
     }
 
     /// Kills it without a word of warning and waits for its end.
-    pub fn kill(mut self) {
+    pub fn kill(&mut self) {
         self.child.kill().expect("our own child");
         self.child.wait().expect("our own child");
     }

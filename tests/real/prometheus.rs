@@ -1,9 +1,11 @@
 //! A real Prometheus: a replica that scrapes the target and writes through the proxy, or a storage
-//! that takes remote writes.
+//! that takes remote writes. A vmagent can stand in for a replica: it reads the same configuration
+//! of scrapes, and speaks the same protocol.
 
 use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -20,6 +22,8 @@ pub enum Edition {
     Old,
     /// 3.x, brought by `tests/peers`.
     New,
+    /// No Prometheus, but the machine's own vmagent. It keeps no samples that could be asked for.
+    Agent,
 }
 
 impl Edition {
@@ -27,6 +31,7 @@ impl Edition {
         match self {
             Edition::Old => PathBuf::from("/usr/bin/prometheus"),
             Edition::New => peer("prometheus"),
+            Edition::Agent => PathBuf::from("/usr/bin/vmagent"),
         }
     }
 }
@@ -95,17 +100,23 @@ impl Setup {
         }
     }
 
-    fn config(&self, target: u16, write: u16) -> String {
-        let Setup { replica, parameters, shards, scrape_seconds, salt, .. } = self;
-        let mut config = format!(
+    /// What it scrapes, as both programs read it.
+    fn scrape_config(&self, target: u16) -> String {
+        let Setup { replica, scrape_seconds, salt, .. } = self;
+        format!(
             "global:\n  scrape_interval: {scrape_seconds}s\n  scrape_timeout: {scrape_seconds}s\n\
              scrape_configs:\n- job_name: load\n  metrics_path: /replica/{replica}\n  \
-             params: {{salt: ['{salt}']}}\n  static_configs: [{{targets: ['127.0.0.1:{target}']}}]\n\
-             remote_write:\n- url: 'http://127.0.0.1:{write}/api/v1/write?{parameters}'\n"
-        );
+             params: {{salt: ['{salt}']}}\n  static_configs: [{{targets: ['127.0.0.1:{target}']}}]\n"
+        )
+    }
+
+    /// Where a Prometheus writes to, and how.
+    fn write_config(&self, write: u16) -> String {
+        let mut config = format!("remote_write:\n- url: '{}'\n", self.write_url(write));
         if self.version_2 {
             config.push_str("  protobuf_message: io.prometheus.write.v2.Request\n");
         }
+        let shards = self.shards;
         write!(config, "  queue_config: {{min_shards: {shards}, max_shards: {shards}")
             .expect("a string");
         match self.batches {
@@ -117,11 +128,16 @@ impl Setup {
         config.push_str("}\n");
         config
     }
+
+    fn write_url(&self, write: u16) -> String {
+        format!("http://127.0.0.1:{write}/api/v1/write?{}", self.parameters)
+    }
 }
 
-/// A running Prometheus.
+/// A running Prometheus, or a vmagent in its place.
 pub struct Prometheus {
     program: Program,
+    edition: Edition,
     port: u16,
 }
 
@@ -130,7 +146,12 @@ impl Prometheus {
     /// second time in the same directory, it finds the data of the first.
     pub fn start(dir: &Path, setup: &Setup, target: &Target, write: u16) -> Prometheus {
         let name = format!("replica-{}-salt-{}", setup.replica, setup.salt);
-        run(dir, &name, setup.edition, &setup.config(target.port(), write), &[])
+        let scrapes = setup.scrape_config(target.port());
+        if setup.edition == Edition::Agent {
+            return run_agent(dir, &name, &scrapes, &setup.write_url(write));
+        }
+        let config = scrapes + &setup.write_config(write);
+        run(dir, &name, setup.edition, free_port(), &config, &[])
     }
 
     /// Starts a replica whose scrapes are well apart from those of `others`, and notes in `setup`
@@ -171,20 +192,10 @@ impl Prometheus {
     }
 
     /// Starts a storage that takes remote writes of both versions and scrapes nothing.
-    pub fn start_storage(dir: &Path) -> Prometheus {
+    pub fn start_storage(dir: &Path, port: u16) -> Prometheus {
         let config = "global: {scrape_interval: 15s}\n";
-        run(
-            dir,
-            "prometheus-storage",
-            Edition::New,
-            config,
-            &["--web.enable-remote-write-receiver"],
-        )
-    }
-
-    /// Where it listens.
-    pub fn port(&self) -> u16 {
-        self.port
+        let flags = ["--web.enable-remote-write-receiver"];
+        run(dir, "prometheus-storage", Edition::New, port, config, &flags)
     }
 
     /// All samples that it has itself of the scraped job, not older than some seconds.
@@ -216,8 +227,21 @@ impl Prometheus {
         values.sum()
     }
 
+    /// Whether anything that it has sent was taken.
+    pub fn has_sent(&self) -> bool {
+        self.metric(match self.edition {
+            Edition::Old | Edition::New => "prometheus_remote_storage_samples_total",
+            Edition::Agent => "vmagent_remotewrite_blocks_sent_total",
+        }) > 0.0
+    }
+
     /// The claim of a sender that is content: nothing it had to send was refused or thrown away.
     pub fn assert_nothing_failed(&self) {
+        if self.edition == Edition::Agent {
+            let name = "vmagent_remotewrite_packets_dropped_total";
+            assert_eq!(self.metric(name), 0.0, "{name}");
+            return;
+        }
         for kind in ["samples", "metadata", "exemplars", "histograms"] {
             for fate in ["failed", "dropped"] {
                 let name = format!("prometheus_remote_storage_{kind}_{fate}_total");
@@ -232,7 +256,7 @@ impl Prometheus {
     }
 
     /// Kills it without a word of warning.
-    pub fn kill(self) {
+    pub fn kill(mut self) {
         self.program.kill();
     }
 
@@ -253,10 +277,16 @@ impl Prometheus {
     }
 }
 
-fn run(dir: &Path, name: &str, edition: Edition, config: &str, flags: &[&str]) -> Prometheus {
+fn run(
+    dir: &Path,
+    name: &str,
+    edition: Edition,
+    port: u16,
+    config: &str,
+    flags: &[&str],
+) -> Prometheus {
     let file = dir.join(format!("{name}.yml"));
     fs::write(&file, config).expect("a configuration file");
-    let port = free_port();
     let mut args = vec![
         format!("--config.file={}", file.display()),
         format!("--storage.tsdb.path={}", dir.join(format!("{name}.data")).display()),
@@ -266,5 +296,27 @@ fn run(dir: &Path, name: &str, edition: Edition, config: &str, flags: &[&str]) -
     args.extend(flags.iter().map(|flag| (*flag).to_owned()));
     let mut program = Program::start(dir, name, &edition.binary(), &args);
     program.await_ready(|| http::get(port, "/-/ready").is_ok());
-    Prometheus { program, port }
+    Prometheus { program, edition, port }
+}
+
+fn run_agent(dir: &Path, name: &str, scrapes: &str, write_url: &str) -> Prometheus {
+    let file = dir.join(format!("{name}.yml"));
+    fs::write(&file, scrapes).expect("a configuration file");
+    let (edition, port) = (Edition::Agent, free_port());
+    let mut args = vec![
+        format!("-promscrape.config={}", file.display()),
+        format!("-remoteWrite.tmpDataPath={}", dir.join(format!("{name}.data")).display()),
+        format!("-remoteWrite.url={write_url}"),
+        format!("-httpListenAddr=127.0.0.1:{port}"),
+        "-loggerLevel=WARN".to_owned(),
+    ];
+    // A newer one would try an encoding of its own first; an old one does not know the word.
+    let plain = "-remoteWrite.forcePromProto";
+    let help = Command::new(edition.binary()).arg("-help").output().expect("vmagent");
+    if String::from_utf8_lossy(&[help.stdout, help.stderr].concat()).contains(plain) {
+        args.push(plain.to_owned());
+    }
+    let mut program = Program::start(dir, name, &edition.binary(), &args);
+    program.await_ready(|| http::get(port, "/health").is_ok());
+    Prometheus { program, edition, port }
 }

@@ -10,6 +10,9 @@ use std::time::{Duration, Instant};
 use crate::program::{Program, free_port};
 use crate::target::now_ms;
 
+/// How long a hand-over may go on after the samples of the next few scrapes are stored.
+const HAND_OVER_MAX: Duration = Duration::from_secs(15);
+
 /// A running Highlander.
 pub struct Proxy {
     program: Program,
@@ -32,8 +35,18 @@ impl Proxy {
     pub fn restart(&mut self) -> ExitStatus {
         // Longer than its own default `--shutdown-timeout`.
         let status = self.program.stop(Duration::from_secs(35));
-        self.program = serve(&self.dir, self.port, &self.args);
+        self.start_again();
         status
+    }
+
+    /// Kills it without a word of warning.
+    pub fn kill(&mut self) {
+        self.program.kill();
+    }
+
+    /// Starts it again, on the same port and with the same flags, after it has ended.
+    pub fn start_again(&mut self) {
+        self.program = serve(&self.dir, self.port, &self.args);
     }
 
     /// Where it listens.
@@ -65,6 +78,37 @@ impl Proxy {
             thread::sleep(Duration::from_millis(10));
         }
     }
+
+    /// The claim about its log: at least `count_min` hand-overs are told, with all that they have
+    /// cost, and none of them has lost a sample.
+    pub fn assert_handed_over(&self, count_min: usize) {
+        const FIELDS: [&str; 10] = [
+            "reason", "from", "to", "bridged", "bodies", "replayed", "skipped", "lost", "duration",
+            "peak",
+        ];
+        let deadline = Instant::now() + HAND_OVER_MAX;
+        let told = loop {
+            let told = self.hand_overs();
+            if told.len() >= count_min || Instant::now() >= deadline {
+                break told;
+            }
+            thread::sleep(Duration::from_millis(100));
+        };
+        assert!(told.len() >= count_min, "{count_min} hand-overs are due, but {told:#?}");
+        for line in &told {
+            for name in FIELDS {
+                assert!(field(line, name).is_some(), "no field {name} in {line}");
+            }
+            assert_eq!(field(line, "lost"), Some("0"), "{line}");
+        }
+    }
+
+    /// The lines of its log that tell what a hand-over has cost.
+    fn hand_overs(&self) -> Vec<String> {
+        let log = self.program.log();
+        let told = log.lines().filter(|line| line.contains("hand-over") && line.contains(" lost="));
+        told.map(str::to_owned).collect()
+    }
 }
 
 /// Starts it and waits until it says that it listens, and does. After a restart the log of the time
@@ -80,4 +124,18 @@ fn serve(dir: &Path, port: u16, args: &[String]) -> Program {
         says_so(&log) > before && TcpStream::connect(("127.0.0.1", port)).is_ok()
     });
     program
+}
+
+/// The value of a field of a line of the log, as far as it has no space in it.
+fn field<'a>(line: &'a str, name: &str) -> Option<&'a str> {
+    line.split(' ').find_map(|word| word.strip_prefix(name)?.strip_prefix('='))
+}
+
+#[test]
+fn the_fields_of_a_line_of_the_log_are_read() {
+    let line = "2026/01/31 17:03:55 hand-over reason=lost from='a b' lost=0 peak=1MiB";
+    assert_eq!(field(line, "reason"), Some("lost"));
+    assert_eq!(field(line, "lost"), Some("0"));
+    assert_eq!(field(line, "peak"), Some("1MiB"));
+    assert_eq!(field(line, "skipped"), None);
 }

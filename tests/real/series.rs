@@ -57,10 +57,14 @@ impl Series {
         known.sort_by_key(|sample| sample.at_ms);
     }
 
-    /// The series whose values say who scraped them, without those that Prometheus adds.
-    fn load(&self) -> impl Iterator<Item = (&String, &Vec<Sample>)> {
-        let name = format!("__name__={LOAD:?}");
-        self.0.iter().filter(move |(labels, _)| labels.contains(&name))
+    /// Each series by its labels, with its samples by rising time.
+    pub fn iter(&self) -> impl Iterator<Item = (&String, &Vec<Sample>)> {
+        self.0.iter()
+    }
+
+    /// Whether these labels are of a series of this name.
+    pub fn is_named(labels: &str, name: &str) -> bool {
+        labels.contains(&format!("__name__={name:?}"))
     }
 
     /// The oldest timestamp of all.
@@ -96,39 +100,15 @@ impl Series {
         tally
     }
 
-    /// Who is heard in each load series, one after the other; the test fails when any series is
-    /// not told by exactly these `voices` in this order, each without a hole, or when two samples
-    /// of one series have the same time.
-    pub fn assert_voices(&self, voices: &[u64], scrape_ms: i64) -> Vec<Cut> {
-        let mut cuts = vec![Cut::default(); voices.len() - 1];
-        let mut counted = 0;
-        for (labels, samples) in self.load() {
-            counted += 1;
-            for two in samples.windows(2) {
-                assert!(
-                    two[0].at_ms < two[1].at_ms,
-                    "two samples at one time in {labels}: {two:?}"
-                );
-            }
-            let runs: Vec<&[Sample]> = samples.chunk_by(|a, b| a.voice() == b.voice()).collect();
-            let heard: Vec<u64> = runs.iter().map(|run| run[0].voice()).collect();
-            assert_eq!(heard, voices, "who is heard in {labels}: {}", spell(samples));
-            for run in &runs {
-                for two in run.windows(2) {
-                    assert_eq!(
-                        two[0].scrape() + 1,
-                        two[1].scrape(),
-                        "a hole in {labels}: {}",
-                        spell(samples)
-                    );
-                }
-            }
-            for (cut, two) in cuts.iter_mut().zip(runs.windows(2)) {
-                cut.add(two[0][two[0].len() - 1], two[1][0], scrape_ms);
-            }
-        }
-        assert!(counted > 0, "the storage has no series {LOAD}");
-        cuts
+    /// How many samples stored here say that a replica has scraped them, and it has no such sample
+    /// itself.
+    pub fn foreign_to(&self, replica: u64, own: &Series) -> usize {
+        let load = self.iter().filter(|(labels, _)| Series::is_named(labels, LOAD));
+        let foreign = load.map(|(labels, stored)| {
+            let own = own.0.get(labels).map_or(&[][..], Vec::as_slice);
+            stored.iter().filter(|s| s.voice() == replica && !has(own, s)).count()
+        });
+        foreign.sum()
     }
 }
 
@@ -140,16 +120,6 @@ fn has(samples: &[Sample], wanted: &Sample) -> bool {
         .iter()
         .take_while(|sample| sample.at_ms == wanted.at_ms)
         .any(|sample| (sample.value - wanted.value).abs() <= wanted.value.abs() * 1e-9)
-}
-
-/// A series in short, for the message of a failure: voice, scrape and time of each sample.
-fn spell(samples: &[Sample]) -> String {
-    let first = samples.first().map_or(0, |sample| sample.at_ms);
-    let words: Vec<String> = samples
-        .iter()
-        .map(|s| format!("{}#{}@{}", s.voice(), s.scrape(), s.at_ms - first))
-        .collect();
-    words.join(" ")
 }
 
 /// What a comparison found, in samples.
@@ -184,34 +154,5 @@ impl fmt::Display for Tally {
             f,
             "scraped {own}, stored {stored}, missing {missing}, doubled {doubled}, foreign {foreign}"
         )
-    }
-}
-
-/// A change from one voice to the next, over all series.
-#[derive(Clone, Debug, Default)]
-pub struct Cut {
-    /// The longest time without a sample.
-    pub gap_max_ms: i64,
-    /// Scrapes that are missing in the series that has lost the most.
-    pub scrapes_max: i64,
-    /// Samples that are missing in all series together.
-    pub samples: i64,
-}
-
-impl Cut {
-    fn add(&mut self, last: Sample, first: Sample, scrape_ms: i64) {
-        let gap_ms = first.at_ms - last.at_ms;
-        // Replicas scrape at different phases: a gap of up to one and a half intervals is none.
-        let scrapes = ((gap_ms + scrape_ms / 2) / scrape_ms - 1).max(0);
-        self.gap_max_ms = self.gap_max_ms.max(gap_ms);
-        self.scrapes_max = self.scrapes_max.max(scrapes);
-        self.samples += scrapes;
-    }
-}
-
-impl fmt::Display for Cut {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Cut { gap_max_ms, scrapes_max, samples } = self;
-        write!(f, "{samples} samples missing, {scrapes_max} scrapes at most, in {gap_max_ms} ms")
     }
 }

@@ -7,9 +7,9 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::program::fresh_dir;
-use crate::prometheus::{Batches, Edition, Prometheus, Setup};
+use crate::prometheus::{Batches, Prometheus, Setup};
 use crate::proxy::Proxy;
-use crate::storage::Storage;
+use crate::storage::{Kind, Storage};
 use crate::target::{Target, now_ms};
 
 /// How many series a target has, where the load is to be that of a small shop.
@@ -31,10 +31,10 @@ pub struct Stage {
 
 impl Stage {
     /// Sets it up under the test's name; `flags` are the proxy's.
-    pub fn set(name: &'static str, series: usize, edition: Edition, flags: &[&str]) -> Stage {
+    pub fn set(name: &'static str, series: usize, kind: Kind, flags: &[&str]) -> Stage {
         let dir = fresh_dir(name);
         let target = Target::start(series);
-        let storage = Storage::start(&dir, edition);
+        let storage = Storage::start(&dir, kind);
         let proxy = Proxy::start(&dir, storage.port(), flags);
         Stage { name, started: Instant::now(), dir, target, storage, proxy }
     }

@@ -1,40 +1,63 @@
-//! A real VictoriaMetrics as the long-term storage.
+//! A real storage: VictoriaMetrics, or a Prometheus that takes remote writes.
 //!
-//! It takes everything in any order and keeps doubles as long as no deduplication is asked for:
-//! what a proxy does wrong can be seen in it, where a Prometheus would refuse it.
+//! VictoriaMetrics takes everything in any order and keeps doubles as long as no deduplication is
+//! asked for: what a proxy does wrong can be seen in it. A Prometheus refuses what is out of order,
+//! and says so to the sender; the same sample twice it keeps once. What it has acknowledged is there
+//! after a `kill -9`; what VictoriaMetrics has acknowledged in the last seconds is not.
 
 use std::path::{Path, PathBuf};
 
 use crate::http;
 use crate::json::Json;
 use crate::program::{Program, free_port};
-use crate::prometheus::{Edition, peer};
+use crate::prometheus::{Prometheus, peer};
 use crate::series::{Sample, Series};
 
-/// A running VictoriaMetrics.
+/// Further back than any test began.
+const ALL_SECONDS: u64 = 3600;
+
+/// Which program it is.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Kind {
+    /// The machine's own release of VictoriaMetrics.
+    OldVictoria,
+    /// A newer VictoriaMetrics, brought by `tests/peers`.
+    NewVictoria,
+    /// Prometheus 3.x, brought by `tests/peers`: the only one here that keeps remote write 2.0.
+    Prometheus,
+}
+
+/// A storage on a port and with data of its own.
 pub struct Storage {
-    // Kept for its drop, which ends it.
-    _program: Program,
+    kind: Kind,
+    dir: PathBuf,
     port: u16,
+    running: Running,
+}
+
+enum Running {
+    // Kept for its drop, which ends it.
+    Victoria(#[expect(dead_code)] Program),
+    Prometheus(Prometheus),
+    Killed,
 }
 
 impl Storage {
     /// Starts it, with its data in `dir`.
-    pub fn start(dir: &Path, edition: Edition) -> Storage {
-        let binary = match edition {
-            Edition::Old => PathBuf::from("/usr/bin/victoria-metrics"),
-            Edition::New => peer("victoria-metrics"),
-        };
+    pub fn start(dir: &Path, kind: Kind) -> Storage {
         let port = free_port();
-        let args = [
-            format!("-httpListenAddr=127.0.0.1:{port}"),
-            format!("-storageDataPath={}", dir.join("storage.data").display()),
-            "-retentionPeriod=10y".to_owned(),
-            "-loggerLevel=WARN".to_owned(),
-        ];
-        let mut program = Program::start(dir, "storage", &binary, &args);
-        program.await_ready(|| http::get(port, "/health").is_ok());
-        Storage { _program: program, port }
+        Storage { kind, dir: dir.to_owned(), port, running: run(dir, kind, port) }
+    }
+
+    /// Kills it without a word of warning.
+    pub fn kill(&mut self) {
+        self.running = Running::Killed;
+    }
+
+    /// Starts it again where it was, with the data that it had.
+    pub fn start_again(&mut self) {
+        assert!(matches!(self.running, Running::Killed), "it was not killed");
+        self.running = run(&self.dir, self.kind, self.port);
     }
 
     /// Where it listens; it takes remote writes at `/api/v1/write`.
@@ -44,6 +67,14 @@ impl Storage {
 
     /// Everything it has of the scraped job.
     pub fn samples(&self) -> Series {
+        match &self.running {
+            Running::Victoria(_) => self.export(),
+            Running::Prometheus(prometheus) => prometheus.samples(ALL_SECONDS),
+            Running::Killed => panic!("it was killed"),
+        }
+    }
+
+    fn export(&self) -> Series {
         // What came in a moment ago is not yet found without it.
         http::get(self.port, "/internal/force_flush").expect("a flush");
         // reduce_mem_usage gives the blocks as they lie there, one line each; else they would be
@@ -63,8 +94,25 @@ impl Storage {
         series
     }
 
-    /// Writes lines of its own import format.
+    /// Writes lines of VictoriaMetrics's own import format.
     pub fn import(&self, lines: &str) {
         http::post(self.port, "/api/v1/import", lines).expect("an import");
     }
+}
+
+fn run(dir: &Path, kind: Kind, port: u16) -> Running {
+    let binary = match kind {
+        Kind::OldVictoria => PathBuf::from("/usr/bin/victoria-metrics"),
+        Kind::NewVictoria => peer("victoria-metrics"),
+        Kind::Prometheus => return Running::Prometheus(Prometheus::start_storage(dir, port)),
+    };
+    let args = [
+        format!("-httpListenAddr=127.0.0.1:{port}"),
+        format!("-storageDataPath={}", dir.join("storage.data").display()),
+        "-retentionPeriod=10y".to_owned(),
+        "-loggerLevel=WARN".to_owned(),
+    ];
+    let mut program = Program::start(dir, "storage", &binary, &args);
+    program.await_ready(|| http::get(port, "/health").is_ok());
+    Running::Victoria(program)
 }

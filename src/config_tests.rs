@@ -1,0 +1,139 @@
+//! Command lines, and what becomes of them.
+
+use super::*;
+
+fn faults(cli: Cli) -> Vec<String> {
+    Config::from_cli(&cli).expect_err("it is faulty")
+}
+
+fn some(text: &str) -> Option<String> {
+    Some(text.to_owned())
+}
+
+#[test]
+fn the_defaults_are_those_of_the_original() {
+    let config = Config::from_cli(&Cli::default()).expect("the defaults are good");
+    assert_eq!(config.listen, ["0.0.0.0:9091".parse().expect("an address")]);
+    assert_eq!(config.remote.url, "http://localhost:9090");
+    assert_eq!((config.remote.host.as_str(), config.remote.port), ("localhost", 9090));
+    assert_eq!(config.health_tick, Millis(1000));
+    assert_eq!(config.expiry.expiry, Millis(5000));
+    assert_eq!(config.instance_id.len(), 16);
+}
+
+#[test]
+fn every_fault_is_named_at_once() {
+    let found = faults(Cli {
+        listen: vec!["nowhere".into(), "127.0.0.1:1".into(), "127.0.0.1:1".into()],
+        remote: some("ftp://x"),
+        health_tick: some("0s"),
+        health_expiry: some("soon"),
+        driver: some("kqueue"),
+        cores: some("0"),
+        max_body: some("big"),
+        remote_password: some("x"),
+        cluster_bind: some("0.0.0.0:6746"),
+        instance_id: some("a\r\nb"),
+        ..Cli::default()
+    });
+    let flags = [
+        "--listen 'nowhere'",
+        "--listen '127.0.0.1:1'",
+        "--remote 'ftp",
+        "--health-tick ",
+        "--health-expiry 'soon'",
+        "--driver 'kqueue'",
+        "--cores '0'",
+        "--max-body 'big'",
+        "--remote-password needs",
+        "--cluster-bind is not available yet",
+        "--instance-id",
+    ];
+    for flag in flags {
+        let named = found.iter().filter(|fault| fault.starts_with(flag)).count();
+        assert_eq!(named, 1, "{flag}: {found:?}");
+    }
+    assert_eq!(found.len(), flags.len(), "{found:?}");
+}
+
+#[test]
+fn remotes_are_taken_apart() {
+    let cases = [
+        ("http://a", "a", 80, "a", "", ""),
+        ("http://a/", "a", 80, "a", "", ""),
+        ("HTTP://a:8428/x/y/?k=v&w", "a", 8428, "a:8428", "/x/y", "k=v&w"),
+        ("http://[::1]:80?k", "[::1]", 80, "[::1]:80", "", "k"),
+        ("http://[::1]", "[::1]", 80, "[::1]", "", ""),
+    ];
+    for (text, host, port, authority, prefix, query) in cases {
+        let remote = parse_remote(text).expect(text);
+        assert_eq!((remote.host.as_str(), remote.port), (host, port), "{text}");
+        assert_eq!(remote.authority, authority, "{text}");
+        assert_eq!(remote.mount.prefix, prefix.as_bytes(), "{text}");
+        assert_eq!(remote.mount.query, query.as_bytes(), "{text}");
+    }
+    for text in [
+        "a:80",
+        "http://",
+        "http://:80",
+        "http://a:0",
+        "http://a:x",
+        "http://::1",
+        "http://a/#b",
+        "http://a b",
+        "https://a",
+        "http://u:p@a",
+    ] {
+        assert!(parse_remote(text).is_err(), "{text}");
+    }
+}
+
+#[test]
+fn a_password_is_shown_nowhere() {
+    let cli = Cli { remote_user: some("me"), remote_password: some("geheim"), ..Cli::default() };
+    let config = Config::from_cli(&cli).expect("it is good");
+    let secret = config.remote.authorization.clone().expect("there is one");
+    assert_eq!(secret.0, "Basic bWU6Z2VoZWlt");
+    assert!(!format!("{config:?}").contains("bWU6Z2VoZWlt"));
+    assert_eq!(config.warnings.len(), 1);
+    let found = faults(Cli { remote: some("http://me:geheim@a"), ..Cli::default() });
+    assert!(!found.concat().contains("geheim"), "{found:?}");
+}
+
+#[test]
+fn sizes_have_units() {
+    assert_eq!(parse_size("32MiB"), Some(32 << 20));
+    assert_eq!(parse_size("1000"), Some(1000));
+    for text in ["", "MiB", "0", "1.5MiB", "1 MiB", "99999999999999999999"] {
+        assert_eq!(parse_size(text), None, "{text}");
+    }
+}
+
+#[test]
+fn what_is_kept_for_a_hand_over_is_bounded_by_default_and_as_it_is_said() {
+    let config = Config::from_cli(&Cli::default()).expect("the defaults are good");
+    assert_eq!((config.hold_window, config.hold_bytes_max), (HOLD_WINDOW, HOLD_BYTES_MAX));
+    assert_eq!((config.lag_max, config.state), (None, None));
+    let said = Config::from_cli(&Cli {
+        hold_window: some("5m"),
+        hold_memory: some("2MiB"),
+        max_decoded: some("1MiB"),
+        max_lag: some("90s"),
+        state: some("kept"),
+        ..Cli::default()
+    });
+    let said = said.expect("all of it is good");
+    assert_eq!((said.hold_window, said.hold_bytes_max), (Millis(300_000), 2 << 20));
+    assert_eq!((said.decoded_bytes_max, said.lag_max), (1 << 20, Some(Millis(90_000))));
+    assert_eq!(said.state, Some(PathBuf::from("kept")));
+    let found = faults(Cli {
+        hold_window: some("0s"),
+        hold_memory: some("much"),
+        max_decoded: some(""),
+        max_lag: some("late"),
+        ..Cli::default()
+    });
+    for flag in ["--hold-window", "--hold-memory", "--max-decoded", "--max-lag"] {
+        assert!(found.iter().any(|fault| fault.starts_with(flag)), "{flag}: {found:?}");
+    }
+}

@@ -1,0 +1,276 @@
+//! What becomes of a remote write request: forwarded, held, parked, filtered.
+//!
+//! Its body has its place before its source is answered: at the endpoint, or on a shelf.
+
+use std::rc::Rc;
+
+use monoio::buf::IoBuf;
+use monoio::io::AsyncWriteRentExt as _;
+use monoio::net::TcpStream;
+
+use crate::base::limits::{ANSWER_DEADLINE, PARK_MAX};
+use crate::base::time::{Millis, UnixMillis};
+use crate::io::answer::{self, Manner};
+use crate::io::core::Core;
+use crate::io::deadline::{Patience, Slot};
+use crate::io::link::Link;
+use crate::io::orders::Word;
+use crate::io::speaker::Speaker;
+use crate::io::upstream::{self, Outgoing, SendError};
+use crate::logic::handover::{AskId, Outcome, Verdict};
+use crate::logic::pressure::Pressure;
+use crate::logic::shelf::{Kept, Sent};
+use crate::logic::source::Payload;
+use crate::logic::view::{Fate, Voice};
+use crate::shared::metrics::Counter;
+use crate::shared::presence::Answered;
+use crate::wire::http::answer::{Answer, Asked};
+use crate::wire::http::head::{Persistence, Version};
+use crate::wire::http::reply::{self, Refusal};
+use crate::wire::remote_write::points::Counts;
+use crate::wire::remote_write::protocol::Protocol;
+use crate::wire::remote_write::push::Push;
+
+/// Why a request was not answered by the endpoint or as a standby's.
+#[derive(Debug)]
+pub enum Fault {
+    /// To be answered.
+    Refused(Refusal),
+    /// Nobody is there to be answered.
+    Gone,
+}
+
+impl From<Refusal> for Fault {
+    fn from(refusal: Refusal) -> Fault {
+        Fault::Refused(refusal)
+    }
+}
+
+/// What an endpoint that did not answer makes of a request.
+pub fn refusal_of(error: SendError) -> Refusal {
+    match error {
+        SendError::Unreachable => Refusal::EndpointUnreachable,
+        SendError::Unreadable => Refusal::EndpointUnreadable,
+        SendError::TimedOut => Refusal::EndpointTimedOut,
+    }
+}
+
+/// What an answer, or none, says of whether the endpoint has a request.
+pub fn outcome_of(result: &Result<(Link, Answer), SendError>) -> Outcome {
+    match result {
+        // Even one that could not be connected to: its source tries again, and if that dies, we do.
+        Err(_) => Outcome::Doubtful,
+        Ok((_, answer)) => match answer.status {
+            200..=299 => Outcome::Acknowledged,
+            429 | 500.. => Outcome::Doubtful,
+            _ => Outcome::Rejected,
+        },
+    }
+}
+
+/// One remote write request whose last byte has been read.
+pub struct Passage<'c> {
+    /// The core that it came to.
+    pub core: &'c Rc<Core>,
+    /// The deadline of its connection.
+    pub slot: &'c Slot,
+    /// Its connection.
+    pub stream: &'c mut TcpStream,
+    /// Who sends it.
+    pub speaker: &'c Speaker,
+    /// How its source is spoken to.
+    pub manner: Manner,
+    /// The request.
+    pub push: Push,
+    /// Whether it is on a shelf already.
+    pub is_held: bool,
+}
+
+impl Passage<'_> {
+    /// Sees the request to its answer. `fate` is what the view said of it when it had come.
+    pub async fn run(mut self, fate: Fate) -> Result<Persistence, Fault> {
+        let due = self.core.now().after(PARK_MAX);
+        let first = self.speaker.first(&self.push);
+        // A jump of its samples may just have put its source under suspicion.
+        let mut fate = if first.is_some() { self.decide()? } else { fate };
+        loop {
+            match fate {
+                Fate::Forward => return self.forward(first).await,
+                Fate::Hold => return self.hold().await,
+                Fate::Park => self.park(due).await?,
+                Fate::Filter(voice) => {
+                    if let Some(persistence) = self.filter(voice, due).await? {
+                        return Ok(persistence);
+                    }
+                }
+                Fate::Contend | Fate::Take => return Err(Refusal::SeatChanged.into()),
+            }
+            if self.core.draining.get() {
+                return Err(Refusal::ShuttingDown.into());
+            }
+            fate = self.decide()?;
+        }
+    }
+
+    fn decide(&self) -> Result<Fate, Fault> {
+        Ok(self.speaker.decide(Payload::RemoteWrite)?)
+    }
+
+    /// The promoted source's request: to the endpoint, kept as delivered, and the endpoint's answer
+    /// back.
+    async fn forward(&mut self, first: Option<UnixMillis>) -> Result<Persistence, Fault> {
+        let (core, speaker) = (self.core, self.speaker);
+        if core.store.pressure() >= Pressure::Over {
+            return Err(Refusal::HoldFull.into());
+        }
+        let (stock, source) = (speaker.stock(), speaker.source());
+        core.store.on_sent(stock, source, first);
+        let result = {
+            let _in_flight = speaker.in_flight();
+            self.send(self.push.clone()).await
+        };
+        let outcome = outcome_of(&result);
+        let first = match outcome {
+            // How far behind it holds the low mark must be known of each.
+            Outcome::Doubtful => first.or_else(|| speaker.look_at(&self.push)),
+            _ => first,
+        };
+        let kept = Kept { arrived: core.store.nanos(), push: self.push.clone() };
+        let sent = Sent { kept, first };
+        core.store.on_forwarded(stock, source, sent, outcome, &core.handle.counters);
+        let (link, answer) = result.map_err(refusal_of)?;
+        self.pass_on(link, answer).await
+    }
+
+    async fn send(&self, push: Push) -> Result<(Link, Answer), SendError> {
+        let (bytes, range) = push.bytes();
+        let outgoing = Outgoing { bytes, range, asked: Asked::Other };
+        upstream::send(self.core, self.slot, outgoing).await
+    }
+
+    /// The endpoint's answer, back to the source.
+    async fn pass_on(&mut self, link: Link, answer: Answer) -> Result<Persistence, Fault> {
+        // A 5xx makes the source wait and try again, whoever gave it.
+        let is_refused = answer.status >= 500 || answer.status == 429;
+        self.speaker.answered(if is_refused { Answered::Refused } else { Answered::Settled });
+        self.count(Counter::Forwarded, Counter::ForwardedBytes);
+        answer::pass_on(self.core, self.slot, self.stream, link, answer, self.manner)
+            .await
+            .map_err(|_| Fault::Gone)
+    }
+
+    /// A standby's request: on a shelf, and answered.
+    async fn hold(&mut self) -> Result<Persistence, Fault> {
+        self.shelve()?;
+        self.count(Counter::Held, Counter::HeldBytes);
+        self.take().await
+    }
+
+    fn shelve(&mut self) -> Result<(), Fault> {
+        if !self.is_held {
+            let source = self.speaker.source().id;
+            if !self.core.store.hold(self.speaker.stock(), source, self.push.clone()) {
+                self.core.handle.counters.add(Counter::HoldRefused, 1);
+                return Err(Refusal::HoldFull.into());
+            }
+            self.is_held = true;
+        }
+        Ok(())
+    }
+
+    /// Waits until the view may have changed.
+    async fn park(&mut self, due: Millis) -> Result<(), Fault> {
+        self.core.handle.counters.add(Counter::Parked, 1);
+        let _in_flight = self.speaker.in_flight();
+        let turned = self.core.store.turned(self.slot, due).await;
+        if turned.is_err() || self.core.now() >= due {
+            return Err(Refusal::HandOver.into());
+        }
+        Ok(())
+    }
+
+    /// Asks the open hand-over what of the request goes out. `None`: it is not open any more.
+    async fn filter(&mut self, voice: Voice, due: Millis) -> Result<Option<Persistence>, Fault> {
+        if voice == Voice::Old {
+            // All of it is held too: the new source may die before it has spoken.
+            self.shelve()?;
+        }
+        let (core, speaker) = (self.core, self.speaker);
+        let _in_flight = speaker.in_flight();
+        let push = self.push.clone();
+        let asked = core.store.ask(speaker.seat(), voice, push, self.slot, due).await;
+        let (id, verdict) = asked.map_err(|_| Refusal::HandOver)?;
+        if !matches!(verdict, Verdict::Overtaken) {
+            core.handle.counters.add(Counter::Filtered, 1);
+        }
+        match verdict {
+            Verdict::Overtaken => Ok(None),
+            Verdict::Covered => {
+                core.handle.counters.add(Counter::Covered, 1);
+                self.take().await.map(Some)
+            }
+            Verdict::AsItIs => {
+                let (link, answer) = self.let_out(id, self.push.clone()).await?;
+                self.pass_on(link, answer).await.map(Some)
+            }
+            Verdict::Changed(push) => {
+                let (link, answer) = self.let_out(id, push).await?;
+                if !(200..300).contains(&answer.status) {
+                    return self.pass_on(link, answer).await.map(Some);
+                }
+                // What the endpoint says of a part is not the answer to the whole.
+                upstream::discard(core, link, &answer);
+                self.count(Counter::Forwarded, Counter::ForwardedBytes);
+                self.take().await.map(Some)
+            }
+        }
+    }
+
+    /// Sends what may go out, and tells the hand-over how it ended.
+    async fn let_out(&self, id: AskId, push: Push) -> Result<(Link, Answer), Fault> {
+        let result = self.send(push).await;
+        let outcome = outcome_of(&result);
+        self.core.store.tell(Word::Done(self.speaker.seat().clone(), id, outcome));
+        result.map_err(|error| refusal_of(error).into())
+    }
+
+    /// Answers that it is taken, as its protocol wants it.
+    async fn take(&mut self) -> Result<Persistence, Fault> {
+        self.speaker.answered(Answered::Settled);
+        let Manner { version, persistence } = self.manner;
+        match self.counts() {
+            Some(Counts { samples, histograms, exemplars }) => {
+                let text = reply::written(samples, histograms, exemplars, version, persistence);
+                self.write(text).await?;
+            }
+            None if version == Version::Http10 && persistence == Persistence::KeepAlive => {
+                self.write(reply::TAKEN_KEEP_ALIVE).await?;
+            }
+            None => self.write(reply::taken(persistence)).await?,
+        }
+        Ok(persistence)
+    }
+
+    /// What a version 2 request carries; `None` for version 1, and for what cannot be read.
+    fn counts(&self) -> Option<Counts> {
+        if self.push.protocol() == Protocol::V1 {
+            return None;
+        }
+        let mut reader = self.core.reader.borrow_mut();
+        let limit = self.core.settings.decoded_bytes_max;
+        Counts::of_block(Protocol::V2, self.push.body(), limit, &mut reader.decoder).ok()
+    }
+
+    async fn write(&mut self, text: impl IoBuf) -> Result<(), Fault> {
+        let due = self.core.now().after(ANSWER_DEADLINE);
+        let work = self.stream.write_all(text);
+        let written = self.slot.within(due, Patience::Busy, work).await.map_err(|_| Fault::Gone)?;
+        written.0.map(drop).map_err(|_| Fault::Gone)
+    }
+
+    fn count(&self, requests: Counter, bytes: Counter) {
+        let counters = &self.core.handle.counters;
+        counters.add(requests, 1);
+        counters.add(bytes, self.push.body().len() as u64);
+    }
+}

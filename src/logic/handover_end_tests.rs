@@ -1,0 +1,92 @@
+//! When a hand-over is over.
+
+use super::*;
+use crate::logic::source::SourceId;
+use crate::logic::view::Cause;
+use crate::wire::remote_write::protocol::Protocol;
+use crate::wire::remote_write::series::SeriesHasher;
+use crate::wire::remote_write::snappy;
+use crate::wire::remote_write::v1::{Sample, WriteRequestBuilder};
+
+const TURN: Turn = Turn {
+    epoch: Epoch(2),
+    from: Some(SourceId(1)),
+    to: Some(SourceId(2)),
+    keeper: None,
+    cause: Cause::Silence,
+    fill: Fill::FromHeir,
+};
+const WINDOW: Millis = Millis(120_000);
+const ASK: AskId = AskId { core: 0, number: 1 };
+
+struct Machine(Handover, Lens);
+
+impl Machine {
+    /// The hand-over is open; `delivered` is what the old source had delivered.
+    fn open(delivered: Push) -> Machine {
+        let lens = Lens::new(SeriesHasher::new(1), 1 << 20);
+        let mut machine = Machine(Handover::new(WINDOW), lens);
+        machine.0.on_turn(TURN, UnixMillis::MIN, 1, Millis(0));
+        assert!(matches!(machine.poll(0), Some(Effect::Gather(..))));
+        let kept = Kept { arrived: Nanos(0), push: delivered };
+        let gathered = Gathered { delivered: vec![kept], ..Gathered::default() };
+        machine.0.on_gathered(TURN.epoch, 0, gathered);
+        assert!(matches!(machine.poll(0), Some(Effect::Open(..))));
+        machine
+    }
+
+    /// The next effect that is more than work to be gone on with.
+    fn poll(&mut self, now: u64) -> Option<Effect> {
+        loop {
+            match self.0.poll(&mut self.1, Millis(now)) {
+                Some(Effect::Busy) => {}
+                effect => return effect,
+            }
+        }
+    }
+
+    fn ask(&mut self, push: &Push, now: u64) -> Verdict {
+        self.0.on_ask(ASK, Voice::New, push.clone());
+        match self.poll(now) {
+            Some(Effect::Tell(ASK, verdict)) => verdict,
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+fn push(samples: &[(&str, i64)]) -> Push {
+    let mut request = WriteRequestBuilder::new();
+    for (name, timestamp_ms) in samples {
+        let sample = Sample { value: 1.0, timestamp_ms: *timestamp_ms };
+        request.push(&[("__name__", name)], &[sample]);
+    }
+    let body = snappy::encode(&request.finish()).expect("it is small");
+    Push::new(body, 0, Protocol::V1)
+}
+
+#[test]
+fn a_hand_over_is_over_when_each_shard_has_had_time_to_repeat_what_it_has_left() {
+    let mut machine = Machine::open(push(&[("a", 1000)]));
+    let new = push(&[("a", 2000)]);
+    assert!(matches!(machine.ask(&new, 100), Verdict::AsItIs));
+    machine.0.on_done(&mut machine.1, ASK, Outcome::Acknowledged);
+    // Each series has been spoken for; another shard may still come with old samples of one that
+    // has ended, or that was forgotten.
+    assert!(machine.poll(200).is_none());
+    assert!(matches!(machine.ask(&push(&[("a", 500)]), 5000), Verdict::Covered));
+    assert!(machine.poll(5000 + ALL_HEARD.0 - 1).is_none());
+    assert!(matches!(machine.poll(5000 + ALL_HEARD.0), Some(Effect::Settle(..))));
+}
+
+#[test]
+fn a_request_that_was_let_out_in_part_and_has_to_come_again_keeps_the_hand_over_open() {
+    let mut machine = Machine::open(push(&[("a", 1000), ("b", 1000)]));
+    let half = push(&[("a", 900), ("b", 2000)]);
+    assert!(matches!(machine.ask(&half, 9000), Verdict::Changed(_)));
+    machine.0.on_done(&mut machine.1, ASK, Outcome::Acknowledged);
+    assert!(matches!(machine.ask(&push(&[("a", 2000)]), 9100), Verdict::AsItIs));
+    machine.0.on_done(&mut machine.1, ASK, Outcome::Doubtful);
+    assert!(machine.poll(15_000).is_none(), "it comes again after this");
+    assert!(machine.poll(15_000 + ALL_HEARD.0 - 1).is_none());
+    assert!(matches!(machine.poll(15_000 + ALL_HEARD.0), Some(Effect::Settle(..))));
+}

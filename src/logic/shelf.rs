@@ -1,0 +1,370 @@
+//! The requests that a core keeps for a hand-over: delivered, in doubt, held.
+//!
+//! Bodies stay as received. Decoding every body to serve the one failover a week would cost a
+//! core; what is in them is read only when a hand-over asks.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use crate::base::limits::{DOUBT_FORGOTTEN, DOUBTS_MAX};
+use crate::base::time::{Millis, Nanos, UnixMillis};
+use crate::logic::low_mark::LowMark;
+use crate::logic::source::SourceId;
+use crate::logic::view::Epoch;
+use crate::wire::remote_write::push::Push;
+
+/// A request that is kept, and when it came.
+#[derive(Clone, Debug)]
+pub struct Kept {
+    /// When its last byte was read.
+    pub arrived: Nanos,
+    /// The request.
+    pub push: Push,
+}
+
+/// Kept requests in the order in which they came.
+#[derive(Debug, Default)]
+struct Shelf {
+    kept: VecDeque<Kept>,
+    bytes: usize,
+}
+
+impl Shelf {
+    fn keep(&mut self, kept: Kept) {
+        self.bytes += bytes_of(&kept);
+        self.kept.push_back(kept);
+    }
+
+    fn pop(&mut self) -> Option<Kept> {
+        let kept = self.kept.pop_front()?;
+        self.bytes -= bytes_of(&kept);
+        Some(kept)
+    }
+
+    fn release(&mut self, mark: Nanos) {
+        while self.kept.front().is_some_and(|kept| kept.arrived < mark) {
+            self.pop();
+        }
+        if self.kept.capacity() > 64 && self.kept.len() < self.kept.capacity() / 4 {
+            self.kept.shrink_to(self.kept.len() * 2);
+        }
+    }
+}
+
+fn bytes_of(kept: &Kept) -> usize {
+    kept.push.bytes_allocated() + size_of::<Kept>()
+}
+
+/// A request that the endpoint may have stored without saying so.
+#[derive(Clone, Debug)]
+struct Doubt {
+    kept: Kept,
+    first: Option<UnixMillis>,
+    tried: Millis,
+    is_gathered: bool,
+}
+
+/// A request of the promoted source on its way to the endpoint.
+#[derive(Debug)]
+pub struct Sent {
+    /// The request.
+    pub kept: Kept,
+    /// Its first sample, if it was looked at.
+    pub first: Option<UnixMillis>,
+}
+
+/// Whose held requests a hand-over asks for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Wanted {
+    /// Those of some.
+    From(Vec<SourceId>),
+    /// Those of everybody.
+    FromAll,
+}
+
+/// What one core gives for a hand-over.
+#[derive(Clone, Debug, Default)]
+pub struct Gathered {
+    /// What the endpoint has acknowledged, whoever sent it.
+    pub delivered: Vec<Kept>,
+    /// What the endpoint may have stored without saying so.
+    pub doubts: Vec<Kept>,
+    /// What was pushed by standbys.
+    pub held: Vec<(SourceId, Vec<Kept>)>,
+}
+
+/// All that one core keeps for one group.
+#[derive(Debug, Default)]
+pub struct Shelves {
+    delivered: Shelf,
+    doubts: Vec<Doubt>,
+    held: BTreeMap<SourceId, Shelf>,
+    in_flight: usize,
+    asked: Option<(Epoch, Wanted)>,
+    /// Up to where the held requests of each source have been given.
+    gathered: BTreeMap<SourceId, Nanos>,
+    low: LowMark,
+    low_of: Option<SourceId>,
+}
+
+impl Shelves {
+    /// A request of the promoted source goes to the endpoint unfiltered.
+    pub fn on_sent(&mut self, source: SourceId, first: Option<UnixMillis>) {
+        if self.low_of != Some(source) {
+            self.low_of = Some(source);
+            self.low = LowMark::default();
+        }
+        self.in_flight += 1;
+        if let Some(first) = first {
+            self.low.on_sent(first);
+        }
+    }
+
+    /// The endpoint has answered for good: stored, or never to be stored.
+    pub fn on_acknowledged(&mut self, sent: Sent, now: Millis) {
+        self.in_flight -= 1;
+        if let Some(first) = sent.first {
+            self.low.on_acknowledged(first, now);
+        }
+        // A source that is told to try again sends the same bytes again.
+        if !self.doubts.is_empty() {
+            self.doubts.retain(|doubt| !doubt.kept.push.is_same(&sent.kept.push));
+        }
+        self.delivered.keep(sent.kept);
+    }
+
+    /// The endpoint has not answered, or with a 5xx: it may have stored the request. True if a
+    /// doubt had to be forgotten for it.
+    pub fn on_doubtful(&mut self, sent: Sent, now: Millis) -> bool {
+        self.in_flight -= 1;
+        let Sent { kept, first } = sent;
+        if let Some(first) = first {
+            self.low.on_failed(first);
+        }
+        if let Some(doubt) = self.doubts.iter_mut().find(|it| it.kept.push.is_same(&kept.push)) {
+            doubt.tried = now;
+            return false;
+        }
+        self.doubts.push(Doubt { kept, first, tried: now, is_gathered: false });
+        let is_full = self.doubts.len() > DOUBTS_MAX;
+        if is_full {
+            let oldest = self.doubts.iter().enumerate().min_by_key(|(_, doubt)| doubt.tried);
+            let place = oldest.map_or(0, |(place, _)| place);
+            self.doubts.remove(place);
+        }
+        is_full
+    }
+
+    /// A standby's request is kept.
+    pub fn hold(&mut self, source: SourceId, kept: Kept) {
+        self.held.entry(source).or_default().keep(kept);
+    }
+
+    /// A hand-over asks for what is kept. A later one is asked instead of an earlier.
+    pub fn on_asked(&mut self, turn: Epoch, wanted: Wanted) {
+        if self.asked.as_ref().is_none_or(|(asked, _)| *asked < turn) {
+            self.asked = Some((turn, wanted));
+        }
+    }
+
+    /// The answer to a hand-over, when nothing is in flight any more.
+    pub fn poll_gathered(&mut self) -> Option<(Epoch, Gathered)> {
+        let (turn, wanted) = self.asked.take_if(|_| self.in_flight == 0)?;
+        Some((turn, self.gather(&wanted)))
+    }
+
+    fn gather(&mut self, wanted: &Wanted) -> Gathered {
+        let is_wanted = |source: &SourceId| match wanted {
+            Wanted::FromAll => true,
+            Wanted::From(sources) => sources.contains(source),
+        };
+        self.doubts.iter_mut().for_each(|doubt| doubt.is_gathered = true);
+        let last = |shelf: &Shelf| shelf.kept.back().map_or(Nanos(0), |kept| kept.arrived);
+        self.gathered = self.held.iter().map(|(source, shelf)| (*source, last(shelf))).collect();
+        let held = self.held.iter().filter(|(source, _)| is_wanted(source));
+        Gathered {
+            delivered: self.delivered.kept.iter().cloned().collect(),
+            doubts: self.doubts.iter().map(|doubt| doubt.kept.clone()).collect(),
+            held: held.map(|(id, shelf)| (*id, shelf.kept.iter().cloned().collect())).collect(),
+        }
+    }
+
+    /// What was gathered has been sent on: what was in doubt is certain, and what the new source
+    /// had pushed as a standby has been sent or skipped. What has come since stays: the new source
+    /// may have lost the seat again meanwhile.
+    pub fn on_replayed(&mut self, to: Option<SourceId>) {
+        self.doubts.retain(|doubt| !doubt.is_gathered);
+        let gathered = std::mem::take(&mut self.gathered);
+        let Some((source, until)) = to.and_then(|to| gathered.get_key_value(&to)) else { return };
+        if let Some(shelf) = self.held.get_mut(source) {
+            shelf.release(Nanos(until.0 + 1));
+        }
+        self.held.retain(|_, shelf| !shelf.kept.is_empty());
+    }
+
+    /// Whether something has to be tried again by its source.
+    pub fn has_doubts(&self, now: Millis) -> bool {
+        self.doubts.iter().any(|doubt| now.since(doubt.tried) < DOUBT_FORGOTTEN)
+    }
+
+    /// How many requests are in doubt.
+    pub fn doubts(&self) -> usize {
+        self.doubts.len()
+    }
+
+    /// The oldest first sample of `source` that this core has lately seen delivered, or that is not
+    /// delivered yet. See [`LowMark::mark`].
+    pub fn low_mark(&mut self, source: SourceId, now: Millis, span: Millis) -> Option<UnixMillis> {
+        if self.low_of != Some(source) {
+            return None;
+        }
+        // A source tries again within seconds. One that does not has made other requests of it.
+        let is_alive = |doubt: &&Doubt| now.since(doubt.tried) < DOUBT_FORGOTTEN;
+        let doubts = self.doubts.iter().filter(is_alive).filter_map(|doubt| doubt.first).min();
+        [self.low.mark(now, span), doubts].into_iter().flatten().min()
+    }
+
+    /// Lets go of what came before `mark`.
+    pub fn release(&mut self, mark: Nanos) {
+        self.delivered.release(mark);
+        for shelf in self.held.values_mut() {
+            shelf.release(mark);
+        }
+        self.held.retain(|_, shelf| !shelf.kept.is_empty());
+    }
+
+    /// Lets go of delivered requests until they take no more than `bytes_max`. True if there were
+    /// any: nobody can say any more what has been delivered before now.
+    pub fn drop_delivered(&mut self, bytes_max: usize) -> bool {
+        let mut has_dropped = false;
+        while self.delivered.bytes > bytes_max {
+            self.delivered.pop();
+            has_dropped = true;
+        }
+        has_dropped
+    }
+
+    /// Takes out the older half of the delivered requests, to be folded into the watermark.
+    pub fn take_delivered(&mut self) -> Vec<Kept> {
+        let half = self.delivered.kept.len().div_ceil(2);
+        (0..half).filter_map(|_| self.delivered.pop()).collect()
+    }
+
+    /// What the delivered requests take, as allocated.
+    pub fn delivered_bytes(&self) -> usize {
+        self.delivered.bytes
+    }
+
+    /// What the held requests take, as allocated.
+    pub fn held_bytes(&self) -> usize {
+        self.held.values().map(|shelf| shelf.bytes).sum()
+    }
+
+    /// What all of it takes, as allocated.
+    pub fn bytes(&self) -> usize {
+        let doubts: usize = self.doubts.iter().map(|doubt| bytes_of(&doubt.kept)).sum();
+        self.delivered.bytes + doubts + self.held_bytes()
+    }
+
+    /// Whether nothing is kept and nothing is under way.
+    pub fn is_empty(&self) -> bool {
+        self.bytes() == 0 && self.in_flight == 0 && self.asked.is_none()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::remote_write::protocol::Protocol;
+
+    const A: SourceId = SourceId(1);
+    const B: SourceId = SourceId(2);
+    const NOW: Millis = Millis(1);
+
+    fn kept(arrived: u64, body: &[u8]) -> Kept {
+        Kept { arrived: Nanos(arrived), push: Push::new(body.to_vec(), 0, Protocol::V1) }
+    }
+
+    fn sent(arrived: u64, body: &[u8]) -> Sent {
+        Sent { kept: kept(arrived, body), first: None }
+    }
+
+    #[test]
+    fn a_hand_over_waits_for_what_is_in_flight_and_gets_what_came_of_it() {
+        let mut shelves = Shelves::default();
+        shelves.on_sent(A, None);
+        shelves.on_sent(A, None);
+        shelves.hold(B, kept(1, b"held"));
+        shelves.on_asked(Epoch(2), Wanted::From(vec![B]));
+        assert!(shelves.poll_gathered().is_none());
+        shelves.on_acknowledged(sent(2, b"stored"), NOW);
+        shelves.on_doubtful(sent(3, b"perhaps"), NOW);
+        let (turn, gathered) = shelves.poll_gathered().expect("nothing is in flight");
+        assert_eq!(turn, Epoch(2));
+        assert_eq!((gathered.delivered.len(), gathered.doubts.len()), (1, 1));
+        assert_eq!(gathered.held.len(), 1);
+        assert!(shelves.poll_gathered().is_none(), "it asked once");
+        shelves.on_replayed(Some(B));
+        assert_eq!(shelves.held_bytes(), 0);
+    }
+
+    #[test]
+    fn what_came_after_it_was_gathered_is_not_taken_for_sent_on() {
+        let mut shelves = Shelves::default();
+        shelves.hold(B, kept(1, b"gathered"));
+        shelves.on_asked(Epoch(2), Wanted::FromAll);
+        assert!(shelves.poll_gathered().is_some());
+        shelves.hold(B, kept(2, b"later"));
+        shelves.on_sent(A, None);
+        shelves.on_doubtful(sent(3, b"later, too"), NOW);
+        shelves.on_replayed(Some(B));
+        let left = shelves.gather(&Wanted::FromAll);
+        assert_eq!((left.held[0].1.len(), left.doubts.len()), (1, 1));
+    }
+
+    #[test]
+    fn a_doubt_ends_when_the_same_body_is_acknowledged_and_they_are_bounded() {
+        let mut shelves = Shelves::default();
+        for _ in 0..3 {
+            shelves.on_sent(A, None);
+            shelves.on_doubtful(sent(1, b"again"), NOW);
+        }
+        assert_eq!(shelves.gather(&Wanted::FromAll).doubts.len(), 1);
+        shelves.on_sent(A, None);
+        shelves.on_acknowledged(sent(1, b"again"), NOW);
+        assert_eq!(shelves.gather(&Wanted::FromAll).doubts.len(), 0);
+        for number in 0..=DOUBTS_MAX as u64 {
+            shelves.on_sent(A, None);
+            let is_full = shelves.on_doubtful(sent(1, &number.to_le_bytes()), NOW);
+            assert_eq!(is_full, number == DOUBTS_MAX as u64);
+        }
+    }
+
+    #[test]
+    fn a_doubt_holds_the_low_mark_while_its_source_tries_again() {
+        let mut shelves = Shelves::default();
+        let first = Some(UnixMillis(5));
+        shelves.on_sent(A, first);
+        assert_eq!(shelves.low_mark(A, NOW, Millis(10)), first, "in flight");
+        shelves.on_doubtful(Sent { first, ..sent(1, b"x") }, NOW);
+        assert_eq!(shelves.low_mark(A, NOW, Millis(10)), first);
+        assert_eq!(shelves.low_mark(B, NOW, Millis(10)), None);
+        assert_eq!(shelves.low_mark(A, NOW.after(DOUBT_FORGOTTEN), Millis(10)), None);
+    }
+
+    #[test]
+    fn what_is_kept_is_released_by_arrival_and_every_byte_is_accounted_for() {
+        let mut shelves = Shelves::default();
+        for arrived in 0..100 {
+            shelves.on_sent(A, None);
+            shelves.on_acknowledged(sent(arrived, &[0; 1000]), NOW);
+            shelves.hold(B, kept(arrived, &[0; 500]));
+        }
+        assert!(shelves.bytes() >= 150_000 && shelves.bytes() <= 172_500, "{}", shelves.bytes());
+        shelves.release(Nanos(60));
+        assert_eq!(shelves.gather(&Wanted::FromAll).delivered.len(), 40);
+        assert_eq!(shelves.take_delivered().len(), 20);
+        assert!(shelves.drop_delivered(0) && !shelves.drop_delivered(0));
+        shelves.release(Nanos(100));
+        assert!(shelves.is_empty());
+    }
+}

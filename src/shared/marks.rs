@@ -1,0 +1,142 @@
+//! Up to where a group's data is known to be delivered, and what may be let go of for it.
+//!
+//! Each core writes its own low mark on a line of its own; the control puts them together once a
+//! beat and says what follows. All are wall-clock milliseconds, and lone numbers.
+
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+
+use crossbeam::utils::CachePadded;
+
+use crate::base::limits::{LOW_MARK_SPAN_MAX, LOW_MARK_SPAN_MIN};
+use crate::base::time::{Millis, UnixMillis};
+
+/// The marks of one group.
+#[derive(Debug)]
+pub struct Marks {
+    /// The low mark as each core sees it, `i64::MAX` if it sees none.
+    cores: Box<[CachePadded<AtomicI64>]>,
+    /// How far the cores look back for it.
+    span: AtomicU64,
+    /// The low mark of the promoted source, `i64::MIN` if it is not known.
+    low: AtomicI64,
+    /// What arrived before this is covered and its window is over.
+    release: AtomicI64,
+    /// What is older than this has been delivered, and may have been let go of.
+    floor: AtomicI64,
+    /// When delivered requests were last let go of without being covered.
+    reach: AtomicI64,
+}
+
+// Relaxed everywhere: each is a lone number, a core that sees it a beat late keeps more for a beat.
+impl Marks {
+    /// Nothing is known, on so many cores.
+    pub fn new(cores: usize) -> Marks {
+        let none = || CachePadded::new(AtomicI64::new(i64::MAX));
+        Marks {
+            cores: (0..cores).map(|_| none()).collect(),
+            span: AtomicU64::new(LOW_MARK_SPAN_MIN.0),
+            low: AtomicI64::new(i64::MIN),
+            release: AtomicI64::new(i64::MIN),
+            floor: AtomicI64::new(i64::MIN),
+            reach: AtomicI64::new(i64::MIN),
+        }
+    }
+
+    /// What `core` sees of the low mark.
+    pub fn set_core(&self, core: usize, low: Option<UnixMillis>) {
+        self.cores[core].store(low.map_or(i64::MAX, |low| low.0), Ordering::Relaxed);
+    }
+
+    /// What all cores together see of it.
+    pub fn of_cores(&self) -> Option<UnixMillis> {
+        let lows = self.cores.iter().map(|core| core.load(Ordering::Relaxed));
+        lows.min().filter(|low| *low != i64::MAX).map(UnixMillis)
+    }
+
+    /// How far the cores look back.
+    pub fn span(&self) -> Millis {
+        Millis(self.span.load(Ordering::Relaxed))
+    }
+
+    /// Says how far the cores look back.
+    pub fn set_span(&self, span: Millis) {
+        self.span.store(span.0, Ordering::Relaxed);
+    }
+
+    /// The low mark of the promoted source, as the control last knew it.
+    pub fn low(&self) -> Option<UnixMillis> {
+        let low = self.low.load(Ordering::Relaxed);
+        (low != i64::MIN).then_some(UnixMillis(low))
+    }
+
+    /// Says what the low mark is.
+    pub fn set_low(&self, low: Option<UnixMillis>) {
+        self.low.store(low.map_or(i64::MIN, |low| low.0), Ordering::Relaxed);
+    }
+
+    /// What arrived before this may go.
+    pub fn release(&self) -> UnixMillis {
+        UnixMillis(self.release.load(Ordering::Relaxed))
+    }
+
+    /// Says what may go. It never takes anything back.
+    pub fn raise_release(&self, mark: UnixMillis) {
+        self.release.fetch_max(mark.0, Ordering::Relaxed);
+        self.floor.fetch_max(mark.0, Ordering::Relaxed);
+    }
+
+    /// What is older than this is covered by what has been delivered.
+    pub fn floor(&self) -> UnixMillis {
+        UnixMillis(self.floor.load(Ordering::Relaxed).max(self.reach.load(Ordering::Relaxed)))
+    }
+
+    /// Delivered requests up to `now` were let go of: only what is newer can be told from them.
+    pub fn on_dropped(&self, now: UnixMillis) {
+        self.reach.fetch_max(now.0, Ordering::Relaxed);
+    }
+
+    /// Whether what a standby has pushed can be told from what has been delivered. After a while it
+    /// is: the low mark of a source whose bodies can't be read will never come.
+    pub fn reaches_back(&self, now: UnixMillis) -> bool {
+        let reach = UnixMillis(self.reach.load(Ordering::Relaxed));
+        reach == UnixMillis::MIN
+            || self.low.load(Ordering::Relaxed) >= reach.0
+            || now >= reach.after(LOW_MARK_SPAN_MAX)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_low_mark_is_that_of_the_core_that_is_furthest_behind() {
+        let marks = Marks::new(3);
+        assert_eq!(marks.of_cores(), None);
+        marks.set_core(1, Some(UnixMillis(70)));
+        marks.set_core(2, Some(UnixMillis(50)));
+        assert_eq!(marks.of_cores(), Some(UnixMillis(50)));
+        marks.set_core(2, None);
+        assert_eq!(marks.of_cores(), Some(UnixMillis(70)));
+    }
+
+    const NOW: UnixMillis = UnixMillis(1000);
+
+    #[test]
+    fn after_something_was_dropped_nothing_can_be_told_apart_until_the_low_mark_is_there() {
+        let marks = Marks::new(1);
+        assert!(marks.reaches_back(NOW));
+        marks.on_dropped(UnixMillis(100));
+        assert!(!marks.reaches_back(NOW));
+        marks.set_low(Some(UnixMillis(99)));
+        assert!(!marks.reaches_back(NOW));
+        marks.set_low(Some(UnixMillis(100)));
+        assert!(marks.reaches_back(NOW));
+        assert_eq!(marks.floor(), UnixMillis(100));
+        marks.set_low(None);
+        assert!(marks.reaches_back(NOW.after(LOW_MARK_SPAN_MAX)));
+        marks.raise_release(UnixMillis(150));
+        marks.raise_release(UnixMillis(120));
+        assert_eq!((marks.floor(), marks.release()), (UnixMillis(150), UnixMillis(150)));
+    }
+}

@@ -1,0 +1,102 @@
+//! The memory for hand-overs, `--hold-memory`: one number for all cores and the conductor.
+//!
+//! Each holder counts for itself and tells the others in steps, so that no request waits for the
+//! line that all share.
+
+use std::cell::Cell;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use crate::base::limits::GRANT_BYTES;
+use crate::logic::pressure::Pressure;
+
+/// What is taken of the budget, by everybody.
+#[derive(Debug)]
+pub struct Memory {
+    taken: AtomicUsize,
+    budget: usize,
+}
+
+/// The part of one holder, on one thread.
+#[derive(Debug)]
+pub struct Holding {
+    memory: Arc<Memory>,
+    bytes: Cell<usize>,
+    told: Cell<usize>,
+    step: usize,
+}
+
+impl Memory {
+    /// A budget of so many bytes.
+    pub fn new(budget: usize) -> Memory {
+        Memory { taken: AtomicUsize::new(0), budget }
+    }
+
+    /// How full it is.
+    pub fn pressure(&self) -> Pressure {
+        Pressure::of(self.taken(), self.budget)
+    }
+
+    /// The bytes taken, as far as the holders have told.
+    pub fn taken(&self) -> usize {
+        // Relaxed: a lone count that guards no other data.
+        self.taken.load(Ordering::Relaxed)
+    }
+}
+
+impl Holding {
+    /// Nothing is held yet.
+    pub fn new(memory: Arc<Memory>) -> Holding {
+        // A small budget is not to be gone in steps that nobody has told of.
+        let step = GRANT_BYTES.min(memory.budget / 256);
+        Holding { memory, bytes: Cell::new(0), told: Cell::new(0), step }
+    }
+
+    /// What is held has gone from `before` bytes to `after`.
+    pub fn change(&self, before: usize, after: usize) {
+        let bytes = self.bytes.get() + after - before;
+        self.bytes.set(bytes);
+        let told = self.told.get();
+        if bytes.abs_diff(told) < self.step.max(1) {
+            return;
+        }
+        self.told.set(bytes);
+        // Relaxed: see `Memory::taken`.
+        match bytes > told {
+            true => self.memory.taken.fetch_add(bytes - told, Ordering::Relaxed),
+            false => self.memory.taken.fetch_sub(told - bytes, Ordering::Relaxed),
+        };
+    }
+
+    /// How full the budget is.
+    pub fn pressure(&self) -> Pressure {
+        self.memory.pressure()
+    }
+}
+
+impl Drop for Holding {
+    fn drop(&mut self) {
+        // Relaxed: see `Memory::taken`.
+        self.memory.taken.fetch_sub(self.told.get(), Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn holders_tell_in_steps_and_give_everything_back() {
+        let memory = Arc::new(Memory::new(256_000));
+        let (one, two) = (Holding::new(memory.clone()), Holding::new(memory.clone()));
+        one.change(0, 999);
+        assert_eq!(memory.taken(), 0);
+        one.change(0, 1);
+        two.change(0, 50_000);
+        assert_eq!(memory.taken(), 51_000);
+        two.change(50_000, 10);
+        assert_eq!(memory.taken(), 1_010);
+        drop((one, two));
+        assert_eq!(memory.taken(), 0);
+    }
+}

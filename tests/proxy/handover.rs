@@ -1,0 +1,224 @@
+//! Remote write of two sources through a change of the seat, seen from outside: which samples reach
+//! the endpoint, and what each source is told.
+
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use highlander::shared::metrics::Counter;
+use highlander::wire::remote_write::v1::{self, Sample, WriteRequestBuilder};
+use highlander::wire::remote_write::v2::RequestBuilder;
+use highlander::wire::remote_write::{protocol::Protocol, snappy};
+
+use crate::support::*;
+
+fn now_ms() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970");
+    since.as_millis() as i64
+}
+
+/// A request of `source` with one sample of each of three series.
+fn write(source: &str, weight: u64, protocol: Protocol, timestamp_ms: i64, value: f64) -> Vec<u8> {
+    let sample = [Sample { value, timestamp_ms }];
+    let (mut one, mut two) = (WriteRequestBuilder::new(), RequestBuilder::new());
+    for series in ["a", "b", "c"] {
+        let labels = [("__name__", "up"), ("job", series)];
+        one.push(&labels, &sample);
+        two.push(&labels, &sample);
+    }
+    let (message, name) = match protocol {
+        Protocol::V1 => (one.finish(), "prometheus.WriteRequest"),
+        Protocol::V2 => (two.finish(), "io.prometheus.write.v2.Request"),
+    };
+    raw(source, weight, name, &snappy::encode(&message).expect("a small message"))
+}
+
+fn raw(source: &str, weight: u64, message: &str, body: &[u8]) -> Vec<u8> {
+    let head = format!(
+        "POST /api/v1/write?highlander_weight={weight}&highlander_source={source} HTTP/1.1\r\n\
+         Host: proxy:9091\r\nContent-Length: {}\r\nContent-Encoding: snappy\r\n\
+         Content-Type: application/x-protobuf;proto={message}\r\n\r\n",
+        body.len()
+    );
+    [head.as_bytes(), body].concat()
+}
+
+/// The times and values that the endpoint has got of series `a`, of version 1 requests.
+fn stored(endpoint: &Endpoint) -> Vec<(i64, f64)> {
+    let mut all = Vec::new();
+    for got in endpoint.got() {
+        let Ok(body) = snappy::decode(&got.body, 1 << 20) else { continue };
+        let _ = v1::walk(&body, &mut |series| {
+            if series.labels().any(|(_, value)| value == b"a") {
+                all.extend(series.samples().map(|it| (it.timestamp_ms, it.value)));
+            }
+        });
+    }
+    all
+}
+
+fn quick(cli: &mut highlander::cli::Cli) {
+    cli.health_tick = Some("200ms".into());
+    cli.health_expiry = Some("1s".into());
+}
+
+/// Waits until so many hand-overs are over.
+fn await_hand_overs(proxy: &Proxy, count: u64) {
+    let deadline = Instant::now() + Duration::from_secs(40);
+    while proxy.running.count(Counter::HandOvers) < count {
+        assert!(Instant::now() < deadline, "no hand-over");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+#[test]
+fn what_a_standby_pushed_is_sent_on_when_the_promoted_one_dies_and_nothing_twice() {
+    on_both_drivers(|driver| {
+        let endpoint = Endpoint::storage();
+        let proxy = Proxy::with(driver, endpoint.address, quick);
+        let (mut a, mut b) = (proxy.connect(), proxy.connect());
+        let start = now_ms() - 60_000;
+        for scrape in 0..10 {
+            let at = start + scrape * 1000;
+            if scrape < 6 {
+                assert_eq!(a.ask(&write("a", 5, Protocol::V1, at, 1.0)).status, 204);
+            }
+            let held = b.ask(&write("b", 1, Protocol::V1, at + 300, 2.0));
+            assert_eq!(held.head, "HTTP/1.1 204 No Content\r\n\r\n");
+        }
+        assert_eq!(stored(&endpoint).len(), 6);
+        drop(a);
+        await_hand_overs(&proxy, 1);
+        assert_eq!(b.ask(&write("b", 1, Protocol::V1, start + 10_300, 2.0)).status, 204);
+        let of_a = (0..6).map(|scrape| (start + scrape * 1000, 1.0));
+        let of_b = (5..11).map(|scrape| (start + scrape * 1000 + 300, 2.0));
+        assert_eq!(stored(&endpoint), of_a.chain(of_b).collect::<Vec<_>>());
+        let record = &proxy.running.history()[0];
+        assert_eq!((record.from.as_str(), record.to.as_str()), ("a", "b"));
+        assert_eq!((record.cost.replayed, record.cost.skipped, record.cost.lost), (15, 15, 0));
+    });
+}
+
+#[test]
+fn a_held_request_of_version_2_is_answered_with_what_it_carries() {
+    on_both_drivers(|driver| {
+        let endpoint = Endpoint::storage();
+        let proxy = Proxy::start(driver, endpoint.address);
+        let (mut a, mut b) = (proxy.connect(), proxy.connect());
+        assert_eq!(a.ask(&write("a", 5, Protocol::V1, now_ms(), 1.0)).status, 204);
+        let held = b.ask(&write("b", 1, Protocol::V2, now_ms(), 2.0));
+        for line in
+            ["Samples-Written: 3\r\n", "Histograms-Written: 0\r\n", "Exemplars-Written: 0\r\n"]
+        {
+            assert!(held.head.contains(&format!("X-Prometheus-Remote-Write-{line}")), "{held:?}");
+        }
+        // What cannot be read is held all the same; nobody can say what was written of it.
+        let torn = b.ask(&raw("b", 1, "io.prometheus.write.v2.Request", b"torn"));
+        assert_eq!(torn.head, "HTTP/1.1 204 No Content\r\n\r\n");
+        assert_eq!(proxy.running.count(Counter::Held), 2);
+    });
+}
+
+#[test]
+fn a_body_that_cannot_be_read_is_sent_as_it_is_live_and_in_a_hand_over() {
+    on_both_drivers(|driver| {
+        let endpoint = Endpoint::storage();
+        let proxy = Proxy::with(driver, endpoint.address, quick);
+        let (mut a, mut b) = (proxy.connect(), proxy.connect());
+        let torn =
+            |source, weight, body: &[u8]| raw(source, weight, "prometheus.WriteRequest", body);
+        assert_eq!(a.ask(&torn("a", 5, b"live")).status, 204);
+        assert_eq!(b.ask(&torn("b", 1, b"held")).status, 204);
+        drop(a);
+        await_hand_overs(&proxy, 1);
+        let got = endpoint.got();
+        let bodies: Vec<&[u8]> = got.iter().map(|got| got.body.as_slice()).collect();
+        assert_eq!(bodies, [b"live".as_slice(), b"held"]);
+        assert_eq!(proxy.running.count(Counter::Unreadable), 1);
+    });
+}
+
+#[test]
+fn a_standby_is_told_to_come_again_when_there_is_no_room_and_the_promoted_one_goes_on() {
+    on_both_drivers(|driver| {
+        let endpoint = Endpoint::storage();
+        let proxy = Proxy::with(driver, endpoint.address, |cli| {
+            cli.hold_memory = Some("20KiB".into());
+        });
+        let (mut a, mut b) = (proxy.connect(), proxy.connect());
+        let start = now_ms() - 60_000;
+        let mut refused = 0;
+        for scrape in 0..200 {
+            let at = start + scrape * 100;
+            assert_eq!(a.ask(&write("a", 5, Protocol::V1, at, 1.0)).status, 204);
+            let answer = b.ask(&write("b", 1, Protocol::V1, at + 30, 2.0));
+            if answer.status == 503 {
+                assert!(answer.head.contains("Retry-After: "), "{answer:?}");
+                refused += 1;
+            } else {
+                assert_eq!(answer.status, 204);
+            }
+        }
+        assert!(refused > 50, "{refused}");
+        assert_eq!(proxy.running.count(Counter::HoldRefused), refused);
+        assert!(proxy.running.count(Counter::Folded) > 0);
+        assert_eq!(stored(&endpoint).len(), 200);
+    });
+}
+
+#[test]
+fn after_a_restart_the_seat_waits_for_who_sat_in_it() {
+    on_both_drivers(|driver| {
+        let endpoint = Endpoint::storage();
+        let dir = std::env::temp_dir().join(format!("highlander-{}", std::process::id()));
+        std::fs::create_dir_all(&dir).expect("a writable directory");
+        let file = dir.join(format!("state-{driver:?}"));
+        let keeping = |cli: &mut highlander::cli::Cli| {
+            quick(cli);
+            cli.state = Some(file.display().to_string());
+        };
+        let proxy = Proxy::with(driver, endpoint.address, keeping);
+        let mut a = proxy.connect();
+        assert_eq!(a.ask(&write("a", 1, Protocol::V1, now_ms(), 1.0)).status, 204);
+        let deadline = Instant::now() + Duration::from_secs(5);
+        while !std::fs::read_to_string(&file).is_ok_and(|text| text.contains("named\ta")) {
+            assert!(Instant::now() < deadline, "nobody wrote it down");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        drop(proxy);
+        let proxy = Proxy::with(driver, endpoint.address, keeping);
+        let (mut a, mut b) = (proxy.connect(), proxy.connect());
+        assert_eq!(b.ask(&write("b", 50, Protocol::V1, now_ms(), 2.0)).status, 503);
+        assert_eq!(a.ask(&write("a", 1, Protocol::V1, now_ms(), 1.0)).status, 204);
+        assert_eq!(b.ask(&write("b", 50, Protocol::V1, now_ms(), 2.0)).status, 204);
+        assert_eq!(stored(&endpoint).len(), 2, "b is held");
+        std::fs::remove_dir_all(&dir).expect("our own directory");
+        std::fs::create_dir_all(&dir).expect("for the next driver");
+    });
+}
+
+#[test]
+fn a_promoted_source_that_falls_behind_gives_its_seat_to_a_fresher_one() {
+    on_both_drivers(|driver| {
+        let endpoint = Endpoint::storage();
+        let proxy = Proxy::with(driver, endpoint.address, |cli| cli.max_lag = Some("2s".into()));
+        let (mut a, mut b) = (proxy.connect(), proxy.connect());
+        let start = now_ms();
+        // Of each second, it manages to send a tenth.
+        let deadline = Instant::now() + Duration::from_secs(40);
+        while proxy.running.history().is_empty() {
+            assert!(Instant::now() < deadline, "it kept its seat");
+            let now = now_ms();
+            let behind = if now < start + 500 { now } else { start + 500 + (now - start) / 10 };
+            assert_eq!(a.ask(&write("a", 5, Protocol::V1, behind, 1.0)).status, 204);
+            assert_eq!(b.ask(&write("b", 1, Protocol::V1, now, 2.0)).status, 204);
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        let record = &proxy.running.history()[0];
+        assert_eq!((record.to.as_str(), record.cause.to_string().as_str()), ("b", "lag"));
+        let stored = stored(&endpoint);
+        assert!(stored.is_sorted_by(|one, next| one.0 < next.0), "{stored:?}");
+        let from_a = stored.iter().take_while(|(_, value)| *value == 1.0).count();
+        assert!(stored[from_a..].iter().all(|(_, value)| *value == 2.0), "{stored:?}");
+        let gap = stored.windows(2).map(|two| two[1].0 - two[0].0).max();
+        assert!(gap < Some(1500), "{gap:?}");
+    });
+}
