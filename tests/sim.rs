@@ -1,0 +1,79 @@
+//! The hand-over under one seed: production logic, simulated senders, cores, network and endpoint.
+//!
+//! `SIM_SEEDS=n` runs so many seeds, `SIM_SEED=n` one alone, `SIM_TRACE=1` tells it step by step. A
+//! failure prints the seed.
+
+#[path = "sim/check.rs"]
+mod check;
+#[path = "sim/control.rs"]
+mod control;
+#[path = "sim/dice.rs"]
+mod dice;
+#[path = "sim/endpoint.rs"]
+mod endpoint;
+#[path = "sim/message.rs"]
+mod message;
+#[path = "sim/mutation.rs"]
+mod mutation;
+#[path = "sim/plan.rs"]
+mod plan;
+#[path = "sim/proxy.rs"]
+mod proxy;
+#[path = "sim/sender.rs"]
+mod sender;
+#[path = "sim/world.rs"]
+mod world;
+
+use mutation::Mutation;
+use plan::Plan;
+
+/// Seeds without `SIM_SEEDS`.
+const SEEDS: u64 = 300;
+
+/// Runs one seed; `Err` says what was violated.
+fn run(seed: u64, mutation: Mutation) -> Result<(), String> {
+    let run = || world::World::new(Plan::of(seed, mutation)).run();
+    // A violated assertion of the production logic is a finding, too.
+    std::panic::catch_unwind(run).unwrap_or_else(|panic| {
+        let text = panic.downcast_ref::<String>().cloned();
+        Err(format!("a panic: {}", text.unwrap_or_default()))
+    })
+}
+
+fn number(name: &str) -> Option<u64> {
+    std::env::var(name).ok()?.parse().ok()
+}
+
+#[test]
+fn no_seed_violates_a_promise() {
+    let seeds = match number("SIM_SEED") {
+        Some(seed) => seed..seed + 1,
+        None => {
+            let from = number("SIM_FROM").unwrap_or(0);
+            from..from + number("SIM_SEEDS").unwrap_or(SEEDS)
+        }
+    };
+    let mut failed = Vec::new();
+    for seed in seeds {
+        if let Err(what) = run(seed, Mutation::None) {
+            println!("SEED={seed}: {what}\n  SIM_SEED={seed} cargo test --test sim no_seed");
+            failed.push(seed);
+        }
+    }
+    assert!(failed.is_empty(), "{} seeds failed: {failed:?}", failed.len());
+}
+
+#[test]
+fn every_mutation_is_caught() {
+    let seeds = number("SIM_SEEDS").unwrap_or(SEEDS);
+    let mut escaped = Vec::new();
+    for mutation in Mutation::ALL {
+        let caught =
+            (0..seeds).find_map(|seed| run(seed, *mutation).err().map(|what| (seed, what)));
+        match caught {
+            Some((seed, what)) => println!("{mutation:?}: caught by seed {seed}: {what}"),
+            None => escaped.push(*mutation),
+        }
+    }
+    assert!(escaped.is_empty(), "not caught: {escaped:?}");
+}

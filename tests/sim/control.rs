@@ -1,0 +1,263 @@
+//! The control: what it sees of each source, and what it does at a beat and at a tick.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+
+use highlander::base::limits::{LOW_MARK_SLACK, LOW_MARK_SPAN_MAX, LOW_MARK_SPAN_MIN, MISSED_MIN};
+use highlander::base::time::{Millis, Nanos, UnixMillis};
+use highlander::logic::continuity::Continuity;
+use highlander::logic::election::{Candidate, Group};
+use highlander::logic::expiry::{Expiry, Presence, Rhythm};
+use highlander::logic::pressure::Pressure;
+use highlander::logic::source::{Payload, SourceId, Weight};
+use highlander::logic::view::{Heard, Stage};
+
+use crate::mutation::Mutation;
+use crate::plan::{Plan, Source};
+use crate::proxy::Proxy;
+use crate::world::is_traced;
+
+const EXPIRY: Expiry = Expiry { expiry: Millis(5_000), expiry_max: Millis(12_000) };
+
+/// What the cores see of one source.
+#[derive(Debug)]
+pub struct Traces {
+    pub weight: u64,
+    pub last_heard: u64,
+    pub last_answered: u64,
+    pub refused: bool,
+    pub in_flight: usize,
+    pub lags: bool,
+    /// When a first timestamp was looked at last, per connection.
+    pub sampled: BTreeMap<usize, u64>,
+    newest: Option<UnixMillis>,
+    step: Option<(Millis, UnixMillis)>,
+    known: Option<(Rhythm, Continuity)>,
+}
+
+impl Traces {
+    pub fn of(source: &Source) -> Traces {
+        Traces {
+            weight: source.weight,
+            last_heard: 0,
+            last_answered: 0,
+            refused: false,
+            in_flight: 0,
+            lags: false,
+            sampled: BTreeMap::new(),
+            newest: None,
+            step: None,
+            known: None,
+        }
+    }
+
+    pub fn behind_max(&self) -> Millis {
+        self.known.map_or(Millis(MISSED_MIN.0 / 2), |(_, continuity)| continuity.behind_max())
+    }
+
+    /// A request goes from `oldest` to `newest`, with this gap between. True if there is a hole.
+    pub fn on_seen(
+        &mut self,
+        oldest: UnixMillis,
+        newest: UnixMillis,
+        gap: Option<(Millis, UnixMillis)>,
+    ) -> bool {
+        let seen = self.newest.unwrap_or(oldest);
+        self.newest = Some(seen.max(newest));
+        let step = Millis(u64::try_from(oldest.0 - seen.0).unwrap_or(0));
+        // In a gap of one shard another may have been seen.
+        let gap = gap.filter(|(_, to)| *to > seen);
+        let gap = gap.map(|(gap, to)| {
+            let beyond = Millis(u64::try_from(to.0 - seen.0).unwrap_or(0));
+            (gap.min(beyond), to)
+        });
+        let step = Some((step, oldest)).max(gap);
+        self.step = self.step.max(step);
+        let known = self.known.zip(step);
+        known.is_some_and(|((_, continuity), (step, _))| step > continuity.jump_max())
+    }
+
+    pub fn heard(&self, replica: usize) -> Heard {
+        Heard {
+            source: SourceId(replica as u64),
+            weight: Weight(self.weight),
+            address: SocketAddr::from(([10, 0, 0, replica as u8], 1)),
+            payload: Payload::RemoteWrite,
+        }
+    }
+}
+
+#[derive(Debug)]
+pub struct Control {
+    pub now: u64,
+    window: Millis,
+    lag_max: Option<Millis>,
+    low: Option<UnixMillis>,
+    low_of: Option<SourceId>,
+    steady_since: u64,
+    floor: UnixMillis,
+    /// When delivered requests were dropped without being covered.
+    reach: UnixMillis,
+    next_tick: u64,
+}
+
+impl Control {
+    pub fn new(plan: &Plan) -> Control {
+        Control {
+            now: 0,
+            window: Millis(plan.window),
+            lag_max: plan.lag_max.map(Millis),
+            low: None,
+            low_of: None,
+            steady_since: 0,
+            floor: UnixMillis::MIN,
+            reach: UnixMillis::MIN,
+            next_tick: 1000,
+        }
+    }
+
+    pub fn floor(&self) -> UnixMillis {
+        self.floor.max(self.reach)
+    }
+
+    /// Whether what a standby pushes can be told from what has been delivered.
+    pub fn reaches_back(&self) -> bool {
+        self.reach == UnixMillis::MIN || self.low.is_some_and(|low| low >= self.reach)
+    }
+}
+
+impl Proxy {
+    /// `connected` says who reaches the proxy.
+    pub fn on_beat(&mut self, now: u64, connected: &[bool]) {
+        self.marks(now);
+        let candidates = self.look(now, connected);
+        let group = Group {
+            view: self.view,
+            candidates: &candidates,
+            low: self.control.low,
+            now: Millis(now),
+            unix_now: UnixMillis(now as i64),
+        };
+        if let Some((event, silence)) = group.beat(&EXPIRY, self.control.lag_max) {
+            self.publish(event, silence, now);
+        }
+        if now >= self.control.next_tick {
+            self.control.next_tick = now + 1000;
+            let group = Group { view: self.view, ..group };
+            if let Some((event, silence)) = group.tick(&EXPIRY) {
+                self.publish(event, silence, now);
+            }
+        }
+        self.release(now);
+        self.drop_alone(now);
+        self.refuse_late(now);
+        self.conduct(now);
+    }
+
+    fn look(&mut self, now: u64, connected: &[bool]) -> Vec<Candidate> {
+        let mut candidates = Vec::new();
+        let has_doubts = self.shelves.iter().any(|shelves| shelves.has_doubts(Millis(now)));
+        for (replica, connected) in connected.iter().copied().enumerate() {
+            let is_waiting = self.is_waiting(replica);
+            let traces = &mut self.traces[replica];
+            let last_heard = Millis(traces.last_heard);
+            if last_heard == Millis(0) {
+                continue;
+            }
+            let presence = Presence {
+                last_heard,
+                last_answered: Millis(traces.last_answered),
+                connected,
+                in_flight: traces.in_flight > 0 || is_waiting,
+                refused: traces.refused,
+            };
+            let unix_now = UnixMillis(now as i64);
+            let new = || (Rhythm::new(last_heard), Continuity::new(last_heard, unix_now));
+            let (mut rhythm, mut continuity) = traces.known.unwrap_or_else(new);
+            let before = (continuity.is_missed(), continuity.whole_since());
+            rhythm.on_look(Millis(now), last_heard);
+            if let Some((step, first)) = traces.step.take().filter(|(step, _)| *step > Millis(0)) {
+                continuity.on_step(step, first);
+            }
+            continuity.on_look(Millis(now), unix_now, &presence);
+            if is_traced() && before != (continuity.is_missed(), continuity.whole_since()) {
+                let (missed, whole) = (continuity.is_missed(), continuity.whole_since());
+                println!("{now}: replica {replica} missed {missed} whole {whole:?} {presence:?}");
+            }
+            traces.known = Some((rhythm, continuity));
+            let promoted = self.view.promoted.map(|promoted| promoted.source);
+            let is_promoted = promoted == Some(SourceId(replica as u64));
+            candidates.push(Candidate {
+                heard: traces.heard(replica),
+                presence,
+                rhythm,
+                continuity,
+                newest: traces.newest.map(|newest| newest.min(unix_now)),
+                owes: traces.refused || is_promoted && has_doubts,
+            });
+        }
+        candidates
+    }
+
+    /// The low mark of the promoted source.
+    fn marks(&mut self, now: u64) {
+        self.control.now = now;
+        let Some(promoted) = self.view.promoted else { return };
+        let source = promoted.source;
+        let control = &mut self.control;
+        if control.low_of != Some(source) || self.view.stage != Stage::Steady {
+            (control.low_of, control.steady_since) = (Some(source), now);
+        }
+        let known = self.traces[source.0 as usize].known;
+        let pause = known.map_or(Millis(0), |(_, continuity)| continuity.pause());
+        let span = pause.times(2).clamp(LOW_MARK_SPAN_MIN, LOW_MARK_SPAN_MAX);
+        if now - control.steady_since <= span.0 {
+            return;
+        }
+        let marks = self.shelves.iter_mut();
+        let low = marks.filter_map(|shelves| shelves.low_mark(source, Millis(now), span)).min();
+        control.low = low.map(|low| low.min(UnixMillis(now as i64))).max(control.low);
+    }
+
+    /// Lets go of what the promoted source has covered.
+    fn release(&mut self, now: u64) {
+        let is_steady =
+            self.view.stage == Stage::Steady || self.mutation == Mutation::ReleaseUnsteady;
+        let promoted = self.view.promoted.map(|promoted| promoted.source);
+        let Some(low) = self.control.low.filter(|_| is_steady) else { return };
+        if promoted != self.control.low_of && self.mutation != Mutation::ReleaseUnsteady {
+            return;
+        }
+        let mark = match (self.mutation, self.pressure()) {
+            (Mutation::ReleaseEarly, _) => UnixMillis(now as i64),
+            (Mutation::ReleaseUnsteady, _) if self.view.stage != Stage::Steady => {
+                UnixMillis(now as i64).before(LOW_MARK_SLACK)
+            }
+            (_, Pressure::Low | Pressure::Fold) => low.before(self.control.window),
+            (_, Pressure::Shrink | Pressure::Full | Pressure::Over) => low.before(LOW_MARK_SLACK),
+        };
+        let nanos = Nanos(u64::try_from(mark.0).unwrap_or(0) * 1_000_000);
+        self.shelves.iter_mut().for_each(|shelves| shelves.release(nanos));
+        if self.mutation == Mutation::ReleaseEarly {
+            return;
+        }
+        self.control.floor = self.control.floor.max(mark);
+        if self.mutation != Mutation::DropFloor {
+            self.handover.on_released(self.control.floor());
+        }
+    }
+
+    /// Of a source that is alone not all is kept that was delivered.
+    fn drop_alone(&mut self, now: u64) {
+        let heard = self.traces.iter().filter(|traces| traces.last_heard > 0).count();
+        if heard > 1 {
+            return;
+        }
+        for shelves in &mut self.shelves {
+            let has_dropped = shelves.drop_delivered(self.alone_bytes_max);
+            if has_dropped && self.mutation != Mutation::ForgetReach {
+                self.control.reach = UnixMillis(now as i64);
+            }
+        }
+    }
+}

@@ -1,0 +1,136 @@
+//! The storage: what it has, and what it thinks of it.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use highlander::wire::remote_write::protobuf::{Fields, take_varint};
+use highlander::wire::remote_write::protocol::Protocol;
+use highlander::wire::remote_write::push::Push;
+use highlander::wire::remote_write::{snappy, v1};
+
+use crate::plan::Mood;
+use crate::sender::{Point, STALE, replica_of};
+
+/// A sample and when the endpoint got it.
+#[derive(Clone, Copy, Debug)]
+pub struct Stored {
+    pub at: i64,
+    pub when: u64,
+}
+
+impl Stored {
+    pub fn replica(&self) -> usize {
+        replica_of(self.at)
+    }
+}
+
+/// One series as the endpoint has it.
+#[derive(Debug, Default)]
+pub struct Series {
+    /// In the order of arrival, without identical repeats.
+    pub stored: Vec<Stored>,
+    /// The times of all that was offered and not wanted.
+    pub rejected: BTreeSet<i64>,
+    times: BTreeSet<i64>,
+    changes: usize,
+}
+
+#[derive(Debug)]
+pub struct Endpoint {
+    pub mood: Mood,
+    pub series: BTreeMap<usize, Series>,
+}
+
+impl Endpoint {
+    pub fn new() -> Endpoint {
+        Endpoint { mood: Mood::Well, series: BTreeMap::new() }
+    }
+
+    /// Stores a request; an error is a violated promise. The seat has changed hands so often that a
+    /// series may have changed its voice `changes_max` times.
+    pub fn store(&mut self, push: &Push, when: u64, changes_max: usize) -> Result<(), String> {
+        for point in read(push) {
+            let series = self.series.entry(point.series).or_default();
+            if !series.times.insert(point.at) {
+                continue;
+            }
+            let new = Stored { at: point.at, when };
+            if let Some(last) = series.stored.last() {
+                if last.at > new.at {
+                    return Err(format!("P3/P4: {point:?} of {} after {last:?}", new.replica()));
+                }
+                series.changes += usize::from(last.replica() != new.replica());
+            }
+            series.stored.push(new);
+            if series.changes > changes_max {
+                return Err(format!(
+                    "P1: series {} changed its voice {} times, {changes_max} allowed",
+                    point.series, series.changes
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    pub fn reject(&mut self, push: &Push) {
+        for point in read(push) {
+            self.series.entry(point.series).or_default().rejected.insert(point.at);
+        }
+    }
+}
+
+/// The samples of a request.
+pub fn read(push: &Push) -> Vec<Point> {
+    let body = snappy::decode(push.body(), 1 << 20).expect("the simulation writes it");
+    match push.protocol() {
+        Protocol::V1 => read_v1(&body),
+        Protocol::V2 => read_v2(&body).expect("the simulation writes it"),
+    }
+}
+
+fn read_v1(body: &[u8]) -> Vec<Point> {
+    let mut all = Vec::new();
+    v1::walk(body, &mut |series| {
+        let number = series.labels().find(|(name, _)| *name == b"i").map(|(_, value)| value);
+        let number = number.and_then(number_of).expect("the simulation writes it");
+        all.extend(series.samples().map(|sample| point(number, sample.timestamp_ms, sample.value)));
+    })
+    .expect("the simulation writes it");
+    all
+}
+
+fn read_v2(body: &[u8]) -> Option<Vec<Point>> {
+    let fields: Vec<_> = Fields::of(body).collect::<Result<_, _>>().ok()?;
+    let of = |wanted: u32| fields.iter().filter(move |(number, _)| *number == wanted);
+    let symbols: Vec<&[u8]> = of(4).filter_map(|(_, value)| value.bytes().ok()).collect();
+    let mut all = Vec::new();
+    for (_, series) in of(5) {
+        let mut labels = Vec::new();
+        for field in Fields::of(series.bytes().ok()?) {
+            let (number, value) = field.ok()?;
+            let mut message = value.bytes().ok()?;
+            if number == 1 {
+                while !message.is_empty() {
+                    labels.push(*symbols.get(take_varint(&mut message).ok()? as usize)?);
+                }
+                continue;
+            }
+            let sample: Vec<_> = Fields::of(message).collect::<Result<_, _>>().ok()?;
+            let part = |wanted: u32| sample.iter().find(|it| it.0 == wanted).map(|it| it.1);
+            let pair = labels.chunks(2).find(|pair| pair[0] == b"i")?;
+            let value = part(1).map_or(Ok(0.0), |value| value.double()).ok()?;
+            all.push(point(number_of(pair[1])?, part(2)?.int64().ok()?, value));
+        }
+    }
+    Some(all)
+}
+
+fn number_of(text: &[u8]) -> Option<usize> {
+    std::str::from_utf8(text).ok()?.parse().ok()
+}
+
+/// The value says whether the sample has come through unharmed.
+fn point(series: usize, at: i64, value: f64) -> Point {
+    let is_stale = value.to_bits() == STALE;
+    assert!(is_stale || value as i64 == at, "a value was changed: {value} at {at}");
+    Point { series, at, is_stale }
+}
