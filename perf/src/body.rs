@@ -87,14 +87,15 @@ fn series(timestamp_ms: u64, state: &mut u64) -> Vec<u8> {
 }
 
 /// A length-delimited protobuf field.
-fn field(number: u8, content: &[u8]) -> Vec<u8> {
+pub fn field(number: u8, content: &[u8]) -> Vec<u8> {
     let mut bytes = vec![number << 3 | 2];
     bytes.extend(varint(content.len() as u64));
     bytes.extend(content);
     bytes
 }
 
-fn varint(mut number: u64) -> Vec<u8> {
+/// A number as protobuf writes it.
+pub fn varint(mut number: u64) -> Vec<u8> {
     let mut bytes = Vec::new();
     while number >= 0x80 {
         bytes.push(number as u8 | 0x80);
@@ -105,7 +106,7 @@ fn varint(mut number: u64) -> Vec<u8> {
 }
 
 /// SplitMix64: enough for bytes that do not repeat.
-fn next_random(state: &mut u64) -> u64 {
+pub fn next_random(state: &mut u64) -> u64 {
     *state = state.wrapping_add(SEAL_KEY);
     let mut mixed = *state;
     mixed = (mixed ^ mixed >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);

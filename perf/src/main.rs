@@ -1,17 +1,23 @@
 //! Measures Highlander beside haproxy, nginx and a bare relay.
 //!
-//! One program with four parts instead of four programs: the runner starts the other three as
-//! processes of their own, and finds them by its own path.
+//! One program with several parts instead of several programs: the runner starts load, sink and
+//! relay as processes of their own, and finds them by its own path.
 
 mod body;
+mod endpoint;
 mod fault;
 mod framer;
 mod histogram;
 mod load;
+mod reading;
 mod relay;
+mod replay;
+mod rig;
 mod ring;
 mod runner;
+mod scrape;
 mod sink;
+mod soak;
 
 use std::process::ExitCode;
 
@@ -33,6 +39,8 @@ enum Part {
     Sink(sink::Options),
     Relay(relay::Options),
     Runner(Box<runner::Options>),
+    Replay(replay::Options),
+    Soak(soak::Options),
 }
 
 fn main() -> ExitCode {
@@ -42,6 +50,8 @@ fn main() -> ExitCode {
         Part::Sink(options) => sink::run(&options),
         Part::Relay(options) => relay::run(&options),
         Part::Runner(options) => runner::run(*options),
+        Part::Replay(options) => replay::run(&options),
+        Part::Soak(options) => soak::run(&options),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

@@ -3,14 +3,14 @@
 //! Rounds are interleaved (A B C, A B C, …): what the machine does meanwhile hits all alike, and
 //! the spread between rounds shows how much it did.
 
-mod bench;
+pub mod bench;
 mod candidate;
-mod child;
+pub mod child;
 mod churn;
 mod half_sent;
-mod http;
-mod machine;
-mod proc;
+pub mod http;
+pub mod machine;
+pub mod proc;
 mod report;
 mod scenario;
 mod trial;
@@ -116,7 +116,7 @@ pub fn run(options: Options) -> Result<(), Fault> {
     // The children inherit this core, those that need another are moved.
     ring::pin(Some(options.load_core))?;
     let settings = Settings::new(&options)?;
-    let mut text = machine::describe(&settings)?;
+    let mut text = machine::describe("Side by side", &settings.describe())?;
     // Also before the first: a file that cannot be written shall not cost an hour.
     write_results(&options, &text)?;
     let mut verdict = Verdict::Clean;
@@ -172,6 +172,16 @@ impl Settings {
             load_core: options.load_core,
             interrupted,
         })
+    }
+
+    /// What the head of the results says of this run.
+    fn describe(&self) -> Vec<(&'static str, String)> {
+        vec![
+            ("candidate", format!("core {}", self.candidate_core)),
+            ("load and sink", format!("core {}, requests sent {}", self.load_core, self.send)),
+            ("haproxy", machine::version("haproxy", "-v")),
+            ("nginx", machine::version("nginx", "-v")),
+        ]
     }
 
     /// A fault once a signal has asked for the end; Drop then ends the children.

@@ -43,7 +43,7 @@ pub struct Load {
 }
 
 /// A folder for configuration and logs, removed at the end.
-struct Folder(PathBuf);
+pub struct Folder(pub PathBuf);
 
 /// How many requests on how many connections.
 pub struct LoadPlan<'a> {
@@ -147,7 +147,8 @@ impl Load {
 }
 
 impl Folder {
-    fn create() -> Result<Self, Fault> {
+    /// Creates it; one at a time, as all bear this process's name.
+    pub fn create() -> Result<Self, Fault> {
         let path = std::env::temp_dir().join(format!("highlander-perf-{}", std::process::id()));
         fs::create_dir_all(&path).during("temporary folder")?;
         Ok(Self(path))
@@ -163,13 +164,14 @@ impl Drop for Folder {
 }
 
 /// Two ports that were free a moment ago. Held at the same time, so that they differ.
-fn free_ports() -> Result<(u16, u16), Fault> {
+pub fn free_ports() -> Result<(u16, u16), Fault> {
     let bind = || TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).during("a free port");
     let (one, two) = (bind()?, bind()?);
     Ok((one.local_addr()?.port(), two.local_addr()?.port()))
 }
 
-fn wait_until_ready(
+/// Asks until there is no fault, or the child has ended, or it takes too long.
+pub fn wait_until_ready(
     child: &mut Child,
     mut ask: impl FnMut() -> Result<(), Fault>,
 ) -> Result<(), Fault> {

@@ -70,6 +70,12 @@ impl Child {
         self.process.id()
     }
 
+    /// What it has written to its log so far.
+    pub fn log(&self) -> Result<String, Fault> {
+        let log = fs::read(&self.log).during(&self.name)?;
+        Ok(String::from_utf8_lossy(&log).into_owned())
+    }
+
     /// Its pipes, for the first caller.
     pub fn take_pipes(&mut self) -> Option<(ChildStdin, ChildStdout)> {
         Some((self.process.stdin.take()?, self.process.stdout.take()?))

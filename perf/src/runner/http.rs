@@ -33,22 +33,31 @@ pub struct Client {
 impl Client {
     /// Connects.
     pub fn open(address: SocketAddr) -> Result<Self, Fault> {
+        Self::open_patient(address, ANSWER_TIMEOUT)
+    }
+
+    /// Connects, and waits so long for an answer.
+    pub fn open_patient(address: SocketAddr, patience: Duration) -> Result<Self, Fault> {
         let stream = TcpStream::connect_timeout(&address, ANSWER_TIMEOUT)?;
-        stream.set_read_timeout(Some(ANSWER_TIMEOUT))?;
+        stream.set_read_timeout(Some(patience))?;
         stream.set_nodelay(true)?;
         Ok(Self { stream: BufReader::new(stream) })
     }
 
     /// Pushes one small, true remote-write request and gives the answer's status.
     pub fn push(&mut self, path: &str) -> Result<u16, Fault> {
-        let body = write_request(PUSH_BYTES, now_ms()?);
+        self.push_body(path, &write_request(PUSH_BYTES, now_ms()?))
+    }
+
+    /// Pushes this body and gives the answer's status.
+    pub fn push_body(&mut self, path: &str, body: &[u8]) -> Result<u16, Fault> {
         let head = format!(
             "POST {path} HTTP/1.1\r\nHost: perf\r\nUser-Agent: highlander-perf\r\n\
              Content-Encoding: snappy\r\nContent-Type: application/x-protobuf\r\n\
              X-Prometheus-Remote-Write-Version: 0.1.0\r\nContent-Length: {}\r\n\r\n",
             body.len()
         );
-        self.ask(&[head.as_bytes(), &body].concat()).map(|(status, _)| status)
+        self.ask(&[head.as_bytes(), body].concat()).map(|(status, _)| status)
     }
 
     /// The sink's counts.

@@ -7,11 +7,10 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-use super::Settings;
 use crate::fault::{During, Fault};
 
-/// The head of a results file.
-pub fn describe(settings: &Settings) -> Result<String, Fault> {
+/// The head of a results file, with what else is to be said of the run.
+pub fn describe(title: &str, more: &[(&str, String)]) -> Result<String, Fault> {
     let kernel = fs::read_to_string("/proc/sys/kernel/osrelease").during("kernel")?;
     let load = fs::read_to_string("/proc/loadavg").during("load average")?;
     let load = load.split(' ').next().unwrap_or_default();
@@ -20,19 +19,15 @@ pub fn describe(settings: &Settings) -> Result<String, Fault> {
     let field = |name| cpus.lines().find(|line| line.starts_with(name))?.split_once(": ");
     let cpu = field("model name").map_or("unknown", |(_, value)| value);
     let count = cpus.lines().filter(|line| line.starts_with("processor")).count().max(cores);
-    let mut text = String::from("# Side by side\n\n");
-    let lines = [
+    let mut text = format!("# {title}\n\n");
+    let before = [
         ("commit", commit()),
         ("kernel", kernel.trim().to_owned()),
         ("CPU", format!("{cpu}, {count} cores")),
         ("load average at the start", load.to_owned()),
-        ("candidate", format!("core {}", settings.candidate_core)),
-        ("load and sink", format!("core {}, requests sent {}", settings.load_core, settings.send)),
-        ("haproxy", version("haproxy", "-v")),
-        ("nginx", version("nginx", "-v")),
-        ("command", command()),
     ];
-    for (name, value) in lines {
+    let after = [("command", command())];
+    for (name, value) in before.iter().chain(more).chain(&after) {
         let _ = writeln!(text, "* {name}: {value}");
     }
     Ok(text)
@@ -51,7 +46,7 @@ fn commit() -> String {
 
 /// The first line of what a peer says about itself. A peer that is not there is no fault here: it
 /// may not be among the candidates.
-fn version(program: &str, flag: &str) -> String {
+pub fn version(program: &str, flag: &str) -> String {
     let Ok(output) = Command::new(program).arg(flag).output() else {
         return String::from("not installed");
     };
