@@ -135,7 +135,7 @@ pub fn start(config: Config) -> Result<Running, StartError> {
         counters: counters[2].clone(),
     };
     let tell = words.0.clone();
-    let conductor = conductor.start(words).map_err(StartError::Thread)?;
+    let conductor = conductor.start(words.1).map_err(StartError::Thread)?;
     let control = Control {
         cores: workers.iter().map(|worker| worker.handle.clone()).collect(),
         seats,

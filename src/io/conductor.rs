@@ -4,6 +4,7 @@
 use std::collections::HashMap;
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
@@ -47,7 +48,7 @@ pub struct Conductor {
 
 /// The conductor as it runs.
 pub struct Running {
-    words: Sender<Word>,
+    stops: Arc<AtomicBool>,
     thread: JoinHandle<()>,
 }
 
@@ -67,9 +68,12 @@ pub fn words() -> (Sender<Word>, Receiver<Word>) {
 }
 
 impl Running {
-    /// Ends the thread, once nobody else can tell it anything.
+    /// Ends the thread, whatever is still to be done: the cores have ended before. It is told so and
+    /// does not wait for its last word: a core that was not given the time to finish its requests
+    /// leaves them behind, and with them its end of the channel.
     pub fn stop(self) {
-        drop(self.words);
+        // Relaxed: it guards no other data.
+        self.stops.store(true, Ordering::Relaxed);
         // It has no panics of its own.
         let _ = self.thread.join();
     }
@@ -77,17 +81,19 @@ impl Running {
 
 impl Conductor {
     /// Starts the thread.
-    pub fn start(self, words: (Sender<Word>, Receiver<Word>)) -> io::Result<Running> {
-        let (words, heard) = words;
+    pub fn start(self, heard: Receiver<Word>) -> io::Result<Running> {
+        let stops = Arc::new(AtomicBool::new(false));
+        let told = stops.clone();
         let thread = thread::Builder::new().name("conductor".into());
-        let thread = thread.spawn(move || self.run(&heard))?;
-        Ok(Running { words, thread })
+        let thread = thread.spawn(move || self.run(&heard, &told))?;
+        Ok(Running { stops, thread })
     }
 
-    fn run(mut self, heard: &Receiver<Word>) {
+    fn run(mut self, heard: &Receiver<Word>, stops: &AtomicBool) {
         let mut led = HashMap::new();
         let mut is_busy = false;
-        loop {
+        // Relaxed: see `Running::stop`.
+        while !stops.load(Ordering::Relaxed) {
             let patience = if is_busy { Duration::ZERO } else { BEAT.into() };
             match heard.recv_timeout(patience) {
                 Ok(word) => self.on_word(&mut led, word),
