@@ -128,7 +128,7 @@ pub const DOUBTS_MAX: usize = 256;
 pub const DOUBT_FORGOTTEN: Millis = Millis(60_000);
 /// What a core keeps of the delivered requests of a source that is alone in its group: little enough
 /// to stay in the processor's cache, for nobody may ever ask for it.
-pub const ALONE_BYTES_MAX: usize = 512 * 1024;
+pub const ALONE_BYTES_MAX: usize = 128 * 1024;
 /// The part of `--hold-memory` that a core takes at a time, so that cores do not wait for each
 /// other's count on every request.
 pub const GRANT_BYTES: usize = 256 * 1024;

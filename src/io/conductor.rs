@@ -132,7 +132,8 @@ impl Conductor {
         match word {
             Word::Changed(_) => self.on_changed(led, now),
             Word::Gathered(_, turn, core, gathered) => {
-                led.handover.on_gathered(turn, core, gathered);
+                let covered = led.seat.marks.covered();
+                led.handover.on_gathered(turn, core, gathered, covered);
             }
             Word::Folded(_, kept) => led.handover.on_folded(kept),
             Word::Asked(_, id, voice, push) => led.handover.on_ask(id, voice, push),
@@ -145,8 +146,8 @@ impl Conductor {
         let view = **led.seat.view();
         if let Stage::Closed(turn) = view.stage {
             let before = led.handover.turn().map(|turn| turn.epoch);
-            let (floor, cores) = (led.seat.marks.floor(), self.cores.len());
-            led.handover.on_turn(turn, floor, cores, now);
+            let (covered, cores) = (led.seat.marks.covered(), self.cores.len());
+            led.handover.on_turn(turn, covered, cores, now);
             if led.handover.turn().map(|turn| turn.epoch) != before {
                 let name = |source: Option<SourceId>| {
                     let name = source.and_then(|source| led.seat.name(source));
@@ -164,7 +165,7 @@ impl Conductor {
         // The word of a change may come after what followed from it.
         self.on_changed(led, now);
         if led.seat.view().stage == Stage::Steady {
-            led.handover.on_released(led.seat.marks.floor());
+            led.handover.on_released(led.seat.marks.covered());
         }
         let mut is_busy = false;
         while let Some(effect) = led.handover.poll(&mut self.lens, now) {

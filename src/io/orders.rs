@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use crate::logic::handover::{AskId, Outcome, Verdict};
+use crate::logic::ask::{AskId, Outcome, Verdict};
 use crate::logic::shelf::{Gathered, Kept, Wanted};
 use crate::logic::source::SourceId;
 use crate::logic::view::{Epoch, Voice};

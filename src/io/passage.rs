@@ -17,7 +17,7 @@ use crate::io::link::Link;
 use crate::io::orders::Word;
 use crate::io::speaker::Speaker;
 use crate::io::upstream::{self, Outgoing, SendError};
-use crate::logic::handover::{AskId, Outcome, Verdict};
+use crate::logic::ask::{AskId, Outcome, Verdict};
 use crate::logic::pressure::Pressure;
 use crate::logic::shelf::{Kept, Sent};
 use crate::logic::source::Payload;

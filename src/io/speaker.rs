@@ -8,11 +8,12 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use crate::base::limits::{NAME_BYTES_MAX, SAMPLE_EVERY};
+use crate::base::limits::NAME_BYTES_MAX;
 use crate::base::time::{Millis, UnixMillis};
 use crate::io::core::{Core, Reader};
 use crate::io::orders::Word;
 use crate::io::store::Stock;
+use crate::logic::lookout::{Glance, Lookout};
 use crate::logic::source::{GroupName, Payload, SourceName, Weight};
 use crate::logic::view::{Event, Fate, Heard};
 use crate::shared::metrics::Counter;
@@ -34,9 +35,7 @@ pub struct Speaker {
     tenant: Vec<u8>,
     claim: Option<Claim>,
     known: Option<Known>,
-    /// When the first sample of a request was last looked at, and whether it was long ago.
-    sampled: Cell<Millis>,
-    lags: Cell<bool>,
+    lookout: Cell<Lookout>,
 }
 
 /// Who a head says that it is from. Nobody is taken on for a head alone.
@@ -90,8 +89,7 @@ impl Speaker {
             tenant,
             claim: None,
             known: None,
-            sampled: Cell::new(Millis(0)),
-            lags: Cell::new(false),
+            lookout: Cell::default(),
         }
     }
 
@@ -182,20 +180,27 @@ impl Speaker {
         self.core.store.tell(Word::Changed(known.seat.clone()));
     }
 
-    /// The first sample of a request, looked at now and then: what it costs is not to show. Of a
-    /// source that is behind, every time and all of it: steps would look like jumps else. If it jumps,
-    /// the source is under suspicion after this, before anything of it has gone out.
+    /// The oldest sample of a request, as far as it is looked at, see [`Lookout`]. If it jumps, the
+    /// source is under suspicion after this, before anything of it has gone out.
     pub fn first(&self, push: &Push) -> Option<UnixMillis> {
         let now = self.core.now();
-        if !self.lags.get() && now.since(self.sampled.get()) < SAMPLE_EVERY {
+        let mut lookout = self.lookout.get();
+        if !lookout.is_due(now) {
             return None;
         }
-        self.sampled.set(now);
         let known = self.known();
-        let first = self.look_at(push)?;
-        let lags = first.after(known.source.behind_max()) < self.core.clock.unix_now();
-        self.lags.set(lags);
-        let span = if lags { self.span(push) } else { None };
+        let Some(first) = self.look_at(push) else {
+            lookout.on_none(now);
+            self.lookout.set(lookout);
+            return None;
+        };
+        let unix_now = self.core.clock.unix_now();
+        let glance = lookout.on_first(first, known.source.behind_max(), now, unix_now);
+        self.lookout.set(lookout);
+        let span = match glance {
+            Glance::First => None,
+            Glance::Whole => self.span(push),
+        };
         let (ends, gap) = match span {
             Some(Span { oldest_ms, newest_ms, gap_ms, gap_to_ms }) => {
                 let gap = (Millis(gap_ms), UnixMillis(gap_to_ms));
@@ -205,8 +210,10 @@ impl Speaker {
         };
         if known.source.on_seen(self.core.handle.index, ends, gap) {
             let others = known.seat.sources().all.len() > 1;
-            let promoted = known.seat.view().promoted.map(|promoted| promoted.source);
-            if others && promoted == Some(known.source.id) {
+            let view = **known.seat.view();
+            let promoted = view.promoted.map(|promoted| promoted.source);
+            let keeper = view.turn().and_then(|turn| turn.keeper);
+            if others && [promoted, keeper].contains(&Some(known.source.id)) {
                 self.publish(known, Event::Suspected(known.source.id));
             }
         }

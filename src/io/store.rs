@@ -14,7 +14,7 @@ use crate::base::time::{Millis, Nanos, UnixMillis};
 use crate::io::clock::Clock;
 use crate::io::deadline::{Elapsed, Patience, Slot};
 use crate::io::orders::Word;
-use crate::logic::handover::{AskId, Outcome, Verdict};
+use crate::logic::ask::{AskId, Outcome, Verdict};
 use crate::logic::pressure::Pressure;
 use crate::logic::shelf::{Kept, Sent, Shelves, Wanted};
 use crate::logic::source::SourceId;
@@ -191,10 +191,10 @@ impl Store {
         if !stock.is_alone.get() {
             return;
         }
-        let mut has_dropped = false;
-        self.change(stock, |shelves| has_dropped = shelves.drop_delivered(ALONE_BYTES_MAX));
-        if has_dropped {
-            stock.seat.marks.on_dropped(self.clock.unix_now());
+        let mut dropped = None;
+        self.change(stock, |shelves| dropped = shelves.drop_delivered(ALONE_BYTES_MAX));
+        if let Some(dropped) = dropped {
+            stock.seat.marks.on_dropped(dropped, self.clock.unix_now());
             counters.add(Counter::DeliveredDropped, 1);
         }
     }

@@ -19,6 +19,8 @@ pub struct Watch {
     known: HashMap<SourceId, (Rhythm, Continuity)>,
     candidates: Vec<Candidate>,
     low_of: Option<SourceId>,
+    /// It stays when the seat changes hands, until the new source's is known: what was delivered
+    /// stays so.
     low: Option<UnixMillis>,
     steady_since: Millis,
 }
@@ -61,9 +63,6 @@ impl Watch {
     fn look_at_low(&mut self, seat: &Seat, now: Millis, unix_now: UnixMillis) {
         let view = **seat.view();
         let promoted = view.promoted.map(|promoted| promoted.source);
-        if self.low_of != promoted {
-            self.low = None;
-        }
         if self.low_of != promoted || view.stage != Stage::Steady {
             (self.low_of, self.steady_since) = (promoted, now);
         }
@@ -75,7 +74,7 @@ impl Watch {
         if now.since(self.steady_since) > span {
             // A source's clock may be ahead of ours.
             let low = seat.marks.of_cores().map(|low| low.min(unix_now));
-            self.low = low.or(self.low);
+            self.low = low.max(self.low);
         }
         seat.marks.set_low(self.low);
     }

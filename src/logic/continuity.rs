@@ -22,6 +22,8 @@ pub struct Continuity {
     holes: u32,
     /// The longest usual step from one first sample to the next.
     step: Millis,
+    /// A longer one, and how often one of about that length has come.
+    step_unusual: Millis,
     steps_unusual: u32,
     looks: u32,
     looks_disconnected: u32,
@@ -40,6 +42,7 @@ impl Continuity {
             is_missed: false,
             holes: 0,
             step: Millis(0),
+            step_unusual: Millis(0),
             steps_unusual: 0,
             looks: 0,
             looks_disconnected: 0,
@@ -78,11 +81,22 @@ impl Continuity {
         }
         // A scrape or two that fail are not its interval: else one would lead to the next.
         let is_usual = step.0 <= self.step.0 + self.step.0 / 2 || jump_max == Millis(u64::MAX);
-        self.steps_unusual += u32::from(!is_usual);
+        if !is_usual {
+            self.on_unusual_step(step);
+        }
         if is_usual || self.steps_unusual > HOLES_UNUSUAL_MAX {
-            self.steps_unusual = 0;
             self.step = self.step.max(step);
         }
+    }
+
+    /// Holes are of any length. One that comes again and again, shorter steps between or not, is how
+    /// its targets are spread over its interval now.
+    fn on_unusual_step(&mut self, step: Millis) {
+        let known = self.step_unusual.0;
+        if step.0 < known - known / 3 || step.0 > known + known / 2 {
+            (self.step_unusual, self.steps_unusual) = (step, 0);
+        }
+        self.steps_unusual += 1;
     }
 
     fn on_heard(&mut self, now: Millis, unix_now: UnixMillis, last_heard: Millis) {
@@ -266,6 +280,24 @@ mod tests {
             source.0.on_step(Millis(7000), UnixMillis(33_000));
         }
         assert_eq!(source.0.jump_max(), Millis(u64::MAX), "it is not known for long enough");
+    }
+
+    #[test]
+    fn a_long_step_between_short_ones_is_not_a_hole_for_ever() {
+        let mut source = watched(1000, 20_000);
+        for _ in 0..20 {
+            source.0.on_step(Millis(1000), UnixMillis(19_000));
+        }
+        // Half of the targets are gone: from now on there is nothing for three seconds of each five.
+        for cycle in 0..=i64::from(HOLES_UNUSUAL_MAX) {
+            let first = UnixMillis(24_000 + 5_000 * cycle);
+            source.0.on_step(Millis(3000), first);
+            assert_eq!(source.0.whole_since(), first);
+            source.0.on_step(Millis(1000), UnixMillis(first.0 + 1000));
+        }
+        let whole_since = source.0.whole_since();
+        source.0.on_step(Millis(3000), UnixMillis(60_000));
+        assert_eq!(source.0.whole_since(), whole_since);
     }
 
     #[test]

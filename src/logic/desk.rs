@@ -1,12 +1,13 @@
 //! Where bodies are read: the watermark of a hand-over, and what it lets pass.
 
-use crate::base::time::UnixMillis;
+use crate::base::limits::LOW_MARK_SPAN_MIN;
+use crate::base::time::{Nanos, UnixMillis};
 use crate::logic::view::Voice;
 use crate::logic::watermark::Watermark;
 use crate::wire::remote_write::error::BodyError;
 use crate::wire::remote_write::filter::{self, Filter};
 use crate::wire::remote_write::push::Push;
-use crate::wire::remote_write::series::SeriesHasher;
+use crate::wire::remote_write::series::{SeriesHasher, SeriesId};
 use crate::wire::remote_write::snappy::{self, Decoder};
 use crate::wire::remote_write::survey::{Mention, Surveyor};
 
@@ -41,12 +42,49 @@ pub enum Noting {
     Later,
 }
 
+/// What is known to be delivered without the watermark saying so. All of it only rises.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Covered {
+    /// What is older than this, of whatever series.
+    pub floor: UnixMillis,
+    /// What is older than this, of a series that is not in the watermark: its requests may have been
+    /// let go of, see `dropped`. A series that is there goes on from what is said of it.
+    pub reach: UnixMillis,
+    /// What was delivered before that may have been let go of on one core and still be kept on another.
+    /// None of it may count: of a series that changed cores the older half would be known.
+    pub dropped: Nanos,
+}
+
+impl Covered {
+    /// Nothing is known.
+    pub const NOTHING: Covered =
+        Covered { floor: UnixMillis::MIN, reach: UnixMillis::MIN, dropped: Nanos(0) };
+
+    /// What is known of both together.
+    pub fn max(self, other: Covered) -> Covered {
+        Covered {
+            floor: self.floor.max(other.floor),
+            reach: self.reach.max(other.reach),
+            dropped: self.dropped.max(other.dropped),
+        }
+    }
+
+    /// The newest time of a series that is covered, if the watermark says this of it.
+    fn newest_ms(self, known_ms: Option<i64>) -> i64 {
+        let before = |mark: UnixMillis| mark.0.saturating_sub(1);
+        before(self.floor).max(known_ms.unwrap_or_else(|| before(self.reach)))
+    }
+}
+
+/// A new source that is no further behind than this has caught up: a batch waits for so long
+/// (`batch_send_deadline`).
+const NEAR_MS: i64 = LOW_MARK_SPAN_MIN.0 as i64;
+
 /// Series → newest timestamp delivered, and who has spoken.
 #[derive(Debug)]
 pub struct Desk {
     watermark: Watermark,
-    /// Of a series that is not known, what is older than this has been covered.
-    floor: UnixMillis,
+    covered: Covered,
     newest: Option<UnixMillis>,
 }
 
@@ -58,6 +96,7 @@ pub struct Lens {
     decoder: Decoder,
     newest_ms: Vec<Option<i64>>,
     passed: Vec<Mention>,
+    near: Vec<SeriesId>,
 }
 
 impl Lens {
@@ -70,6 +109,7 @@ impl Lens {
             decoder: Decoder::default(),
             newest_ms: Vec::new(),
             passed: Vec::new(),
+            near: Vec::new(),
         }
     }
 }
@@ -77,7 +117,7 @@ impl Lens {
 impl Desk {
     /// Nothing is known.
     pub fn new() -> Desk {
-        Desk { watermark: Watermark::new(), floor: UnixMillis::MIN, newest: None }
+        Desk { watermark: Watermark::new(), covered: Covered::NOTHING, newest: None }
     }
 
     /// A request has been delivered; in the name of the new source, if `voice` says so. After an
@@ -99,7 +139,9 @@ impl Desk {
     }
 
     /// What of a request may go out in the name of `voice`. What the new source says of a series
-    /// that is not repeated counts as spoken.
+    /// that is not repeated counts as spoken. If what it says live is only a little older than what
+    /// was delivered, the old voice falls silent for that series: else a source that is slower on its
+    /// way than the other would always come too late.
     pub fn sift(
         &mut self,
         lens: &mut Lens,
@@ -111,6 +153,7 @@ impl Desk {
         let mut survey = lens.surveyor.open(push.protocol(), body)?;
         let mut filter = Filter::of(push.protocol(), body);
         lens.passed.clear();
+        lens.near.clear();
         loop {
             let batch = survey.next_batch()?;
             if batch.is_empty() {
@@ -118,11 +161,16 @@ impl Desk {
             }
             self.watermark.look_up(batch, &mut lens.newest_ms);
             for (mention, newest_ms) in batch.iter().zip(&lens.newest_ms) {
-                let after = newest_ms.unwrap_or(self.floor.0.saturating_sub(1));
-                let is_mute = voice == Voice::Old && self.watermark.is_spoken(mention.id);
+                let after = self.covered.newest_ms(*newest_ms);
+                let is_mute = voice == Voice::Old && self.watermark.is_near(mention.id);
                 filter.take(mention, |timestamp_ms| !is_mute && timestamp_ms > after)?;
                 if !is_mute && mention.newest_ms > after {
                     lens.passed.push(*mention);
+                } else if voice == Voice::New && noting == Noting::Later {
+                    let is_near = mention.newest_ms.saturating_add(NEAR_MS) > after;
+                    if is_near && mention.counts.dated() > 0 {
+                        lens.near.push(mention.id);
+                    }
                 }
             }
         }
@@ -134,6 +182,7 @@ impl Desk {
         if voice == Voice::New {
             self.watermark.mark_all_spoken(&lens.passed);
         }
+        lens.near.drain(..).for_each(|id| self.watermark.mark_near(id));
         let passed = match outcome.filtered {
             filter::Filtered::NothingNew => Passed::Nothing,
             filter::Filtered::AllNew => Passed::All,
@@ -161,17 +210,24 @@ impl Desk {
         self.newest
     }
 
-    /// Everything older than `floor` has been covered.
-    pub fn raise_floor(&mut self, floor: UnixMillis) {
-        if floor > self.floor {
-            self.floor = floor;
+    /// So much has been covered. What the watermark knows from before something was let go of may
+    /// not be the newest of its series.
+    pub fn raise(&mut self, covered: Covered) {
+        if covered.dropped > self.covered.dropped {
+            self.watermark = Watermark::new();
         }
+        self.covered = self.covered.max(covered);
+    }
+
+    /// What is known to be covered.
+    pub fn covered(&self) -> Covered {
+        self.covered
     }
 
     /// Forgets the series that the floor says as much of.
     pub fn forget_below_floor(&mut self) {
         if !self.watermark.is_empty() {
-            self.watermark.forget_before(self.floor.0);
+            self.watermark.forget_before(self.covered.floor.0);
         }
     }
 
@@ -280,15 +336,73 @@ mod tests {
     }
 
     #[test]
+    fn what_was_known_before_something_was_let_go_of_is_not_trusted() {
+        let mut desk = Desk::new();
+        desk.note(&mut lens(), Voice::Old, &push(Protocol::V1, &[("a", 10)])).expect("readable");
+        desk.raise(Covered { reach: UnixMillis(100), dropped: Nanos(1), ..Covered::NOTHING });
+        assert_eq!(sift(&mut desk, Voice::New, &push(Protocol::V1, &[("a", 99)])), ('0', 0, 1));
+    }
+
+    #[test]
+    fn the_old_voice_makes_way_for_a_new_one_that_comes_a_little_later_each_time() {
+        let mut desk = Desk::new();
+        let live = |desk: &mut Desk, voice, samples: &[(&str, i64)]| {
+            let push = push(Protocol::V1, samples);
+            let sifted = desk.sift(&mut lens(), voice, Noting::Later, &push).expect("readable");
+            if sifted.points > 0 {
+                desk.note(&mut lens(), voice, &push).expect("readable");
+            }
+            sifted.points
+        };
+        assert_eq!(live(&mut desk, Voice::Old, &[("a", 100_000), ("b", 100_000)]), 2);
+        // It is far behind with one series, and not with the other.
+        let behind = [("a", 99_500), ("b", 100_000 - NEAR_MS)];
+        assert_eq!(live(&mut desk, Voice::New, &behind), 0);
+        assert_eq!(desk.unspoken(), 2);
+        assert_eq!(live(&mut desk, Voice::Old, &[("a", 101_000)]), 0, "it would never be heard");
+        assert_eq!(live(&mut desk, Voice::Old, &[("b", 101_000)]), 1);
+        assert_eq!(live(&mut desk, Voice::New, &[("a", 100_500)]), 1);
+        assert_eq!(desk.unspoken(), 1);
+    }
+
+    fn floor(floor: i64) -> Covered {
+        Covered { floor: UnixMillis(floor), ..Covered::NOTHING }
+    }
+
+    #[test]
     fn of_a_series_that_is_not_known_what_is_older_than_the_floor_is_covered() {
         let mut desk = Desk::new();
         let delivered = push(Protocol::V1, &[("a", 10), ("b", 200)]);
         desk.note(&mut lens(), Voice::Old, &delivered).expect("it can be read");
-        desk.raise_floor(UnixMillis(100));
+        desk.raise(floor(100));
         desk.forget_below_floor();
         let held = push(Protocol::V1, &[("a", 99), ("b", 150), ("c", 100)]);
         assert_eq!(sift(&mut desk, Voice::New, &held), ('½', 1, 2));
-        desk.raise_floor(UnixMillis(50));
+        desk.raise(floor(50));
         assert_eq!(sift(&mut desk, Voice::New, &push(Protocol::V1, &[("d", 60)])), ('0', 0, 1));
+    }
+
+    #[test]
+    fn what_the_floor_covers_does_not_pass_because_something_older_is_known_of_its_series() {
+        // Requests are folded by age and let go of by age, on each core for itself: of a series the
+        // newest that was delivered may be gone while an older one is still in the watermark.
+        let mut desk = Desk::new();
+        desk.note(&mut lens(), Voice::Old, &push(Protocol::V1, &[("a", 10)])).expect("readable");
+        desk.raise(floor(100));
+        assert_eq!(sift(&mut desk, Voice::New, &push(Protocol::V1, &[("a", 99)])), ('0', 0, 1));
+        assert_eq!(sift(&mut desk, Voice::New, &push(Protocol::V1, &[("a", 100)])), ('1', 1, 0));
+    }
+
+    #[test]
+    fn a_series_that_lags_goes_on_where_it_is_however_far_the_reach_of_others_is() {
+        let mut desk = Desk::new();
+        desk.note(&mut lens(), Voice::Old, &push(Protocol::V1, &[("a", 10)])).expect("readable");
+        desk.raise(Covered { reach: UnixMillis(100), ..Covered::NOTHING });
+        desk.forget_below_floor();
+        assert_eq!(desk.unspoken(), 1);
+        let held = push(Protocol::V1, &[("a", 10), ("b", 99)]);
+        assert_eq!(sift(&mut desk, Voice::New, &held), ('0', 0, 2));
+        let held = push(Protocol::V1, &[("a", 11), ("b", 100)]);
+        assert_eq!(sift(&mut desk, Voice::New, &held), ('1', 2, 0));
     }
 }

@@ -12,48 +12,14 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use crate::base::limits::{BODIES_PER_TURN, DOUBTS_MAX, LOW_MARK_SPAN_MIN, SENDER_BACKOFF_MAX};
 use crate::base::time::{Millis, Nanos, UnixMillis};
+use crate::logic::ask::{Ask, AskId, Outcome, Verdict};
 use crate::logic::cost::Cost;
-use crate::logic::desk::{Desk, Lens, Noting, Passed, Sifted};
+use crate::logic::desk::{Covered, Desk, Lens, Noting, Passed, Sifted};
 use crate::logic::line::{Former, line_up};
 use crate::logic::sending::Sending;
 use crate::logic::shelf::{Gathered, Kept, Wanted};
 use crate::logic::view::{Epoch, Fill, Turn, Voice};
 use crate::wire::remote_write::push::Push;
-
-/// A live request that waits to be let out, as its core numbers it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct AskId {
-    /// The core.
-    pub core: usize,
-    /// Its number there.
-    pub number: u64,
-}
-
-/// How a request to the endpoint ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Outcome {
-    /// The endpoint has it.
-    Acknowledged,
-    /// The endpoint does not want it, now or ever (4xx).
-    Rejected,
-    /// It may have it or not: no answer, or a 5xx.
-    Doubtful,
-    /// It was not sent.
-    Unsent,
-}
-
-/// What becomes of a live request during an open hand-over.
-#[derive(Clone, Debug)]
-pub enum Verdict {
-    /// All of it has been delivered or is another's to say: answered, not sent.
-    Covered,
-    /// It goes out as it is.
-    AsItIs,
-    /// This goes out in its place.
-    Changed(Push),
-    /// There is no open hand-over: ask the view.
-    Overtaken,
-}
 
 /// What is to be done.
 #[derive(Debug)]
@@ -88,14 +54,6 @@ enum Phase {
     Replaying,
     /// Live requests are filtered.
     Open,
-}
-
-/// A live request that waits, or is out.
-#[derive(Debug)]
-struct Ask {
-    id: AskId,
-    voice: Voice,
-    push: Push,
 }
 
 /// The machine.
@@ -168,8 +126,8 @@ impl Handover {
         }
     }
 
-    /// The view says that `turn` is closed. Everything up to `floor` is known to be delivered.
-    pub fn on_turn(&mut self, turn: Turn, floor: UnixMillis, cores: usize, now: Millis) {
+    /// The view says that `turn` is closed. So much is known to be delivered.
+    pub fn on_turn(&mut self, turn: Turn, covered: Covered, cores: usize, now: Millis) {
         if self.turn.is_some_and(|known| turn.epoch <= known.epoch) {
             return;
         }
@@ -186,7 +144,7 @@ impl Handover {
         self.phase = Phase::Asking;
         self.began = now;
         self.cores = (0..cores).collect();
-        self.desk.raise_floor(floor);
+        self.desk.raise(covered);
         self.cost = Cost::default();
         self.gathered = Gathered::default();
         self.line.clear();
@@ -195,10 +153,11 @@ impl Handover {
         }
     }
 
-    /// A core gives what it keeps.
-    pub fn on_gathered(&mut self, turn: Epoch, core: usize, gathered: Gathered) {
+    /// A core gives what it keeps. It may have let go of something until then, which `covered` says.
+    pub fn on_gathered(&mut self, turn: Epoch, core: usize, gathered: Gathered, covered: Covered) {
         let is_asked = self.phase == Phase::Gathering && self.is_turn(turn);
         if is_asked && self.cores.remove(&core) {
+            self.desk.raise(covered);
             self.gathered.delivered.extend(gathered.delivered);
             self.gathered.doubts.extend(gathered.doubts);
             self.gathered.held.extend(gathered.held);
@@ -210,14 +169,14 @@ impl Handover {
         self.folding.extend(delivered);
     }
 
-    /// Everything up to `floor` is covered by what the promoted source has delivered.
-    pub fn on_released(&mut self, floor: UnixMillis) {
+    /// So much is covered by what the promoted source has delivered.
+    pub fn on_released(&mut self, covered: Covered) {
         if self.phase != Phase::Idle {
             return;
         }
-        self.desk.raise_floor(floor);
-        if floor >= self.forgotten.after(FORGET_EVERY) {
-            self.forgotten = floor;
+        self.desk.raise(covered);
+        if covered.floor >= self.forgotten.after(FORGET_EVERY) {
+            self.forgotten = covered.floor;
             self.desk.forget_below_floor();
         }
         if self.desk.is_empty() {
@@ -355,9 +314,10 @@ impl Handover {
 
     /// Reads some of what was delivered; with all of it read, the rest stands in line.
     fn read(&mut self, lens: &mut Lens) -> Effect {
+        let dropped = self.desk.covered().dropped;
         let delivered = &mut self.gathered.delivered;
         let from = delivered.len().saturating_sub(BODIES_PER_TURN);
-        for kept in delivered.drain(from..) {
+        for kept in delivered.drain(from..).filter(|kept| kept.arrived >= dropped) {
             // What can't be read was forwarded as it was, and is nobody's series.
             let _ = self.desk.note(lens, Voice::Old, &kept.push);
         }
@@ -370,7 +330,8 @@ impl Handover {
 
     fn stand_in_line(&mut self) {
         let mut gathered = std::mem::take(&mut self.gathered);
-        gathered.doubts.append(&mut self.doubts);
+        // They stay until all is sent: this hand-over may be overtaken before.
+        gathered.doubts.extend(self.doubts.iter().cloned());
         self.line = line_up(gathered, self.turn, &self.former);
         self.desk.forget_who_spoke();
         self.newest_before = self.desk.newest();
@@ -391,6 +352,7 @@ impl Handover {
             return Some(effect);
         }
         self.phase = Phase::Open;
+        self.doubts = Vec::new();
         self.last_behind = now;
         self.has_asked = false;
         self.former.clear();

@@ -1,6 +1,7 @@
 //! When a hand-over is over.
 
 use super::*;
+use crate::logic::desk::Covered;
 use crate::logic::source::SourceId;
 use crate::logic::view::Cause;
 use crate::wire::remote_write::protocol::Protocol;
@@ -26,11 +27,11 @@ impl Machine {
     fn open(delivered: Push) -> Machine {
         let lens = Lens::new(SeriesHasher::new(1), 1 << 20);
         let mut machine = Machine(Handover::new(WINDOW), lens);
-        machine.0.on_turn(TURN, UnixMillis::MIN, 1, Millis(0));
+        machine.0.on_turn(TURN, Covered::NOTHING, 1, Millis(0));
         assert!(matches!(machine.poll(0), Some(Effect::Gather(..))));
         let kept = Kept { arrived: Nanos(0), push: delivered };
         let gathered = Gathered { delivered: vec![kept], ..Gathered::default() };
-        machine.0.on_gathered(TURN.epoch, 0, gathered);
+        machine.0.on_gathered(TURN.epoch, 0, gathered, Covered::NOTHING);
         assert!(matches!(machine.poll(0), Some(Effect::Open(..))));
         machine
     }

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::base::limits::REPLAY_BACKOFF_FIRST;
+use crate::logic::desk::Covered;
 use crate::logic::source::SourceId;
 use crate::logic::view::Cause;
 use crate::wire::remote_write::protocol::Protocol;
@@ -61,9 +62,9 @@ impl Led {
 
     /// Begins a hand-over for which one core gives `gathered`.
     fn begin(&mut self, turn: Turn, gathered: Gathered) {
-        self.handover.on_turn(turn, UnixMillis::MIN, 1, NOW);
+        self.handover.on_turn(turn, Covered::NOTHING, 1, NOW);
         assert!(matches!(self.next(NOW), Some(Effect::Gather(..))));
-        self.handover.on_gathered(turn.epoch, 0, gathered);
+        self.handover.on_gathered(turn.epoch, 0, gathered, Covered::NOTHING);
     }
 
     fn next(&mut self, now: Millis) -> Option<Effect> {
@@ -198,21 +199,40 @@ fn a_change_in_the_middle_begins_anew_and_sends_nothing_twice() {
     let gathered = |held| Gathered { held, ..Gathered::default() };
     led.begin(turn(2, A, B, None), gathered(vec![of_b()]));
     assert_eq!(led.sends(NOW), "a11");
-    led.handover.on_turn(turn(3, B, C, None), UnixMillis::MIN, 1, NOW);
+    led.handover.on_turn(turn(3, B, C, None), Covered::NOTHING, 1, NOW);
     led.ask(1, Voice::New, &[("a", 13)]);
     assert_eq!(led.tells(NOW), told(1, "overtaken"));
     let Some(Effect::Gather(_, Wanted::From(wanted))) = led.next(NOW) else { panic!("anew") };
     assert_eq!(wanted, [B, C], "what B held has not been sent yet");
-    led.handover.on_gathered(Epoch(2), 0, gathered(vec![of_b()]));
+    led.handover.on_gathered(Epoch(2), 0, gathered(vec![of_b()]), Covered::NOTHING);
     assert!(led.next(NOW).is_none(), "that was for the one before");
     let of_c = (C, vec![kept(1, &[("a", 12)]), kept(5, &[("a", 14)])]);
-    led.handover.on_gathered(Epoch(3), 0, gathered(vec![of_c, of_b()]));
+    led.handover.on_gathered(Epoch(3), 0, gathered(vec![of_c, of_b()]), Covered::NOTHING);
     assert!(led.next(NOW).is_none(), "one is still out");
     led.handover.on_sent(Outcome::Acknowledged, NOW);
     for expected in ["a12", "a14"] {
         assert_eq!(led.sends(NOW), expected);
         led.handover.on_sent(Outcome::Acknowledged, NOW);
     }
+    assert!(matches!(led.next(NOW), Some(Effect::Open(..))));
+}
+
+#[test]
+fn what_is_in_doubt_is_sent_by_a_later_hand_over_if_the_one_that_had_it_is_overtaken() {
+    let mut led = Led::new();
+    led.begin(turn(2, A, B, None), Gathered::default());
+    assert!(matches!(led.next(NOW), Some(Effect::Open(..))));
+    led.ask(1, Voice::New, &[("a", 10)]);
+    assert_eq!(led.tells(NOW), told(1, "as it is"));
+    led.done(1, Outcome::Doubtful);
+    // Another doubt comes before it in the line, and then another change.
+    let doubts = vec![kept(0, &[("b", 9)])];
+    led.begin(turn(3, B, A, None), Gathered { doubts: doubts.clone(), ..Gathered::default() });
+    assert_eq!(led.sends(NOW), "b9");
+    led.handover.on_sent(Outcome::Acknowledged, NOW);
+    led.begin(turn(4, A, C, None), Gathered { doubts, ..Gathered::default() });
+    assert_eq!(led.sends(NOW), "a10");
+    led.handover.on_sent(Outcome::Acknowledged, NOW);
     assert!(matches!(led.next(NOW), Some(Effect::Open(..))));
 }
 

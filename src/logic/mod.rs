@@ -1,5 +1,6 @@
 //! Decisions. No socket, file, thread or clock: what a decision needs, it is given.
 
+pub mod ask;
 pub mod continuity;
 pub mod cost;
 pub mod desk;
@@ -7,6 +8,7 @@ pub mod election;
 pub mod expiry;
 pub mod handover;
 pub mod line;
+pub mod lookout;
 pub mod low_mark;
 pub mod pressure;
 pub mod sending;

@@ -232,15 +232,15 @@ impl Shelves {
         self.held.retain(|_, shelf| !shelf.kept.is_empty());
     }
 
-    /// Lets go of delivered requests until they take no more than `bytes_max`. True if there were
-    /// any: nobody can say any more what has been delivered before now.
-    pub fn drop_delivered(&mut self, bytes_max: usize) -> bool {
-        let mut has_dropped = false;
+    /// Lets go of delivered requests until they take no more than `bytes_max`, and says from
+    /// when on it still has all of them, if any are gone: nobody can say any more what has been delivered before
+    /// now.
+    pub fn drop_delivered(&mut self, bytes_max: usize) -> Option<Nanos> {
+        let mut dropped = None;
         while self.delivered.bytes > bytes_max {
-            self.delivered.pop();
-            has_dropped = true;
+            dropped = self.delivered.pop().map(|kept| Nanos(kept.arrived.0 + 1));
         }
-        has_dropped
+        dropped
     }
 
     /// Takes out the older half of the delivered requests, to be folded into the watermark.
@@ -363,7 +363,10 @@ mod tests {
         shelves.release(Nanos(60));
         assert_eq!(shelves.gather(&Wanted::FromAll).delivered.len(), 40);
         assert_eq!(shelves.take_delivered().len(), 20);
-        assert!(shelves.drop_delivered(0) && !shelves.drop_delivered(0));
+        assert_eq!(
+            (shelves.drop_delivered(0), shelves.drop_delivered(0)),
+            (Some(Nanos(100)), None)
+        );
         shelves.release(Nanos(100));
         assert!(shelves.is_empty());
     }

@@ -33,9 +33,11 @@ const BUCKETS_MIN: usize = 64;
 /// that the first are still in the fastest cache when the last has come.
 const FETCHED: usize = 64;
 
-/// Bits of [`Bucket::flags`]: how many slots are taken, and which have been spoken for.
+/// Bits of [`Bucket::flags`]: how many slots are taken, which have been spoken for, and for which the
+/// new source is about to speak.
 const TAKEN: u32 = 0b11;
 const SPOKEN: u32 = 0b100;
+const NEAR: u32 = SPOKEN << SLOTS;
 
 /// Series and the newest time of each, and which of them the new source has spoken for.
 #[derive(Clone, Debug)]
@@ -137,6 +139,21 @@ impl Watermark {
                 self.mark_spoken(mention.id);
             }
         }
+    }
+
+    /// Marks that the new source is about to speak for a series; without effect for one that is not
+    /// known.
+    pub fn mark_near(&mut self, id: SeriesId) {
+        if let Some(place) = self.find(Key::of(id)) {
+            self.buckets[place.bucket].flags |= NEAR << place.slot;
+        }
+    }
+
+    /// Whether the new source has spoken for a series or is about to; false for one that is not known.
+    pub fn is_near(&self, id: SeriesId) -> bool {
+        let either = SPOKEN | NEAR;
+        let of = |place: Place| self.buckets[place.bucket].flags & either << place.slot != 0;
+        self.find(Key::of(id)).is_some_and(of)
     }
 
     /// Forgets for which series the new source has spoken: there is another new one.
@@ -243,6 +260,7 @@ impl Watermark {
         let key = Key { high: from.high[slot], low: from.low[slot] };
         let place = self.note_key(key, from.newest_ms[slot]);
         let bucket = &mut self.buckets[place.bucket];
+        bucket.flags |= (from.flags >> slot & NEAR) << place.slot;
         if from.is_spoken(slot) && !bucket.is_spoken(place.slot) {
             bucket.flags |= SPOKEN << place.slot;
             self.spoken += 1;

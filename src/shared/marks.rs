@@ -8,7 +8,8 @@ use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use crossbeam::utils::CachePadded;
 
 use crate::base::limits::{LOW_MARK_SPAN_MAX, LOW_MARK_SPAN_MIN};
-use crate::base::time::{Millis, UnixMillis};
+use crate::base::time::{Millis, Nanos, UnixMillis};
+use crate::logic::desk::Covered;
 
 /// The marks of one group.
 #[derive(Debug)]
@@ -25,6 +26,8 @@ pub struct Marks {
     floor: AtomicI64,
     /// When delivered requests were last let go of without being covered.
     reach: AtomicI64,
+    /// Before when all of them had been delivered.
+    dropped: AtomicU64,
 }
 
 // Relaxed everywhere: each is a lone number, a core that sees it a beat late keeps more for a beat.
@@ -39,6 +42,7 @@ impl Marks {
             release: AtomicI64::new(i64::MIN),
             floor: AtomicI64::new(i64::MIN),
             reach: AtomicI64::new(i64::MIN),
+            dropped: AtomicU64::new(0),
         }
     }
 
@@ -85,14 +89,18 @@ impl Marks {
         self.floor.fetch_max(mark.0, Ordering::Relaxed);
     }
 
-    /// What is older than this is covered by what has been delivered.
-    pub fn floor(&self) -> UnixMillis {
-        UnixMillis(self.floor.load(Ordering::Relaxed).max(self.reach.load(Ordering::Relaxed)))
+    /// What is covered by what has been delivered.
+    pub fn covered(&self) -> Covered {
+        let of = |mark: &AtomicI64| UnixMillis(mark.load(Ordering::Relaxed));
+        let dropped = Nanos(self.dropped.load(Ordering::Relaxed));
+        Covered { floor: of(&self.floor), reach: of(&self.reach), dropped }
     }
 
-    /// Delivered requests up to `now` were let go of: only what is newer can be told from them.
-    pub fn on_dropped(&self, now: UnixMillis) {
+    /// At `now` requests were let go of that had been delivered before `dropped`: only what is newer can be
+    /// told from them.
+    pub fn on_dropped(&self, dropped: Nanos, now: UnixMillis) {
         self.reach.fetch_max(now.0, Ordering::Relaxed);
+        self.dropped.fetch_max(dropped.0, Ordering::Relaxed);
     }
 
     /// Whether what a standby has pushed can be told from what has been delivered. After a while it
@@ -126,17 +134,17 @@ mod tests {
     fn after_something_was_dropped_nothing_can_be_told_apart_until_the_low_mark_is_there() {
         let marks = Marks::new(1);
         assert!(marks.reaches_back(NOW));
-        marks.on_dropped(UnixMillis(100));
+        marks.on_dropped(Nanos(1), UnixMillis(100));
         assert!(!marks.reaches_back(NOW));
         marks.set_low(Some(UnixMillis(99)));
         assert!(!marks.reaches_back(NOW));
         marks.set_low(Some(UnixMillis(100)));
         assert!(marks.reaches_back(NOW));
-        assert_eq!(marks.floor(), UnixMillis(100));
+        assert_eq!(marks.covered().reach, UnixMillis(100));
         marks.set_low(None);
         assert!(marks.reaches_back(NOW.after(LOW_MARK_SPAN_MAX)));
         marks.raise_release(UnixMillis(150));
         marks.raise_release(UnixMillis(120));
-        assert_eq!((marks.floor(), marks.release()), (UnixMillis(150), UnixMillis(150)));
+        assert_eq!((marks.covered().floor, marks.release()), (UnixMillis(150), UnixMillis(150)));
     }
 }

@@ -94,7 +94,9 @@ impl Record<'_> {
             ));
         }
         let last = last.max(series.rejected.last().unwrap_or(last));
-        if (*last as u64) < to.min(self.plan.end) - (to - from).min(4 * self.plan.interval) {
+        // The last samples may still be on their way when time ends.
+        let way = (4 * self.plan.interval).max(2 * self.plan.interval + 4 * DELAY_MAX as u64);
+        if (*last as u64) < to.min(self.plan.end) - (to - from).min(way) {
             return Err(format!("series {number} ended at {last}"));
         }
         Ok(())

@@ -6,8 +6,10 @@ use std::net::SocketAddr;
 use highlander::base::limits::{LOW_MARK_SLACK, LOW_MARK_SPAN_MAX, LOW_MARK_SPAN_MIN, MISSED_MIN};
 use highlander::base::time::{Millis, Nanos, UnixMillis};
 use highlander::logic::continuity::Continuity;
+use highlander::logic::desk::Covered;
 use highlander::logic::election::{Candidate, Group};
 use highlander::logic::expiry::{Expiry, Presence, Rhythm};
+use highlander::logic::lookout::Lookout;
 use highlander::logic::pressure::Pressure;
 use highlander::logic::source::{Payload, SourceId, Weight};
 use highlander::logic::view::{Heard, Stage};
@@ -27,9 +29,8 @@ pub struct Traces {
     pub last_answered: u64,
     pub refused: bool,
     pub in_flight: usize,
-    pub lags: bool,
-    /// When a first timestamp was looked at last, per connection.
-    pub sampled: BTreeMap<usize, u64>,
+    /// Of each connection.
+    pub lookouts: BTreeMap<usize, Lookout>,
     newest: Option<UnixMillis>,
     step: Option<(Millis, UnixMillis)>,
     known: Option<(Rhythm, Continuity)>,
@@ -43,8 +44,7 @@ impl Traces {
             last_answered: 0,
             refused: false,
             in_flight: 0,
-            lags: false,
-            sampled: BTreeMap::new(),
+            lookouts: BTreeMap::new(),
             newest: None,
             step: None,
             known: None,
@@ -98,6 +98,8 @@ pub struct Control {
     floor: UnixMillis,
     /// When delivered requests were dropped without being covered.
     reach: UnixMillis,
+    /// When the last of them had been delivered.
+    dropped: Nanos,
     next_tick: u64,
 }
 
@@ -112,12 +114,13 @@ impl Control {
             steady_since: 0,
             floor: UnixMillis::MIN,
             reach: UnixMillis::MIN,
+            dropped: Nanos(0),
             next_tick: 1000,
         }
     }
 
-    pub fn floor(&self) -> UnixMillis {
-        self.floor.max(self.reach)
+    pub fn covered(&self) -> Covered {
+        Covered { floor: self.floor, reach: self.reach, dropped: self.dropped }
     }
 
     /// Whether what a standby pushes can be told from what has been delivered.
@@ -243,7 +246,7 @@ impl Proxy {
         }
         self.control.floor = self.control.floor.max(mark);
         if self.mutation != Mutation::DropFloor {
-            self.handover.on_released(self.control.floor());
+            self.handover.on_released(self.control.covered());
         }
     }
 
@@ -254,9 +257,10 @@ impl Proxy {
             return;
         }
         for shelves in &mut self.shelves {
-            let has_dropped = shelves.drop_delivered(self.alone_bytes_max);
-            if has_dropped && self.mutation != Mutation::ForgetReach {
+            let Some(dropped) = shelves.drop_delivered(self.alone_bytes_max) else { continue };
+            if self.mutation != Mutation::ForgetReach {
                 self.control.reach = UnixMillis(now as i64);
+                self.control.dropped = self.control.dropped.max(dropped);
             }
         }
     }

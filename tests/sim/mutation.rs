@@ -1,7 +1,7 @@
 //! Promises broken on purpose, in the test's own hands: whether the checks are worth anything.
 
-use highlander::base::time::{Millis, UnixMillis};
-use highlander::logic::desk::Lens;
+use highlander::base::time::Millis;
+use highlander::logic::desk::{Covered, Lens};
 use highlander::logic::handover::{Effect, Handover};
 use highlander::logic::shelf::Gathered;
 use highlander::logic::view::Turn;
@@ -70,13 +70,13 @@ impl Mutation {
 /// A machine at the same turn, which has seen what was delivered and nothing of what was sent on.
 pub fn without_replayed(
     turn: Turn,
-    floor: UnixMillis,
+    covered: Covered,
     told: Vec<(usize, Gathered)>,
     lens: &mut Lens,
     now: u64,
 ) -> Handover {
     let mut fresh = Handover::new(Millis(30_000));
-    fresh.on_turn(turn, floor, told.len(), Millis(now));
+    fresh.on_turn(turn, covered, told.len(), Millis(now));
     let mut told = told.into_iter();
     loop {
         match fresh.poll(lens, Millis(now)) {
@@ -84,7 +84,7 @@ pub fn without_replayed(
                 for (core, gathered) in told.by_ref() {
                     let delivered = gathered.delivered;
                     let gathered = Gathered { delivered, ..Gathered::default() };
-                    fresh.on_gathered(turn.epoch, core, gathered);
+                    fresh.on_gathered(turn.epoch, core, gathered, covered);
                 }
             }
             Some(Effect::Open(..)) | None => return fresh,

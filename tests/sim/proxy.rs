@@ -2,11 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use highlander::base::limits::{PARK_MAX, SAMPLE_EVERY};
+use highlander::base::limits::PARK_MAX;
 use highlander::base::time::{Millis, Nanos, UnixMillis};
+use highlander::logic::ask::{AskId, Outcome, Verdict};
 use highlander::logic::cost::Cost;
-use highlander::logic::desk::Lens;
-use highlander::logic::handover::{AskId, Effect, Handover, Outcome, Verdict};
+use highlander::logic::desk::{Covered, Lens};
+use highlander::logic::handover::{Effect, Handover};
+use highlander::logic::lookout::Glance;
 use highlander::logic::pressure::Pressure;
 use highlander::logic::shelf::{Gathered, Kept, Sent, Shelves};
 use highlander::logic::source::{Payload, SourceId, Weight};
@@ -133,7 +135,6 @@ impl Proxy {
         self.decide(who, now, now);
     }
 
-    /// Looked at now and then; of a source that is behind, every time.
     fn look_at_first(
         &mut self,
         replica: usize,
@@ -143,14 +144,18 @@ impl Proxy {
     ) -> Option<UnixMillis> {
         let others = self.traces.iter().filter(|traces| traces.last_heard > 0).count() > 1;
         let traces = &mut self.traces[replica];
-        let sampled = traces.sampled.entry(shard).or_default();
-        if !traces.lags && now.saturating_sub(*sampled) < SAMPLE_EVERY.0 {
+        let behind_max = traces.behind_max();
+        let lookout = traces.lookouts.entry(shard).or_default();
+        if !lookout.is_due(Millis(now)) {
             return None;
         }
-        let first = first_of(push)?;
-        *sampled = now;
-        traces.lags = first.after(traces.behind_max()) < UnixMillis(now as i64);
-        let is_jump = match span_of(push).filter(|_| traces.lags) {
+        let Some(first) = first_of(push) else {
+            lookout.on_none(Millis(now));
+            return None;
+        };
+        let unix_now = UnixMillis(now as i64);
+        let glance = lookout.on_first(first, behind_max, Millis(now), unix_now);
+        let is_jump = match span_of(push).filter(|_| glance == Glance::Whole) {
             None => traces.on_seen(first, first, None),
             Some(span) => {
                 let gap = (Millis(span.gap_ms), UnixMillis(span.gap_to_ms));
@@ -217,7 +222,7 @@ impl Proxy {
 
     /// What the memory may hold at most: what is under way finds its place whatever comes.
     pub fn taken_max(&self) -> usize {
-        let shards = self.traces.iter().map(|traces| traces.sampled.len()).max().unwrap_or(0);
+        let shards = self.traces.iter().map(|traces| traces.lookouts.len()).max().unwrap_or(0);
         self.hold_bytes_max * 13 / 10 + (self.batch_bytes + 100) * shards.max(1)
     }
 
@@ -348,7 +353,8 @@ impl Proxy {
                 if self.mutation == Mutation::NoteNothing {
                     self.told.push((core, gathered.clone()));
                 }
-                self.handover.on_gathered(turn, core, gathered);
+                let covered = self.control.covered();
+                self.handover.on_gathered(turn, core, gathered, covered);
             }
             Then::Replayed(core, to) => self.shelves[core].on_replayed(to),
             Then::Fold(_, folded) => {
@@ -381,11 +387,11 @@ impl Proxy {
     /// Does what the machine wants done.
     pub fn conduct(&mut self, now: u64) {
         if let Stage::Closed(turn) = self.view.stage {
-            let floor = match self.mutation {
-                Mutation::DropFloor => UnixMillis::MIN,
-                _ => self.control.floor(),
+            let covered = match self.mutation {
+                Mutation::DropFloor => Covered::NOTHING,
+                _ => self.control.covered(),
             };
-            self.handover.on_turn(turn, floor, self.shelves.len(), Millis(now));
+            self.handover.on_turn(turn, covered, self.shelves.len(), Millis(now));
         }
         while let Some(effect) = self.handover.poll(&mut self.lens, Millis(now)) {
             self.carry_out(effect, now);
@@ -411,8 +417,8 @@ impl Proxy {
                 }
                 if self.mutation == Mutation::NoteNothing {
                     let told = std::mem::take(&mut self.told);
-                    let floor = self.control.floor();
-                    self.handover = without_replayed(turn, floor, told, &mut self.lens, now);
+                    let covered = self.control.covered();
+                    self.handover = without_replayed(turn, covered, told, &mut self.lens, now);
                 }
                 self.publish(Event::Opened(turn.epoch), Millis(0), now);
                 if self.mutation == Mutation::SettleAtOnce {

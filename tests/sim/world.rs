@@ -9,7 +9,7 @@ use crate::message::Then;
 use crate::plan::{Fault, Mood, Plan, SLOW_MAX};
 use crate::proxy::Proxy;
 use crate::sender::{Point, Replica, stamp};
-use highlander::logic::handover::Outcome;
+use highlander::logic::ask::Outcome;
 use highlander::wire::remote_write::push::Push;
 
 #[derive(Clone, Debug)]
