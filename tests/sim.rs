@@ -1,7 +1,7 @@
 //! The hand-over under one seed: production logic, simulated senders, cores, network and endpoint.
 //!
-//! `SIM_SEEDS=n` runs so many seeds, `SIM_SEED=n` one alone, `SIM_TRACE=1` tells it step by step. A
-//! failure prints the seed.
+//! `SIM_SEEDS=n` runs so many seeds, from `SIM_FROM=n` on; `SIM_SEED=n` one alone, and `SIM_TRACE=1`
+//! tells it step by step. A failure prints the seed and how to run it again.
 
 #[path = "sim/check.rs"]
 mod check;
@@ -27,8 +27,10 @@ mod world;
 use mutation::Mutation;
 use plan::Plan;
 
-/// Seeds without `SIM_SEEDS`.
-const SEEDS: u64 = 300;
+/// Seeds without `SIM_SEEDS`: all must pass.
+const SEEDS: u64 = 10_000;
+/// Of these, at least one must find each mutation.
+const SEEDS_OF_MUTATION: u64 = 300;
 
 /// Runs one seed; `Err` says what was violated.
 fn run(seed: u64, mutation: Mutation) -> Result<(), String> {
@@ -53,19 +55,29 @@ fn no_seed_violates_a_promise() {
             from..from + number("SIM_SEEDS").unwrap_or(SEEDS)
         }
     };
-    let mut failed = Vec::new();
-    for seed in seeds {
-        if let Err(what) = run(seed, Mutation::None) {
-            println!("SEED={seed}: {what}\n  SIM_SEED={seed} cargo test --test sim no_seed");
-            failed.push(seed);
-        }
-    }
+    let count = seeds.end - seeds.start;
+    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    let failed: Vec<u64> = std::thread::scope(|scope| {
+        let run_part = |part: usize| {
+            let seeds = seeds.clone().skip(part).step_by(threads);
+            scope.spawn(move || seeds.filter(|seed| !holds(*seed)).collect::<Vec<u64>>())
+        };
+        let parts: Vec<_> = (0..threads).map(run_part).collect();
+        parts.into_iter().flat_map(|part| part.join().expect("panics are caught")).collect()
+    });
+    println!("{count} seeds, {} failed", failed.len());
     assert!(failed.is_empty(), "{} seeds failed: {failed:?}", failed.len());
+}
+
+fn holds(seed: u64) -> bool {
+    let Err(what) = run(seed, Mutation::None) else { return true };
+    println!("SEED={seed}: {what}\n  SIM_SEED={seed} cargo test --test sim no_seed");
+    false
 }
 
 #[test]
 fn every_mutation_is_caught() {
-    let seeds = number("SIM_SEEDS").unwrap_or(SEEDS);
+    let seeds = number("SIM_SEEDS").unwrap_or(SEEDS_OF_MUTATION);
     let mut escaped = Vec::new();
     for mutation in Mutation::ALL {
         let caught =

@@ -29,6 +29,8 @@ pub struct Record<'r> {
     /// When each replica did not run, or did not reach the proxy.
     pub absent: &'r [Vec<(u64, u64)>],
     pub changes_max: usize,
+    /// Who is promoted in the end.
+    pub promoted: Option<usize>,
 }
 
 impl Record<'_> {
@@ -55,8 +57,7 @@ impl Record<'_> {
         for Acknowledged { point, decided } in self.acknowledged.iter().filter(of_series) {
             let newer = series.stored.iter().find(|stored| stored.at > point.at);
             let is_late = newer.is_some_and(|newer| newer.when <= *decided);
-            let is_young =
-                newer.is_none() && point.at > self.plan.end as i64 - 2 * interval - 4 * DELAY_MAX;
+            let is_young = newer.is_none() && point.at > self.plan.end as i64 - self.way();
             if !is_late && !is_young {
                 return Err(format!(
                     "P2: {point:?} of {} was acknowledged at {decided} and is not covered: {:?}",
@@ -78,7 +79,7 @@ impl Record<'_> {
         };
         // One voice ends and the next begins within an interval. What was longest on its way may come
         // too late for that.
-        let wide = interval + DELAY_MAX + slow + self.batch_wait();
+        let wide = interval + DELAY_MAX + slow + self.wait();
         let times: BTreeSet<i64> = series.stored.iter().map(|stored| stored.at).collect();
         for pair in series.stored.windows(2).filter(|pair| pair[1].at - pair[0].at > wide) {
             self.is_nobodys(number, series, pair)?;
@@ -94,16 +95,29 @@ impl Record<'_> {
             ));
         }
         let last = last.max(series.rejected.last().unwrap_or(last));
-        // The last samples may still be on their way when time ends.
-        let way = (4 * self.plan.interval).max(2 * self.plan.interval + 4 * DELAY_MAX as u64);
+        let way = (self.way() as u64).max(4 * self.plan.interval);
         if (*last as u64) < to.min(self.plan.end) - (to - from).min(way) {
             return Err(format!("series {number} ended at {last}"));
+        }
+        let voice = series.stored.last().map(Stored::replica);
+        if to == u64::MAX && voice != self.promoted {
+            return Err(format!(
+                "series {number} is {voice:?}'s in the end, and {:?} is promoted",
+                self.promoted
+            ));
         }
         Ok(())
     }
 
-    fn batch_wait(&self) -> i64 {
-        self.plan.sources.iter().map(|source| source.batch_wait as i64).max().unwrap_or(0)
+    /// When time ends, samples that are as young as this may still be on their way.
+    fn way(&self) -> i64 {
+        2 * self.plan.interval as i64 + 4 * DELAY_MAX + self.wait()
+    }
+
+    /// How long a sample may wait in its source.
+    fn wait(&self) -> i64 {
+        let waits = self.plan.sources.iter().map(|source| source.batch_wait + source.lag);
+        waits.max().map_or(0, |wait| wait as i64)
     }
 
     /// A replica that ran and reached the proxy from before the gap until it was closed could have

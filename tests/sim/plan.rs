@@ -60,6 +60,8 @@ pub struct Source {
     pub batch_max: usize,
     /// How long a sample waits for others, at most.
     pub batch_wait: u64,
+    /// How much later than it is scraped a sample comes to its queue, always.
+    pub lag: u64,
     /// How many of a hundred scrapes are slow.
     pub slow_percent: u64,
     /// When it reaches the proxy for the first time: until then its queue grows.
@@ -154,7 +156,8 @@ impl Plan {
         let count = dice.one_of(&[2, 2, 2, 3, 3, 4]);
         let one_weight = dice.chance(50);
         let (shards, batch_max) = (dice.one_of(&[1, 1, 2, 3, 8]), dice.one_of(&[1, 1, 3, 8]));
-        let batch_wait = dice.one_of(&[50, 50, 800]);
+        let batch_wait = dice.one_of(&[50, 50, 800, 5_000]);
+        let slower = dice.one_of(&[0, 0, 600, 1_500, 3_000]);
         let (mixed, slow_percent) = (dice.between(0, 2), dice.one_of(&[0, 0, 2]));
         let late = if dice.chance(15) { dice.between(5_000, 12_000) } else { 0 };
         for number in 0..count {
@@ -169,6 +172,7 @@ impl Plan {
                 },
                 batch_max,
                 batch_wait,
+                lag: if number == 0 { slower } else { 0 },
                 slow_percent,
                 joins: 0,
                 late,

@@ -114,6 +114,7 @@ impl World {
             acknowledged: &self.acknowledged,
             absent: &self.absent,
             changes_max: self.proxy.changes_max,
+            promoted: self.proxy.view.promoted.map(|promoted| promoted.source.0 as usize),
         };
         if is_traced() {
             println!("{:#?}", self.plan);
@@ -225,7 +226,8 @@ impl World {
         let point = Point { series, at: stamp(now, replica), is_stale };
         let is_slow = self.plan.dice.chance(self.plan.sources[replica].slow_percent);
         let longest = SLOW_MAX.min(interval - 1);
-        let delay = if is_slow { self.plan.dice.between(longest / 4, longest) } else { 0 };
+        let slow = if is_slow { self.plan.dice.between(longest / 4, longest) } else { 0 };
+        let delay = self.plan.sources[replica].lag + slow;
         self.after(delay, Happens::Scraped(replica, life, point));
     }
 
