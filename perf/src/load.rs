@@ -89,13 +89,16 @@ pub struct Options {
 /// What the connections of one phase share.
 struct Phase {
     address: SocketAddr,
-    request: Request,
+    request: RefCell<Rc<Request>>,
     requests_per_connection: u64,
     /// Requests not begun yet.
     tickets: Cell<u64>,
     deadline: Cell<Option<Instant>>,
     tally: RefCell<Tally>,
 }
+
+/// How old the samples of a request get.
+const FRESH: Duration = Duration::from_millis(200);
 
 /// The answers so far, for the watchdog's thread. Relaxed: a lone number that guards nothing.
 static PROGRESS: AtomicU64 = AtomicU64::new(IDLE);
@@ -117,7 +120,7 @@ async fn measure(options: &Options, driver: &'static str) -> Result<(), Fault> {
     let request = Request::new(&options.target, &options.path, options.body_bytes, options.send)?;
     let phase = Rc::new(Phase {
         address,
-        request,
+        request: RefCell::new(Rc::new(request)),
         requests_per_connection: options.requests_per_connection.unwrap_or(u64::MAX),
         tickets: Cell::new(options.warmup),
         deadline: Cell::new(None),
@@ -191,7 +194,8 @@ async fn push_one(phase: &Phase, slot: Option<Connection>) -> Result<Option<Conn
         None => phase.connect().await?,
     };
     let began = Instant::now();
-    let answer = connection.push(&phase.request).await?;
+    let request = phase.fresh(began)?;
+    let answer = connection.push(&request).await?;
     phase.tally.borrow_mut().on_answer(answer.status, began.elapsed());
     let is_over = answer.is_last || connection.pushed() >= phase.requests_per_connection;
     Ok(if is_over { None } else { Some(connection) })
@@ -207,9 +211,23 @@ impl Phase {
         left > 0
     }
 
+    fn shape(&self) -> Shape {
+        self.request.borrow().shape
+    }
+
+    /// A sender that is up to date has samples of now. With those of the beginning it would look like
+    /// one that works off a backlog, which a proxy may look at more closely.
+    fn fresh(&self, now: Instant) -> Result<Rc<Request>, Fault> {
+        let mut request = self.request.borrow_mut();
+        if now.duration_since(request.made) >= FRESH {
+            *request = Rc::new(request.again()?);
+        }
+        Ok(Rc::clone(&request))
+    }
+
     async fn connect(&self) -> Result<Connection, Fault> {
         self.tally.borrow_mut().on_connect();
-        match Connection::open(self.address, self.request.shape).await {
+        match Connection::open(self.address, self.shape()).await {
             Ok(connection) => Ok(connection),
             Err(error) => {
                 // The whole thread pauses: every other connection has the same trouble.

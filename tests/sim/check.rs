@@ -29,8 +29,9 @@ pub struct Record<'r> {
     /// When each replica did not run, or did not reach the proxy.
     pub absent: &'r [Vec<(u64, u64)>],
     pub changes_max: usize,
-    /// Who is promoted in the end.
+    /// Who is promoted in the end, and since when.
     pub promoted: Option<usize>,
+    pub changed: u64,
 }
 
 impl Record<'_> {
@@ -100,7 +101,8 @@ impl Record<'_> {
             return Err(format!("series {number} ended at {last}"));
         }
         let voice = series.stored.last().map(Stored::replica);
-        if to == u64::MAX && voice != self.promoted {
+        let is_settled = (self.changed as i64) < self.plan.end as i64 - 2 * self.way();
+        if to == u64::MAX && is_settled && voice != self.promoted {
             return Err(format!(
                 "series {number} is {voice:?}'s in the end, and {:?} is promoted",
                 self.promoted

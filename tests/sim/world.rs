@@ -115,6 +115,7 @@ impl World {
             absent: &self.absent,
             changes_max: self.proxy.changes_max,
             promoted: self.proxy.view.promoted.map(|promoted| promoted.source.0 as usize),
+            changed: self.proxy.changed,
         };
         if is_traced() {
             println!("{:#?}", self.plan);

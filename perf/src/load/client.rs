@@ -4,6 +4,7 @@ use std::fmt::Display;
 use std::io;
 use std::net::SocketAddr;
 use std::str::FromStr;
+use std::time::Instant;
 
 use bytes::Bytes;
 use http::header::{CONNECTION, CONTENT_ENCODING, CONTENT_TYPE, HOST, HeaderName, USER_AGENT};
@@ -52,6 +53,8 @@ impl FromStr for Shape {
 
 /// The request that every connection sends over and over.
 pub struct Request {
+    /// When its samples were taken.
+    pub made: Instant,
     head: http::Request<()>,
     body: Bytes,
     whole: Bytes,
@@ -90,14 +93,29 @@ impl Request {
             .header(HeaderName::from_static("x-prometheus-remote-write-version"), "0.1.0")
             .body(())
             .during(path)?;
-        let body = write_request(body_bytes, now_ms()?);
         let mut whole = format!("POST {path} HTTP/1.1\r\nContent-Length: {body_bytes}\r\n");
         for (name, value) in head.headers() {
             whole.push_str(&format!("{name}: {}\r\n", value.to_str().during(name)?));
         }
         whole.push_str("\r\n");
-        let whole = [whole.as_bytes(), &body].concat();
-        Ok(Self { head, body: Bytes::from(body), whole: Bytes::from(whole), shape })
+        Self::made(head, whole.as_bytes(), body_bytes, shape)
+    }
+
+    /// The same with samples of now.
+    pub fn again(&self) -> Result<Self, Fault> {
+        let head = &self.whole[..self.whole.len() - self.body.len()];
+        Self::made(self.head.clone(), head, self.body.len(), self.shape)
+    }
+
+    fn made(
+        head: http::Request<()>,
+        text: &[u8],
+        body_bytes: usize,
+        shape: Shape,
+    ) -> Result<Self, Fault> {
+        let (made, body) = (Instant::now(), write_request(body_bytes, now_ms()?));
+        let whole = Bytes::from([text, &body].concat());
+        Ok(Self { made, head, body: Bytes::from(body), whole, shape })
     }
 }
 
