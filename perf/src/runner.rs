@@ -40,7 +40,7 @@ pub struct Options {
     #[argh(option, default = "List(Scenario::USUAL.to_vec())")]
     scenario: List<Scenario>,
 
-    /// highlander, highlander-epoll, haproxy, haproxy-204, nginx, relay; several with commas
+    /// highlander, highlander-epoll, highlander-before, haproxy, haproxy-204, nginx, relay; several with commas
     /// (default: all that fit the scenario)
     #[argh(option, default = "List(Vec::new())")]
     candidates: List<Candidate>,
@@ -89,6 +89,10 @@ pub struct Options {
     /// the proxy's binary (default ../target/release/highlander, seen from this package)
     #[argh(option)]
     highlander: Option<PathBuf>,
+
+    /// another build of the proxy, the candidate highlander-before
+    #[argh(option)]
+    before: Option<PathBuf>,
 
     /// further arguments for the proxy, separated by spaces
     #[argh(option, default = "String::new()")]
@@ -153,6 +157,8 @@ impl Settings {
             Some(path) => std::path::absolute(path).during(path.display())?,
             None => package.join("../target/release/highlander"),
         };
+        let before =
+            options.before.as_ref().map(|path| std::path::absolute(path).during(path.display()));
         let words = options.highlander_args.split_whitespace();
         let interrupted = Arc::new(AtomicBool::new(false));
         for signal in [SIGTERM, SIGINT] {
@@ -161,6 +167,7 @@ impl Settings {
         Ok(Self {
             programs: Programs {
                 highlander,
+                before: before.transpose()?,
                 highlander_args: words.map(str::to_owned).collect(),
                 haproxy_bufsize: options.haproxy_bufsize,
                 own: std::env::current_exe().during("this program's path")?,

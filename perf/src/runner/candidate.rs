@@ -19,6 +19,8 @@ pub enum Candidate {
     Highlander,
     /// The proxy on epoll.
     HighlanderEpoll,
+    /// Another build of the proxy, such as the one before a change.
+    HighlanderBefore,
     /// HAProxy as a reverse proxy.
     Haproxy,
     /// HAProxy that reads the body and answers 204 itself: the peer of a standby.
@@ -49,6 +51,8 @@ pub struct Site<'a> {
 pub struct Programs {
     /// The proxy's binary.
     pub highlander: PathBuf,
+    /// That of another build.
+    pub before: Option<PathBuf>,
     /// Further arguments for it.
     pub highlander_args: Vec<String>,
     /// HAProxy's `tune.bufsize` when it forwards.
@@ -57,9 +61,10 @@ pub struct Programs {
     pub own: PathBuf,
 }
 
-const NAMES: [(&str, Candidate); 6] = [
+const NAMES: [(&str, Candidate); 7] = [
     ("highlander", Candidate::Highlander),
     ("highlander-epoll", Candidate::HighlanderEpoll),
+    ("highlander-before", Candidate::HighlanderBefore),
     ("haproxy", Candidate::Haproxy),
     ("haproxy-204", Candidate::Haproxy204),
     ("nginx", Candidate::Nginx),
@@ -75,14 +80,20 @@ impl Candidate {
 
     /// True for the proxy itself, whatever its driver.
     pub fn is_highlander(self) -> bool {
-        matches!(self, Self::Highlander | Self::HighlanderEpoll)
+        matches!(self, Self::Highlander | Self::HighlanderEpoll | Self::HighlanderBefore)
     }
 
     /// Writes the configuration it needs and says how to start it.
     pub fn recipe(self, programs: &Programs, site: &Site) -> Result<Recipe, Fault> {
         let argv = match self {
-            Self::Highlander => highlander(programs, site, &[])?,
-            Self::HighlanderEpoll => highlander(programs, site, &["--driver", "epoll"])?,
+            Self::Highlander => highlander(programs, &programs.highlander, site, &[])?,
+            Self::HighlanderEpoll => {
+                highlander(programs, &programs.highlander, site, &["--driver", "epoll"])?
+            }
+            Self::HighlanderBefore => {
+                let none = || Fault(String::from("highlander-before: --before PATH is missing"));
+                highlander(programs, programs.before.as_ref().ok_or_else(none)?, site, &[])?
+            }
             Self::Haproxy => {
                 let forward = format!(
                     "  http-reuse always\n  server sink 127.0.0.1:{} maxconn 2000\n",
@@ -126,8 +137,12 @@ impl FromStr for Candidate {
     }
 }
 
-fn highlander(programs: &Programs, site: &Site, more: &[&str]) -> Result<Vec<String>, Fault> {
-    let path = &programs.highlander;
+fn highlander(
+    programs: &Programs,
+    path: &Path,
+    site: &Site,
+    more: &[&str],
+) -> Result<Vec<String>, Fault> {
     if !path.is_file() {
         let path = path.display();
         return Err(Fault(format!("{path}: not there; build it with cargo build --release")));

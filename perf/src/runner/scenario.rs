@@ -64,15 +64,18 @@ impl Scenario {
 
     /// The wanted candidates that fit; without a wish, those that the scenario is about.
     fn candidates(self, wanted: &[Candidate]) -> Result<Vec<Candidate>, Fault> {
-        use Candidate::{Haproxy, Haproxy204, Highlander, HighlanderEpoll, Nginx, Relay};
+        use Candidate::{
+            Haproxy, Haproxy204, Highlander, HighlanderBefore, HighlanderEpoll, Nginx, Relay,
+        };
         let (usual, fitting): (&[_], &[_]) = match self {
             Self::Forward => {
-                let all = &[Highlander, HighlanderEpoll, Haproxy, Nginx, Relay];
-                (all, all)
+                let usual = &[Highlander, HighlanderEpoll, Haproxy, Nginx, Relay];
+                let all = &[Highlander, HighlanderEpoll, HighlanderBefore, Haproxy, Nginx, Relay];
+                (usual, all)
             }
             Self::Standby => {
-                let all = &[Highlander, HighlanderEpoll, Haproxy204];
-                (all, all)
+                let usual = &[Highlander, HighlanderEpoll, Haproxy204];
+                (usual, &[Highlander, HighlanderEpoll, HighlanderBefore, Haproxy204])
             }
             Self::Cores => (&[Highlander], &[Highlander, HighlanderEpoll]),
             Self::Churn | Self::HalfSent => {
