@@ -1,8 +1,9 @@
 //! One connection of a source: read a request, find out who speaks, decide, answer, again.
 
+mod forward;
+
 use std::net::SocketAddr;
 use std::rc::Rc;
-use std::sync::Arc;
 
 use monoio::buf::IoBuf;
 use monoio::io::{AsyncReadRent as _, AsyncWriteRent as _, AsyncWriteRentExt as _};
@@ -12,14 +13,13 @@ use crate::base::limits::{
     ANSWER_DEADLINE, BUFFER_BYTES, BUFFER_BYTES_TRUSTED, HEAD_DEADLINE, IDLE_DEADLINE,
     LARGE_READ_CONNECTIONS_MAX, LINGER_DEADLINE,
 };
-use crate::io::answer::{self, Manner};
+use crate::io::answer::Manner;
 use crate::io::buffers::Share;
 use crate::io::core::Core;
 use crate::io::deadline::{Patience, Slot};
 use crate::io::inbound::{Awaited, Inbound, Keeping, ReadError};
-use crate::io::passage::{Fault, Passage, refusal_of};
+use crate::io::passage::Fault;
 use crate::io::speaker::Speaker;
-use crate::io::upstream::{self, Outgoing};
 use crate::logic::source::Payload;
 use crate::logic::view::Fate;
 use crate::shared::metrics::Counter;
@@ -27,9 +27,8 @@ use crate::shared::presence::Answered;
 use crate::wire::http::answer::Asked;
 use crate::wire::http::head::{Framing, Head, Persistence, Version, header_room};
 use crate::wire::http::reply::{self, Refusal};
-use crate::wire::http::rewrite::{LENGTH_LINE_BYTES_MAX, finish_head};
+use crate::wire::http::rewrite::LENGTH_LINE_BYTES_MAX;
 use crate::wire::remote_write::protocol::Protocol;
-use crate::wire::remote_write::push::Push;
 
 /// One connection and all it owns.
 pub struct Conn {
@@ -124,6 +123,9 @@ impl Conn {
         self.is_proven = true;
         let fate = self.speaker.hear(request.payload());
         let done = match (fate, request.keeping, request.protocol) {
+            (Ok(Fate::Forward), Keeping::Keep, Some(protocol)) if self.speaker.is_thin() => {
+                self.forward_unkept(&request, body, protocol).await
+            }
             (Ok(fate), Keeping::Keep, Some(protocol)) => {
                 self.write(&request, body, protocol, fate).await
             }
@@ -266,94 +268,6 @@ impl Conn {
             ReadError::NoRoom => Refusal::NoRoom.into(),
             ReadError::Chunks(error) => Refusal::Body(error).into(),
         })
-    }
-
-    /// A remote write request: in one piece of its own, which may be kept.
-    async fn write(
-        &mut self,
-        request: &Request,
-        mut body: Body,
-        protocol: Protocol,
-        fate: Fate,
-    ) -> Result<Persistence, Fault> {
-        let share = body.share.take();
-        if request.framing == Framing::Chunked {
-            finish_head(body.bytes, &mut self.head_out);
-        }
-        let head_bytes = self.head_out.len();
-        let mut bytes = Vec::with_capacity(head_bytes + body.bytes);
-        bytes.extend_from_slice(&self.head_out);
-        match &body.gathered {
-            Some(gathered) => bytes.extend_from_slice(&gathered[gathered.len() - body.bytes..]),
-            None => {
-                bytes.extend_from_slice(&self.inbound.bytes()[..body.bytes]);
-                self.inbound.consume(body.bytes);
-            }
-        }
-        drop((share, body));
-        let passage = Passage {
-            core: &self.core,
-            slot: &self.slot,
-            stream: &mut self.stream,
-            speaker: &self.speaker,
-            manner: request.manner(),
-            push: Push::new(bytes, head_bytes, protocol),
-            is_held: false,
-        };
-        passage.run(fate).await
-    }
-
-    /// The promoted source's request: to the endpoint, and the endpoint's answer back.
-    async fn forward(&mut self, request: &Request, mut body: Body) -> Result<Persistence, Fault> {
-        let _share = body.share.take();
-        let (is_own, body_bytes) = (body.gathered.is_none(), body.bytes);
-        let (outgoing, rest) = self.outgoing(request, body);
-        let bytes = outgoing.bytes.clone();
-        // Should the buffer be lost to a timeout, what was read of the next request is not.
-        let spare = bytes[outgoing.range.end..].to_vec();
-        let result = {
-            let _in_flight = self.speaker.in_flight();
-            upstream::send(&self.core, &self.slot, outgoing).await
-        };
-        match (Arc::try_unwrap(bytes), is_own) {
-            (Ok(buffer), true) => self.inbound.restore(buffer, rest),
-            (Err(_), true) => self.inbound.replace(&spare),
-            // A gathered body's buffer is freed; the connection's was not lent.
-            (_, false) => {}
-        }
-        let (link, answer) = result.map_err(refusal_of)?;
-        // A 5xx makes the source wait and try again, whoever gave it.
-        let is_refused = answer.status >= 500 || answer.status == 429;
-        self.speaker.answered(if is_refused { Answered::Refused } else { Answered::Settled });
-        self.count(Counter::Forwarded, Counter::ForwardedBytes, body_bytes);
-        let (slot, stream) = (&self.slot, &mut self.stream);
-        answer::pass_on(&self.core, slot, stream, link, answer, request.manner())
-            .await
-            .map_err(|_| Fault::Gone)
-    }
-
-    /// Puts the head for the endpoint right before the body. With it comes how many bytes of the
-    /// next request lie behind the body.
-    fn outgoing(&mut self, request: &Request, body: Body) -> (Outgoing, usize) {
-        let (mut buffer, start) = match body.gathered {
-            Some(gathered) => {
-                let start = gathered.len() - body.bytes;
-                (gathered, start)
-            }
-            None => self.inbound.lend(),
-        };
-        if request.framing == Framing::Chunked {
-            finish_head(body.bytes, &mut self.head_out);
-        }
-        let end = start + body.bytes;
-        let rest = buffer.len() - end;
-        // Where the body was read behind its own head, that and the headroom are room enough;
-        // where it was moved, `front` was asked for.
-        assert!(self.head_out.len() <= start, "there is room for the head before the body");
-        let head_start = start - self.head_out.len();
-        buffer[head_start..start].copy_from_slice(&self.head_out);
-        let bytes = Arc::new(buffer);
-        (Outgoing { bytes, range: head_start..end, asked: request.asked }, rest)
     }
 
     /// A body that was kept and is not sent: what comes behind it is the next request.

@@ -90,7 +90,7 @@ impl Passage<'_> {
     /// Sees the request to its answer. `fate` is what the view said of it when it had come.
     pub async fn run(mut self, fate: Fate) -> Result<Persistence, Fault> {
         let due = self.core.now().after(PARK_MAX);
-        let first = self.speaker.first(&self.push);
+        let first = self.speaker.first(self.push.protocol(), self.push.body());
         // A jump of its samples may just have put its source under suspicion.
         let mut fate = if first.is_some() { self.decide()? } else { fate };
         loop {
@@ -132,7 +132,9 @@ impl Passage<'_> {
         let outcome = outcome_of(&result);
         let first = match outcome {
             // How far behind it holds the low mark must be known of each.
-            Outcome::Doubtful => first.or_else(|| speaker.look_at(&self.push)),
+            Outcome::Doubtful => {
+                first.or_else(|| speaker.look_at(self.push.protocol(), self.push.body()))
+            }
             _ => first,
         };
         let kept = Kept { arrived: core.store.nanos(), push: self.push.clone() };

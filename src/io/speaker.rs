@@ -24,7 +24,7 @@ use crate::wire::http::reply::Refusal;
 use crate::wire::http::target::Parameters;
 use crate::wire::remote_write::first::first_timestamp;
 use crate::wire::remote_write::points::Span;
-use crate::wire::remote_write::push::Push;
+use crate::wire::remote_write::protocol::Protocol;
 
 /// The source behind one connection.
 pub struct Speaker {
@@ -182,14 +182,14 @@ impl Speaker {
 
     /// The oldest sample of a request, as far as it is looked at, see [`Lookout`]. If it jumps, the
     /// source is under suspicion after this, before anything of it has gone out.
-    pub fn first(&self, push: &Push) -> Option<UnixMillis> {
+    pub fn first(&self, protocol: Protocol, body: &[u8]) -> Option<UnixMillis> {
         let now = self.core.now();
         let mut lookout = self.lookout.get();
         if !lookout.is_due(now) {
             return None;
         }
         let known = self.known();
-        let Some(first) = self.look_at(push) else {
+        let Some(first) = self.look_at(protocol, body) else {
             lookout.on_none(now);
             self.lookout.set(lookout);
             return None;
@@ -199,7 +199,7 @@ impl Speaker {
         self.lookout.set(lookout);
         let span = match glance {
             Glance::First => None,
-            Glance::Whole => self.span(push),
+            Glance::Whole => self.span(protocol, body),
         };
         let (ends, gap) = match span {
             Some(Span { oldest_ms, newest_ms, gap_ms, gap_to_ms }) => {
@@ -221,18 +221,18 @@ impl Speaker {
     }
 
     /// What times a request spans.
-    fn span(&self, push: &Push) -> Option<Span> {
+    fn span(&self, protocol: Protocol, body: &[u8]) -> Option<Span> {
         let mut reader = self.core.reader.borrow_mut();
         let Reader { decoder, times, .. } = &mut *reader;
         let limit = self.core.settings.decoded_bytes_max;
-        Span::of_block(push.protocol(), push.body(), limit, decoder, times).ok().flatten()
+        Span::of_block(protocol, body, limit, decoder, times).ok().flatten()
     }
 
     /// The first sample of a request.
-    pub fn look_at(&self, push: &Push) -> Option<UnixMillis> {
+    pub fn look_at(&self, protocol: Protocol, body: &[u8]) -> Option<UnixMillis> {
         let mut reader = self.core.reader.borrow_mut();
         let limit = self.core.settings.decoded_bytes_max;
-        first_timestamp(push.protocol(), push.body(), limit, &mut reader.front).map(UnixMillis)
+        first_timestamp(protocol, body, limit, &mut reader.front).map(UnixMillis)
     }
 
     /// The seat of the group that it speaks for.
@@ -248,6 +248,11 @@ impl Speaker {
     /// What this core keeps of its group.
     pub fn stock(&self) -> &Rc<Stock> {
         &self.known().stock
+    }
+
+    /// Whether its source is alone, and has sent too much for all of it to be kept: then nothing is.
+    pub fn is_thin(&self) -> bool {
+        self.known.as_ref().is_some_and(|known| known.stock.is_thin())
     }
 
     /// Marks a request as on its way to the endpoint.

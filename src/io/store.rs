@@ -30,6 +30,8 @@ pub struct Stock {
     seat: Arc<Seat>,
     /// Whether its group had one source only at the last beat.
     is_alone: Cell<bool>,
+    /// Whether something of what this source alone has delivered was let go of.
+    is_thin: Cell<bool>,
     shelves: RefCell<Shelves>,
 }
 
@@ -51,6 +53,16 @@ struct Asking {
     waker: Option<Waker>,
 }
 
+impl Stock {
+    /// Whether nothing that is delivered here is to be kept: some of it was let go of already, and the
+    /// rest does not count beside that (see [`Covered`]).
+    ///
+    /// [`Covered`]: crate::logic::desk::Covered
+    pub fn is_thin(&self) -> bool {
+        self.is_thin.get()
+    }
+}
+
 impl Store {
     /// Nothing is kept yet on core number `core`.
     pub fn new(core: usize, holding: Holding, conductor: Sender<Word>, clock: Clock) -> Store {
@@ -70,8 +82,8 @@ impl Store {
     pub fn stock(&self, seat: &Arc<Seat>) -> Rc<Stock> {
         let mut stocks = self.stocks.borrow_mut();
         let new = || {
-            let (is_alone, shelves) = (Cell::new(false), RefCell::default());
-            Rc::new(Stock { seat: seat.clone(), is_alone, shelves })
+            let (is_alone, is_thin) = (Cell::new(false), Cell::new(false));
+            Rc::new(Stock { seat: seat.clone(), is_alone, is_thin, shelves: RefCell::default() })
         };
         stocks.entry(seat.id).or_insert_with(new).clone()
     }
@@ -117,6 +129,31 @@ impl Store {
         }
         if is_certain && self.pressure() >= Pressure::Fold {
             self.fold(stock, counters);
+        }
+        self.gather(stock);
+    }
+
+    /// The same of a request of which nothing is to be kept; one that the endpoint may have is kept all
+    /// the same, for it must be made certain, and is only then made a piece of its own.
+    pub fn on_unkept(
+        &self,
+        stock: &Stock,
+        source: &Source,
+        first: Option<UnixMillis>,
+        outcome: Outcome,
+        counters: &Counters,
+        push: impl FnOnce() -> Push,
+    ) {
+        let is_certain = matches!(outcome, Outcome::Acknowledged | Outcome::Rejected);
+        if !is_certain || stock.shelves.borrow().doubts() > 0 {
+            let kept = Kept { arrived: self.nanos(), push: push() };
+            return self.on_forwarded(stock, source, Sent { kept, first }, outcome, counters);
+        }
+        stock.shelves.borrow_mut().on_unkept(first, self.clock.now());
+        stock.seat.marks.on_dropped(self.nanos(), self.clock.unix_now());
+        counters.add(Counter::DeliveredDropped, 1);
+        if source.has_doubts() {
+            source.set_doubts(self.core, 0);
         }
         self.gather(stock);
     }
@@ -183,6 +220,7 @@ impl Store {
         let mark = self.clock.nanos_at(seat.marks.release());
         self.change(stock, |shelves| shelves.release(mark));
         stock.is_alone.set(seat.sources().all.len() <= 1);
+        stock.is_thin.set(stock.is_thin.get() && stock.is_alone.get());
         self.drop_delivered(stock, counters);
     }
 
@@ -194,6 +232,7 @@ impl Store {
         let mut dropped = None;
         self.change(stock, |shelves| dropped = shelves.drop_delivered(ALONE_BYTES_MAX));
         if let Some(dropped) = dropped {
+            stock.is_thin.set(true);
             stock.seat.marks.on_dropped(dropped, self.clock.unix_now());
             counters.add(Counter::DeliveredDropped, 1);
         }

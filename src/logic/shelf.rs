@@ -132,6 +132,14 @@ impl Shelves {
         self.delivered.keep(sent.kept);
     }
 
+    /// The same of a request that is not kept.
+    pub fn on_unkept(&mut self, first: Option<UnixMillis>, now: Millis) {
+        self.in_flight -= 1;
+        if let Some(first) = first {
+            self.low.on_acknowledged(first, now);
+        }
+    }
+
     /// The endpoint has not answered, or with a 5xx: it may have stored the request. True if a
     /// doubt had to be forgotten for it.
     pub fn on_doubtful(&mut self, sent: Sent, now: Millis) -> bool {

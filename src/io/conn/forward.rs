@@ -1,0 +1,193 @@
+//! What a connection sends on: from where it was read if nothing of it is kept, else in one piece of
+//! its own.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use crate::io::answer;
+use crate::io::buffers::Share;
+use crate::io::conn::{Body, Conn, Request};
+use crate::io::link::Link;
+use crate::io::passage::{Fault, Passage, outcome_of, refusal_of};
+use crate::io::upstream::{self, Outgoing, SendError};
+use crate::logic::ask::Outcome;
+use crate::logic::source::Payload;
+use crate::logic::view::Fate;
+use crate::shared::metrics::Counter;
+use crate::shared::presence::Answered;
+use crate::wire::http::answer::Answer;
+use crate::wire::http::head::{Framing, Persistence};
+use crate::wire::http::rewrite::finish_head;
+use crate::wire::remote_write::protocol::Protocol;
+use crate::wire::remote_write::push::Push;
+
+/// The buffer of a request that is on its way to the endpoint.
+struct Lent {
+    bytes: Arc<Vec<u8>>,
+    range: Range<usize>,
+    /// What of it lies behind the request: the beginning of the next one.
+    rest: usize,
+    /// The same, should the buffer be lost to a timeout.
+    spare: Vec<u8>,
+    /// Whether it is the connection's. A gathered body's is freed.
+    is_own: bool,
+    _share: Option<Share>,
+}
+
+impl Conn {
+    /// The promoted source's request: to the endpoint, and the endpoint's answer back.
+    pub(super) async fn forward(
+        &mut self,
+        request: &Request,
+        body: Body,
+    ) -> Result<Persistence, Fault> {
+        let body_bytes = body.bytes;
+        let (result, lent) = self.send(request, body).await;
+        self.take_back(lent);
+        self.pass_on(request, body_bytes, result).await
+    }
+
+    /// The same with remote write of which nothing is kept, see [`Speaker::is_thin`].
+    ///
+    /// [`Speaker::is_thin`]: crate::io::speaker::Speaker::is_thin
+    pub(super) async fn forward_unkept(
+        &mut self,
+        request: &Request,
+        body: Body,
+        protocol: Protocol,
+    ) -> Result<Persistence, Fault> {
+        let first = self.speaker.first(protocol, self.content(&body));
+        if first.is_some() {
+            // A jump of its samples may just have put its source under suspicion.
+            let fate = self.speaker.decide(Payload::RemoteWrite)?;
+            if fate != Fate::Forward {
+                return self.write(request, body, protocol, fate).await;
+            }
+        }
+        let (stock, source) = (self.speaker.stock().clone(), self.speaker.source().clone());
+        self.core.store.on_sent(&stock, &source, first);
+        let body_bytes = body.bytes;
+        let (result, lent) = self.send(request, body).await;
+        let (core, outcome) = (&self.core, outcome_of(&result));
+        let first = match outcome {
+            // How far behind it holds the low mark must be known of each.
+            Outcome::Doubtful => first.or_else(|| {
+                let sent = &lent.bytes[lent.range.clone()];
+                self.speaker.look_at(protocol, &sent[sent.len() - body_bytes..])
+            }),
+            _ => first,
+        };
+        core.store.on_unkept(&stock, &source, first, outcome, &core.handle.counters, || {
+            let bytes = lent.bytes[lent.range.clone()].to_vec();
+            Push::new(bytes, lent.range.len() - body_bytes, protocol)
+        });
+        self.take_back(lent);
+        self.pass_on(request, body_bytes, result).await
+    }
+
+    /// A remote write request: in one piece of its own, which may be kept.
+    pub(super) async fn write(
+        &mut self,
+        request: &Request,
+        mut body: Body,
+        protocol: Protocol,
+        fate: Fate,
+    ) -> Result<Persistence, Fault> {
+        let share = body.share.take();
+        if request.framing == Framing::Chunked {
+            finish_head(body.bytes, &mut self.head_out);
+        }
+        let head_bytes = self.head_out.len();
+        let mut bytes = Vec::with_capacity(head_bytes + body.bytes);
+        bytes.extend_from_slice(&self.head_out);
+        bytes.extend_from_slice(self.content(&body));
+        if body.gathered.is_none() {
+            self.inbound.consume(body.bytes);
+        }
+        drop((share, body));
+        let passage = Passage {
+            core: &self.core,
+            slot: &self.slot,
+            stream: &mut self.stream,
+            speaker: &self.speaker,
+            manner: request.manner(),
+            push: Push::new(bytes, head_bytes, protocol),
+            is_held: false,
+        };
+        passage.run(fate).await
+    }
+
+    /// The bytes of a body that was read to its end.
+    fn content<'b>(&'b self, body: &'b Body) -> &'b [u8] {
+        match &body.gathered {
+            Some(gathered) => &gathered[gathered.len() - body.bytes..],
+            None => &self.inbound.bytes()[..body.bytes],
+        }
+    }
+
+    async fn send(
+        &mut self,
+        request: &Request,
+        mut body: Body,
+    ) -> (Result<(Link, Answer), SendError>, Lent) {
+        let (share, is_own) = (body.share.take(), body.gathered.is_none());
+        let (outgoing, rest) = self.outgoing(request, body);
+        let (bytes, range) = (outgoing.bytes.clone(), outgoing.range.clone());
+        let spare = bytes[range.end..].to_vec();
+        let result = {
+            let _in_flight = self.speaker.in_flight();
+            upstream::send(&self.core, &self.slot, outgoing).await
+        };
+        (result, Lent { bytes, range, rest, spare, is_own, _share: share })
+    }
+
+    /// The buffer is the connection's again, or what was read of the next request in a new one.
+    fn take_back(&mut self, lent: Lent) {
+        match (Arc::try_unwrap(lent.bytes), lent.is_own) {
+            (Ok(buffer), true) => self.inbound.restore(buffer, lent.rest),
+            (Err(_), true) => self.inbound.replace(&lent.spare),
+            (_, false) => {}
+        }
+    }
+
+    async fn pass_on(
+        &mut self,
+        request: &Request,
+        body_bytes: usize,
+        result: Result<(Link, Answer), SendError>,
+    ) -> Result<Persistence, Fault> {
+        let (link, answer) = result.map_err(refusal_of)?;
+        // A 5xx makes the source wait and try again, whoever gave it.
+        let is_refused = answer.status >= 500 || answer.status == 429;
+        self.speaker.answered(if is_refused { Answered::Refused } else { Answered::Settled });
+        self.count(Counter::Forwarded, Counter::ForwardedBytes, body_bytes);
+        let (slot, stream) = (&self.slot, &mut self.stream);
+        answer::pass_on(&self.core, slot, stream, link, answer, request.manner())
+            .await
+            .map_err(|_| Fault::Gone)
+    }
+
+    /// Puts the head for the endpoint right before the body. With it comes how many bytes of the
+    /// next request lie behind the body.
+    fn outgoing(&mut self, request: &Request, body: Body) -> (Outgoing, usize) {
+        let (mut buffer, start) = match body.gathered {
+            Some(gathered) => {
+                let start = gathered.len() - body.bytes;
+                (gathered, start)
+            }
+            None => self.inbound.lend(),
+        };
+        if request.framing == Framing::Chunked {
+            finish_head(body.bytes, &mut self.head_out);
+        }
+        let end = start + body.bytes;
+        let rest = buffer.len() - end;
+        // Where the body was read behind its own head, that and the headroom are room enough;
+        // where it was moved, `front` was asked for.
+        assert!(self.head_out.len() <= start, "there is room for the head before the body");
+        let head_start = start - self.head_out.len();
+        buffer[head_start..start].copy_from_slice(&self.head_out);
+        let bytes = Arc::new(buffer);
+        (Outgoing { bytes, range: head_start..end, asked: request.asked }, rest)
+    }
+}
