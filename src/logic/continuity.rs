@@ -6,10 +6,13 @@
 
 use crate::base::limits::{
     DISCONNECTED_LOOKS_PERCENT_MAX, HOLES_UNUSUAL_MAX, KNOWN_MIN, LOOKS_MIN, LOW_MARK_SPAN_MIN,
-    MISSED_MIN, SENDER_BACKOFF_MAX, WAITING_LOOKS_MAX,
+    MISSED_MIN, RHYTHM_SPAN, SENDER_BACKOFF_MAX, WAITING_LOOKS_MAX,
 };
 use crate::base::time::{Millis, UnixMillis};
 use crate::logic::expiry::{Presence, Rhythm};
+
+/// The longest step within a scrape interval is at least this part of it, as far as we look.
+const STEPS_IN_INTERVAL_MAX: u64 = 8;
 
 /// What is known of the pauses of one source.
 #[derive(Clone, Copy, Debug)]
@@ -19,12 +22,16 @@ pub struct Continuity {
     usual: Rhythm,
     last_heard: Millis,
     is_missed: bool,
+    /// How many holes have come one soon after the other, and when the last one ended.
     holes: u32,
+    hole_ended: Millis,
     /// The longest usual step from one first sample to the next.
     step: Millis,
     /// A longer one, and how often one of about that length has come.
     step_unusual: Millis,
     steps_unusual: u32,
+    /// The sample behind the last of them.
+    stepped: UnixMillis,
     looks: u32,
     looks_disconnected: u32,
     /// Looks since it was last heard at which it waited for an answer.
@@ -41,9 +48,11 @@ impl Continuity {
             last_heard,
             is_missed: false,
             holes: 0,
+            hole_ended: Millis(0),
             step: Millis(0),
             step_unusual: Millis(0),
             steps_unusual: 0,
+            stepped: UnixMillis(0),
             looks: 0,
             looks_disconnected: 0,
             looks_waiting: 0,
@@ -82,20 +91,23 @@ impl Continuity {
         // A scrape or two that fail are not its interval: else one would lead to the next.
         let is_usual = step.0 <= self.step.0 + self.step.0 / 2 || jump_max == Millis(u64::MAX);
         if !is_usual {
-            self.on_unusual_step(step);
+            self.on_unusual_step(step, first);
         }
         if is_usual || self.steps_unusual > HOLES_UNUSUAL_MAX {
             self.step = self.step.max(step);
         }
     }
 
-    /// Holes are of any length. One that comes again and again, shorter steps between or not, is how
-    /// its targets are spread over its interval now.
-    fn on_unusual_step(&mut self, step: Millis) {
+    /// Holes are rare and of any length. One that comes again and again, shorter steps between or not,
+    /// is how its targets are spread over its interval now.
+    fn on_unusual_step(&mut self, step: Millis, first: UnixMillis) {
         let known = self.step_unusual.0;
-        if step.0 < known - known / 3 || step.0 > known + known / 2 {
+        let is_alike = step.0 >= known - known / 3 && step.0 <= known + known / 2;
+        let is_soon = first <= self.stepped.after(step.times(STEPS_IN_INTERVAL_MAX));
+        if !is_alike || !is_soon {
             (self.step_unusual, self.steps_unusual) = (step, 0);
         }
+        self.stepped = first;
         self.steps_unusual += 1;
     }
 
@@ -112,6 +124,10 @@ impl Continuity {
         }
         self.whole_since = self.whole_since.max(unix_now);
         self.hole_from = Some(unix_now.before(silence));
+        if now.since(self.hole_ended) > RHYTHM_SPAN {
+            self.holes = 0;
+        }
+        self.hole_ended = now;
         self.holes += 1;
         if self.holes > HOLES_UNUSUAL_MAX {
             // Its rhythm is another one now.
@@ -298,6 +314,26 @@ mod tests {
         let whole_since = source.0.whole_since();
         source.0.on_step(Millis(3000), UnixMillis(60_000));
         assert_eq!(source.0.whole_since(), whole_since);
+    }
+
+    #[test]
+    fn holes_of_a_lifetime_are_no_rhythm() {
+        let mut source = watched(1000, 20_000);
+        for _ in 0..20 {
+            source.0.on_step(Millis(1000), UnixMillis(19_000));
+        }
+        for day in 1..=10 {
+            let (from, first) = (day * 86_400_000, UnixMillis(day as i64 * 86_400_000));
+            // It was off at night.
+            source = source.at(from - 31_000, false, true);
+            source = source.heard_every(1000, from - 30_000, from);
+            source.0.on_step(Millis(20_000), first);
+            assert_eq!(source.0.whole_since(), first, "{day}");
+            let after = from + 3_000;
+            source = source.at(after, false, true);
+            assert!(source.0.is_missed(), "{day}");
+            source = source.at(after + 100, true, true);
+        }
     }
 
     #[test]
