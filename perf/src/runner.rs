@@ -40,8 +40,8 @@ pub struct Options {
     #[argh(option, default = "List(Scenario::USUAL.to_vec())")]
     scenario: List<Scenario>,
 
-    /// highlander, highlander-epoll, highlander-before, haproxy, haproxy-204, nginx, relay; several with commas
-    /// (default: all that fit the scenario)
+    /// highlander, highlander-epoll, highlander-before, haproxy, haproxy-204, nginx, relay; several
+    /// with commas (default: all that the scenario is about)
     #[argh(option, default = "List(Vec::new())")]
     candidates: List<Candidate>,
 

@@ -126,9 +126,12 @@ pub const DOUBTS_MAX: usize = 256;
 /// A request in doubt that its source has not tried again for this long holds nothing up any more:
 /// its samples have gone into other requests, or nowhere.
 pub const DOUBT_FORGOTTEN: Millis = Millis(60_000);
-/// What a core keeps of the delivered requests of a source that is alone in its group: little enough
-/// to stay in the processor's cache, for nobody may ever ask for it.
-pub const ALONE_BYTES_MAX: usize = 128 * 1024;
+/// What a core keeps of the delivered requests of a source that is alone in its group: a hundred
+/// thousand samples a second for [`ALONE_SPAN`]. Nobody may ever ask for it.
+pub const ALONE_BYTES_MAX: usize = 32 * 1024 * 1024;
+/// What is kept of a source that is alone must reach back so far, twice the time that a batch waits:
+/// else it says nothing of shards that send rarely, and is not worth keeping.
+pub const ALONE_SPAN: Millis = Millis(12_000);
 /// The part of `--hold-memory` that a core takes at a time, so that cores do not wait for each
 /// other's count on every request.
 pub const GRANT_BYTES: usize = 256 * 1024;

@@ -32,6 +32,12 @@ impl Clock {
         UnixMillis(i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
     }
 
+    /// What the wall clock, as it goes now, said at `at`.
+    pub fn unix_at(&self, at: Nanos) -> UnixMillis {
+        let past_ms = self.nanos().0.saturating_sub(at.0) / 1_000_000;
+        self.unix_now().before(Millis(past_ms))
+    }
+
     /// When it was, or will be, `at` by the wall clock as it goes now.
     pub fn nanos_at(&self, at: UnixMillis) -> Nanos {
         let ahead_ms = i128::from(at.0) - i128::from(self.unix_now().0);

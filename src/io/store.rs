@@ -28,10 +28,6 @@ use crate::wire::remote_write::push::Push;
 /// The shelves of one group on one core.
 pub struct Stock {
     seat: Arc<Seat>,
-    /// Whether its group had one source only at the last beat.
-    is_alone: Cell<bool>,
-    /// Whether something of what this source alone has delivered was let go of.
-    is_thin: Cell<bool>,
     shelves: RefCell<Shelves>,
 }
 
@@ -53,16 +49,6 @@ struct Asking {
     waker: Option<Waker>,
 }
 
-impl Stock {
-    /// Whether nothing that is delivered here is to be kept: some of it was let go of already, and the
-    /// rest does not count beside that (see [`Covered`]).
-    ///
-    /// [`Covered`]: crate::logic::desk::Covered
-    pub fn is_thin(&self) -> bool {
-        self.is_thin.get()
-    }
-}
-
 impl Store {
     /// Nothing is kept yet on core number `core`.
     pub fn new(core: usize, holding: Holding, conductor: Sender<Word>, clock: Clock) -> Store {
@@ -81,10 +67,7 @@ impl Store {
     /// The shelves of a group.
     pub fn stock(&self, seat: &Arc<Seat>) -> Rc<Stock> {
         let mut stocks = self.stocks.borrow_mut();
-        let new = || {
-            let (is_alone, is_thin) = (Cell::new(false), Cell::new(false));
-            Rc::new(Stock { seat: seat.clone(), is_alone, is_thin, shelves: RefCell::default() })
-        };
+        let new = || Rc::new(Stock { seat: seat.clone(), shelves: RefCell::default() });
         stocks.entry(seat.id).or_insert_with(new).clone()
     }
 
@@ -140,7 +123,7 @@ impl Store {
         stock: &Stock,
         source: &Source,
         first: Option<UnixMillis>,
-        outcome: Outcome,
+        (outcome, bytes): (Outcome, usize),
         counters: &Counters,
         push: impl FnOnce() -> Push,
     ) {
@@ -149,7 +132,7 @@ impl Store {
             let kept = Kept { arrived: self.nanos(), push: push() };
             return self.on_forwarded(stock, source, Sent { kept, first }, outcome, counters);
         }
-        stock.shelves.borrow_mut().on_unkept(first, self.clock.now());
+        stock.shelves.borrow_mut().on_unkept(first, bytes, self.clock.now());
         stock.seat.marks.on_dropped(self.nanos(), self.clock.unix_now());
         counters.add(Counter::DeliveredDropped, 1);
         if source.has_doubts() {
@@ -219,21 +202,17 @@ impl Store {
         }
         let mark = self.clock.nanos_at(seat.marks.release());
         self.change(stock, |shelves| shelves.release(mark));
-        stock.is_alone.set(seat.sources().all.len() <= 1);
-        stock.is_thin.set(stock.is_thin.get() && stock.is_alone.get());
+        let is_alone = seat.sources().all.len() <= 1;
+        stock.shelves.borrow_mut().set_alone(is_alone, ALONE_BYTES_MAX);
         self.drop_delivered(stock, counters);
     }
 
-    /// While a source is alone, nobody holds anything that could be told from what it delivered.
     fn drop_delivered(&self, stock: &Stock, counters: &Counters) {
-        if !stock.is_alone.get() {
-            return;
-        }
         let mut dropped = None;
-        self.change(stock, |shelves| dropped = shelves.drop_delivered(ALONE_BYTES_MAX));
+        let now = self.nanos();
+        self.change(stock, |shelves| dropped = shelves.drop_delivered(ALONE_BYTES_MAX, now));
         if let Some(dropped) = dropped {
-            stock.is_thin.set(true);
-            stock.seat.marks.on_dropped(dropped, self.clock.unix_now());
+            stock.seat.marks.on_dropped(dropped, self.clock.unix_at(dropped));
             counters.add(Counter::DeliveredDropped, 1);
         }
     }
@@ -329,6 +308,11 @@ impl Store {
 }
 
 impl Stock {
+    /// Whether nothing that is delivered is to be kept, see [`Shelves::is_thin`].
+    pub fn is_thin(&self) -> bool {
+        self.shelves.borrow().is_thin()
+    }
+
     /// Whose shelves.
     pub fn seat(&self) -> &Arc<Seat> {
         &self.seat

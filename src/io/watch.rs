@@ -2,14 +2,14 @@
 
 use std::collections::HashMap;
 
-use crate::base::limits::{LOW_MARK_SLACK, LOW_MARK_SPAN_MAX, LOW_MARK_SPAN_MIN};
 use crate::base::time::{Millis, UnixMillis};
 use crate::logic::continuity::Continuity;
 use crate::logic::election::{Candidate, Group};
 use crate::logic::expiry::Rhythm;
 use crate::logic::pressure::Pressure;
+use crate::logic::progress::{self, Progress, Window};
 use crate::logic::source::SourceId;
-use crate::logic::view::{Stage, View};
+use crate::logic::view::View;
 use crate::shared::presence::Source;
 use crate::shared::state::Seat;
 
@@ -18,11 +18,7 @@ use crate::shared::state::Seat;
 pub struct Watch {
     known: HashMap<SourceId, (Rhythm, Continuity)>,
     candidates: Vec<Candidate>,
-    low_of: Option<SourceId>,
-    /// It stays when the seat changes hands, until the new source's is known: what was delivered
-    /// stays so.
-    low: Option<UnixMillis>,
-    steady_since: Millis,
+    progress: Progress,
 }
 
 impl Watch {
@@ -62,30 +58,20 @@ impl Watch {
 
     fn look_at_low(&mut self, seat: &Seat, now: Millis, unix_now: UnixMillis) {
         let view = **seat.view();
-        let promoted = view.promoted.map(|promoted| promoted.source);
-        if self.low_of != promoted || view.stage != Stage::Steady {
-            (self.low_of, self.steady_since) = (promoted, now);
-        }
-        let of = promoted.and_then(|source| self.known.get(&source));
+        let of = view.promoted.and_then(|promoted| self.known.get(&promoted.source));
         let pause = of.map_or(Millis(0), |(_, continuity)| continuity.pause());
-        let span = pause.times(2).clamp(LOW_MARK_SPAN_MIN, LOW_MARK_SPAN_MAX);
+        let span = progress::span(pause);
         seat.marks.set_span(span);
-        // A beat more: the cores told of it at the last one.
-        if now.since(self.steady_since) > span {
-            // A source's clock may be ahead of ours.
-            let low = seat.marks.of_cores().map(|low| low.min(unix_now));
-            self.low = low.max(self.low);
-        }
-        seat.marks.set_low(self.low);
+        self.progress.on_look(&view, (now, unix_now), span, seat.marks.of_cores());
+        seat.marks.set_low(self.progress.low());
     }
 
     /// The group as an election sees it.
     pub fn group(&self, view: View, now: Millis, unix_now: UnixMillis) -> Group<'_> {
-        Group { view, candidates: &self.candidates, low: self.low, now, unix_now }
+        Group { view, candidates: &self.candidates, low: self.progress.low(), now, unix_now }
     }
 
-    /// What may be released now: the window counts back from the low mark, and shrinks to what a slow
-    /// scrape needs when there is no room.
+    /// What may be released now, see [`Progress::release`].
     pub fn release(
         &self,
         view: View,
@@ -93,33 +79,16 @@ impl Watch {
         pressure: Pressure,
         unix_now: UnixMillis,
     ) -> Option<(UnixMillis, Window)> {
-        let is_known = view.stage == Stage::Steady
-            && view.promoted.map(|promoted| promoted.source) == self.low_of;
-        // Of a source whose bodies can't be read all that can be said is when they came.
-        let promoted = self.candidates.iter().find(|it| Some(it.heard.source) == self.low_of);
+        let source = self.progress.source();
+        let promoted = self.candidates.iter().find(|it| Some(it.heard.source) == source);
         let is_unreadable = promoted.is_some_and(|promoted| promoted.newest.is_none());
-        let low = self.low.or_else(|| is_unreadable.then_some(unix_now)).filter(|_| is_known)?;
-        Some(match pressure {
-            Pressure::Low | Pressure::Fold => (low.before(window), Window::Whole),
-            Pressure::Shrink | Pressure::Full | Pressure::Over => {
-                (low.before(window.min(LOW_MARK_SLACK)), Window::Shrunk)
-            }
-        })
+        self.progress.release(&view, window, pressure, is_unreadable.then_some(unix_now))
     }
 
     /// Its sources, as they were last looked at.
     pub fn candidates(&self) -> &[Candidate] {
         &self.candidates
     }
-}
-
-/// How far back what is covered is kept.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Window {
-    /// As configured.
-    Whole,
-    /// There is no room for that.
-    Shrunk,
 }
 
 fn learn_steps(source: &Source, continuity: &mut Continuity) {

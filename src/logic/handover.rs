@@ -294,7 +294,9 @@ impl Handover {
     }
 
     fn fold(&mut self, lens: &mut Lens) {
-        for kept in self.folding.drain(..self.folding.len().min(BODIES_PER_TURN)) {
+        let dropped = self.desk.covered().dropped;
+        let some = self.folding.len().min(BODIES_PER_TURN);
+        for kept in self.folding.drain(..some).filter(|kept| kept.arrived >= dropped) {
             let _ = self.desk.note(lens, Voice::Old, &kept.push);
         }
         if self.folding.is_empty() {

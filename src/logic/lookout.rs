@@ -3,8 +3,8 @@
 //! A body is not decoded on its way: to find the first timestamp takes half a microsecond, to find all
 //! of them a fifth of a millisecond. Now and then the first is enough, for a source that is up to date.
 //! The requests of one that is behind may span seconds, so that from first to first there seem to be
-//! jumps, and may have a hole in their midst: each of them is read whole. That is no way of a request
-//! under load: samples that wait for their batch to be full are a second old at most then.
+//! jumps, and may have a hole in their midst: each of them is read whole. Under load that happens in a
+//! backlog only, for batches are full, and sent, before their samples are a second old.
 
 use crate::base::limits::SAMPLE_EVERY;
 use crate::base::time::{Millis, UnixMillis};

@@ -11,6 +11,7 @@ pub mod line;
 pub mod lookout;
 pub mod low_mark;
 pub mod pressure;
+pub mod progress;
 pub mod sending;
 pub mod shelf;
 pub mod source;

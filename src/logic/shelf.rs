@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use crate::base::limits::{DOUBT_FORGOTTEN, DOUBTS_MAX};
+use crate::base::limits::{ALONE_SPAN, BEAT, DOUBT_FORGOTTEN, DOUBTS_MAX};
 use crate::base::time::{Millis, Nanos, UnixMillis};
 use crate::logic::low_mark::LowMark;
 use crate::logic::source::SourceId;
@@ -104,6 +104,10 @@ pub struct Shelves {
     gathered: BTreeMap<SourceId, Nanos>,
     low: LowMark,
     low_of: Option<SourceId>,
+    is_alone: bool,
+    is_thin: bool,
+    /// What was delivered and not kept since the last beat.
+    unkept_bytes: usize,
 }
 
 impl Shelves {
@@ -132,9 +136,13 @@ impl Shelves {
         self.delivered.keep(sent.kept);
     }
 
-    /// The same of a request that is not kept.
-    pub fn on_unkept(&mut self, first: Option<UnixMillis>, now: Millis) {
+    /// The same of a request of so many bytes that is not kept: whoever calls this says so with the
+    /// [`Covered`] of the group.
+    ///
+    /// [`Covered`]: crate::logic::desk::Covered
+    pub fn on_unkept(&mut self, first: Option<UnixMillis>, bytes: usize, now: Millis) {
         self.in_flight -= 1;
+        self.unkept_bytes += bytes;
         if let Some(first) = first {
             self.low.on_acknowledged(first, now);
         }
@@ -240,15 +248,39 @@ impl Shelves {
         self.held.retain(|_, shelf| !shelf.kept.is_empty());
     }
 
-    /// Lets go of delivered requests until they take no more than `bytes_max`, and says from
-    /// when on it still has all of them, if any are gone: nobody can say any more what has been delivered before
-    /// now.
-    pub fn drop_delivered(&mut self, bytes_max: usize) -> Option<Nanos> {
-        let mut dropped = None;
-        while self.delivered.bytes > bytes_max {
-            dropped = self.delivered.pop().map(|kept| Nanos(kept.arrived.0 + 1));
+    /// Whether its group has one source only: then nobody holds anything that could be told from what
+    /// it delivered. To be called at every beat.
+    pub fn set_alone(&mut self, is_alone: bool, bytes_max: usize) {
+        let beats = (ALONE_SPAN.0 / BEAT.0) as usize;
+        let unkept_bytes = std::mem::take(&mut self.unkept_bytes);
+        self.is_alone = is_alone;
+        self.is_thin &= is_alone && unkept_bytes.saturating_mul(beats) > bytes_max;
+    }
+
+    /// Whether a source that is alone delivers more than can be kept for long enough to be of use. Then
+    /// none of it is to be kept, see [`Shelves::on_unkept`].
+    pub fn is_thin(&self) -> bool {
+        self.is_thin
+    }
+
+    /// Of a source that is alone, lets go of delivered requests until they take no more than
+    /// `bytes_max`, of all if what is left does not reach back [`ALONE_SPAN`]. If any are gone, says from
+    /// when on all of them are there: what had been delivered before can't be said any more.
+    pub fn drop_delivered(&mut self, bytes_max: usize, now: Nanos) -> Option<Nanos> {
+        if !self.is_alone {
+            return None;
         }
-        dropped
+        let mut last = None;
+        while self.delivered.bytes > bytes_max {
+            last = self.delivered.pop().map(|kept| kept.arrived);
+        }
+        let last = last?;
+        if now.0 < last.0 + Nanos::from(ALONE_SPAN).0 {
+            self.is_thin = true;
+            self.delivered = Shelf::default();
+            return Some(now);
+        }
+        Some(Nanos(last.0 + 1))
     }
 
     /// Takes out the older half of the delivered requests, to be folded into the watermark.
@@ -371,11 +403,52 @@ mod tests {
         shelves.release(Nanos(60));
         assert_eq!(shelves.gather(&Wanted::FromAll).delivered.len(), 40);
         assert_eq!(shelves.take_delivered().len(), 20);
-        assert_eq!(
-            (shelves.drop_delivered(0), shelves.drop_delivered(0)),
-            (Some(Nanos(100)), None)
-        );
         shelves.release(Nanos(100));
         assert!(shelves.is_empty());
+    }
+
+    #[test]
+    fn of_a_source_that_is_alone_the_last_is_kept_and_nothing_if_that_is_too_little() {
+        const BYTES_MAX: usize = 20_000;
+        let span = ALONE_SPAN.0;
+        // A thousand bytes and a little: so many fit.
+        for (pause, is_thin) in [(span / 10, false), (span / 100, true)] {
+            let mut shelves = Shelves::default();
+            let mut dropped = None;
+            for number in 0..200 {
+                let now = Nanos::from(Millis(pause * number));
+                shelves.on_sent(A, None);
+                let kept = Kept { arrived: now, ..kept(0, &[0; 1000]) };
+                shelves.on_acknowledged(Sent { kept, first: None }, NOW);
+                assert_eq!(shelves.drop_delivered(BYTES_MAX, now), None, "it is not alone");
+            }
+            shelves.set_alone(true, BYTES_MAX);
+            let now = Nanos::from(Millis(pause * 200));
+            dropped = shelves.drop_delivered(BYTES_MAX, now).or(dropped);
+            let from = shelves.gather(&Wanted::FromAll).delivered.first().map(|it| it.arrived);
+            assert_eq!(shelves.is_thin(), is_thin);
+            match is_thin {
+                true => assert_eq!((dropped, from), (Some(now), None)),
+                false => assert!(dropped <= from && dropped > Some(Nanos(0)), "{dropped:?}"),
+            }
+        }
+    }
+
+    #[test]
+    fn it_is_kept_again_when_the_source_has_become_slower_or_is_not_alone_any_more() {
+        const BYTES_MAX: usize = 120_000;
+        let thin = || {
+            let mut shelves = Shelves { is_thin: true, ..Shelves::default() };
+            shelves.on_sent(A, None);
+            shelves
+        };
+        for (is_alone, bytes, is_thin) in
+            [(true, 2_000, true), (true, 500, false), (false, 2_000, false)]
+        {
+            let mut shelves = thin();
+            shelves.on_unkept(None, bytes, NOW);
+            shelves.set_alone(is_alone, BYTES_MAX);
+            assert_eq!(shelves.is_thin(), is_thin, "{is_alone} {bytes}");
+        }
     }
 }

@@ -24,9 +24,10 @@ pub struct Marks {
     release: AtomicI64,
     /// What is older than this has been delivered, and may have been let go of.
     floor: AtomicI64,
-    /// When delivered requests were last let go of without being covered.
+    /// When the last of the delivered requests had been delivered that were let go of without being
+    /// covered.
     reach: AtomicI64,
-    /// Before when all of them had been delivered.
+    /// The same, by the order of arrival.
     dropped: AtomicU64,
 }
 
@@ -96,10 +97,10 @@ impl Marks {
         Covered { floor: of(&self.floor), reach: of(&self.reach), dropped }
     }
 
-    /// At `now` requests were let go of that had been delivered before `dropped`: only what is newer can be
-    /// told from them.
-    pub fn on_dropped(&self, dropped: Nanos, now: UnixMillis) {
-        self.reach.fetch_max(now.0, Ordering::Relaxed);
+    /// Requests were let go of that had been delivered before `dropped`, which was `reach` by the wall
+    /// clock: only what is newer can be told from them.
+    pub fn on_dropped(&self, dropped: Nanos, reach: UnixMillis) {
+        self.reach.fetch_max(reach.0, Ordering::Relaxed);
         self.dropped.fetch_max(dropped.0, Ordering::Relaxed);
     }
 

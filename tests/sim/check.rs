@@ -32,6 +32,9 @@ pub struct Record<'r> {
     /// Who is promoted in the end, and since when.
     pub promoted: Option<usize>,
     pub changed: u64,
+    /// When something was last delivered of which nothing was kept: nobody can say then what of the
+    /// time before is missing, if the source dies before the low mark has come as far.
+    pub thin: i64,
 }
 
 impl Record<'_> {
@@ -57,7 +60,9 @@ impl Record<'_> {
         let all = series.stored.iter().map(|stored| stored.at);
         let times: BTreeSet<i64> = all.chain(series.rejected.iter().copied()).collect();
         let is_near = |at: i64| times.range(at - interval..=at + interval).next().is_some();
-        let of_series = |it: &&Acknowledged| it.point.series == number && !is_near(it.point.at);
+        let of_series = |it: &&Acknowledged| {
+            it.point.series == number && !is_near(it.point.at) && it.point.at > self.thin
+        };
         for Acknowledged { point, decided } in self.acknowledged.iter().filter(of_series) {
             let newer = series.stored.iter().find(|stored| stored.at > point.at);
             let is_late = newer.is_some_and(|newer| newer.when <= *decided);
@@ -140,7 +145,8 @@ impl Record<'_> {
             // What a source could not push, because there was no room, is in its own hands.
             let is_scarce = self.plan.hold_bytes_max < PLENTY_BYTES;
             let is_refused = is_scarce && it.decided >= point.at as u64 + REFUSED_MIN;
-            let is_in_gap = point.series == number && from < point.at && point.at < to;
+            let is_in_gap =
+                point.series == number && from.max(self.thin) < point.at && point.at < to;
             is_in_gap && is_there && !is_refused
         });
         match missing {

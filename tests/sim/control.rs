@@ -3,14 +3,14 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
-use highlander::base::limits::{LOW_MARK_SLACK, LOW_MARK_SPAN_MAX, LOW_MARK_SPAN_MIN, MISSED_MIN};
+use highlander::base::limits::{LOW_MARK_SLACK, MISSED_MIN};
 use highlander::base::time::{Millis, Nanos, UnixMillis};
 use highlander::logic::continuity::Continuity;
 use highlander::logic::desk::Covered;
 use highlander::logic::election::{Candidate, Group};
 use highlander::logic::expiry::{Expiry, Presence, Rhythm};
 use highlander::logic::lookout::Lookout;
-use highlander::logic::pressure::Pressure;
+use highlander::logic::progress::{self, Progress};
 use highlander::logic::source::{Payload, SourceId, Weight};
 use highlander::logic::view::{Heard, Stage};
 
@@ -92,9 +92,7 @@ pub struct Control {
     pub now: u64,
     window: Millis,
     lag_max: Option<Millis>,
-    low: Option<UnixMillis>,
-    low_of: Option<SourceId>,
-    steady_since: u64,
+    progress: Progress,
     floor: UnixMillis,
     /// When delivered requests were dropped without being covered.
     reach: UnixMillis,
@@ -109,9 +107,7 @@ impl Control {
             now: 0,
             window: Millis(plan.window),
             lag_max: plan.lag_max.map(Millis),
-            low: None,
-            low_of: None,
-            steady_since: 0,
+            progress: Progress::default(),
             floor: UnixMillis::MIN,
             reach: UnixMillis::MIN,
             dropped: Nanos(0),
@@ -125,7 +121,12 @@ impl Control {
 
     /// Whether what a standby pushes can be told from what has been delivered.
     pub fn reaches_back(&self) -> bool {
-        self.reach == UnixMillis::MIN || self.low.is_some_and(|low| low >= self.reach)
+        self.reach == UnixMillis::MIN || self.progress.low().is_some_and(|low| low >= self.reach)
+    }
+
+    pub fn on_dropped(&mut self, dropped: Nanos) {
+        self.reach = self.reach.max(UnixMillis((dropped.0 / 1_000_000) as i64));
+        self.dropped = self.dropped.max(dropped);
     }
 }
 
@@ -137,7 +138,7 @@ impl Proxy {
         let group = Group {
             view: self.view,
             candidates: &candidates,
-            low: self.control.low,
+            low: self.control.progress.low(),
             now: Millis(now),
             unix_now: UnixMillis(now as i64),
         };
@@ -207,38 +208,28 @@ impl Proxy {
         self.control.now = now;
         let Some(promoted) = self.view.promoted else { return };
         let source = promoted.source;
-        let control = &mut self.control;
-        if control.low_of != Some(source) || self.view.stage != Stage::Steady {
-            (control.low_of, control.steady_since) = (Some(source), now);
-        }
         let known = self.traces[source.0 as usize].known;
-        let pause = known.map_or(Millis(0), |(_, continuity)| continuity.pause());
-        let span = pause.times(2).clamp(LOW_MARK_SPAN_MIN, LOW_MARK_SPAN_MAX);
-        if now - control.steady_since <= span.0 {
-            return;
-        }
+        let span = progress::span(known.map_or(Millis(0), |(_, continuity)| continuity.pause()));
         let marks = self.shelves.iter_mut();
-        let low = marks.filter_map(|shelves| shelves.low_mark(source, Millis(now), span)).min();
-        control.low = low.map(|low| low.min(UnixMillis(now as i64))).max(control.low);
+        let of_cores = marks.filter_map(|it| it.low_mark(source, Millis(now), span)).min();
+        let times = (Millis(now), UnixMillis(now as i64));
+        self.control.progress.on_look(&self.view, times, span, of_cores);
     }
 
     /// Lets go of what the promoted source has covered.
     fn release(&mut self, now: u64) {
-        let is_steady =
-            self.view.stage == Stage::Steady || self.mutation == Mutation::ReleaseUnsteady;
-        let promoted = self.view.promoted.map(|promoted| promoted.source);
-        let Some(low) = self.control.low.filter(|_| is_steady) else { return };
-        if promoted != self.control.low_of && self.mutation != Mutation::ReleaseUnsteady {
-            return;
-        }
-        let mark = match (self.mutation, self.pressure()) {
-            (Mutation::ReleaseEarly, _) => UnixMillis(now as i64),
-            (Mutation::ReleaseUnsteady, _) if self.view.stage != Stage::Steady => {
-                UnixMillis(now as i64).before(LOW_MARK_SLACK)
+        let (window, pressure) = (self.control.window, self.pressure());
+        let released = self.control.progress.release(&self.view, window, pressure, None);
+        let released = released.map(|(mark, _)| mark);
+        let is_known = self.control.progress.low().is_some();
+        let mark = match self.mutation {
+            Mutation::ReleaseEarly => released.map(|_| UnixMillis(now as i64)),
+            Mutation::ReleaseUnsteady if self.view.stage != Stage::Steady && is_known => {
+                Some(UnixMillis(now as i64).before(LOW_MARK_SLACK))
             }
-            (_, Pressure::Low | Pressure::Fold) => low.before(self.control.window),
-            (_, Pressure::Shrink | Pressure::Full | Pressure::Over) => low.before(LOW_MARK_SLACK),
+            _ => released,
         };
+        let Some(mark) = mark else { return };
         let nanos = Nanos(u64::try_from(mark.0).unwrap_or(0) * 1_000_000);
         self.shelves.iter_mut().for_each(|shelves| shelves.release(nanos));
         if self.mutation == Mutation::ReleaseEarly {
@@ -253,15 +244,16 @@ impl Proxy {
     /// Of a source that is alone not all is kept that was delivered.
     fn drop_alone(&mut self, now: u64) {
         let heard = self.traces.iter().filter(|traces| traces.last_heard > 0).count();
-        if heard > 1 {
-            return;
+        for core in 0..self.shelves.len() {
+            self.shelves[core].set_alone(heard <= 1, self.alone_bytes_max);
+            self.drop_delivered(core, now);
         }
-        for shelves in &mut self.shelves {
-            let Some(dropped) = shelves.drop_delivered(self.alone_bytes_max) else { continue };
-            if self.mutation != Mutation::ForgetReach {
-                self.control.reach = UnixMillis(now as i64);
-                self.control.dropped = self.control.dropped.max(dropped);
-            }
+    }
+
+    pub fn drop_delivered(&mut self, core: usize, now: u64) {
+        let nanos = Nanos(now * 1_000_000);
+        if let Some(dropped) = self.shelves[core].drop_delivered(self.alone_bytes_max, nanos) {
+            self.on_dropped(dropped);
         }
     }
 }

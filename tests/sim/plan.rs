@@ -110,7 +110,7 @@ impl Plan {
             calm,
             end: calm + 40 * interval + 60_000,
             hold_bytes_max: dice.one_of(&[20_000, 20_000, 60_000, 10_000_000, 10_000_000]),
-            alone_bytes_max: dice.one_of(&[1_000, 4_000, 1_000_000]),
+            alone_bytes_max: dice.one_of(&[4_000, 40_000, 1_000_000]),
             lag_max: if dice.chance(20) { Some(dice.between(10, 40) * 1000) } else { None },
             window: 30 * interval,
             dice: dice.clone(),

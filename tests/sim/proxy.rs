@@ -29,7 +29,7 @@ pub type Who = (usize, usize, u64);
 /// Why a request is at the endpoint.
 #[derive(Debug)]
 enum Why {
-    Forward { core: usize, who: Who, first: Option<UnixMillis> },
+    Forward { core: usize, who: Who, first: Option<UnixMillis>, is_thin: bool },
     Filtered { ask: AskId, who: Who },
     Replay,
 }
@@ -58,6 +58,8 @@ pub struct Proxy {
     jobs: BTreeMap<Job, (Why, Push)>,
     next: u64,
     folding: usize,
+    /// When something was last delivered and not kept.
+    pub thin: UnixMillis,
     /// When the last change of the seat was published.
     pub changed: u64,
     /// How often a series may have changed its voice.
@@ -90,6 +92,7 @@ impl Proxy {
             jobs: BTreeMap::new(),
             next: 0,
             folding: 0,
+            thin: UnixMillis::MIN,
             changed: 0,
             changes_max: 0,
             costs: Vec::new(),
@@ -264,7 +267,8 @@ impl Proxy {
             self.shelves[core].on_sent(SourceId(who.0 as u64), first);
         }
         self.traces[who.0].in_flight += 1;
-        self.start(Why::Forward { core, who, first }, push);
+        let is_thin = self.shelves[core].is_thin();
+        self.start(Why::Forward { core, who, first, is_thin }, push);
     }
 
     fn ask(&mut self, core: usize, who: Who, voice: Voice, since: u64, now: u64) {
@@ -299,8 +303,12 @@ impl Proxy {
             Outcome::Doubtful | Outcome::Unsent => 503,
         };
         match why {
-            Why::Forward { core, who, first } => {
-                self.on_forwarded(core, who, first, push, outcome, now);
+            Why::Forward { core, who, first, is_thin } => {
+                let is_certain = matches!(outcome, Outcome::Acknowledged | Outcome::Rejected);
+                match is_thin && is_certain && self.shelves[core].doubts() == 0 {
+                    true => self.on_unkept(core, who, first, push.bytes_allocated(), now),
+                    false => self.on_forwarded(core, who, first, push, outcome, now),
+                }
                 self.answer(who, status, now);
             }
             Why::Filtered { ask, who } => {
@@ -311,6 +319,31 @@ impl Proxy {
             Why::Replay => self.handover.on_sent(outcome, Millis(now)),
         }
         self.conduct(now);
+    }
+
+    fn on_unkept(
+        &mut self,
+        core: usize,
+        who: Who,
+        first: Option<UnixMillis>,
+        bytes: usize,
+        now: u64,
+    ) {
+        self.traces[who.0].in_flight -= 1;
+        if self.mutation == Mutation::ForgetInFlight {
+            self.shelves[core].on_sent(SourceId(who.0 as u64), first);
+        }
+        self.shelves[core].on_unkept(first, bytes, Millis(now));
+        let dropped = self.nanos();
+        self.thin = UnixMillis(now as i64);
+        self.on_dropped(dropped);
+        self.gather(core);
+    }
+
+    pub fn on_dropped(&mut self, dropped: Nanos) {
+        if self.mutation != Mutation::ForgetReach {
+            self.control.on_dropped(dropped);
+        }
     }
 
     fn on_forwarded(
@@ -335,6 +368,7 @@ impl Proxy {
             true => drop(self.shelves[core].on_doubtful(sent, Millis(now))),
             false => self.shelves[core].on_acknowledged(sent, Millis(now)),
         }
+        self.drop_delivered(core, now);
         if self.pressure() >= Pressure::Fold {
             let folded = self.shelves[core].take_delivered();
             self.folding += folded.iter().map(|kept| kept.push.bytes_allocated()).sum::<usize>();

@@ -116,6 +116,7 @@ impl World {
             changes_max: self.proxy.changes_max,
             promoted: self.proxy.view.promoted.map(|promoted| promoted.source.0 as usize),
             changed: self.proxy.changed,
+            thin: self.proxy.thin.0,
         };
         if is_traced() {
             println!("{:#?}", self.plan);

@@ -77,7 +77,8 @@ impl Conn {
             }),
             _ => first,
         };
-        core.store.on_unkept(&stock, &source, first, outcome, &core.handle.counters, || {
+        let ended = (outcome, lent.range.len());
+        core.store.on_unkept(&stock, &source, first, ended, &core.handle.counters, || {
             let bytes = lent.bytes[lent.range.clone()].to_vec();
             Push::new(bytes, lent.range.len() - body_bytes, protocol)
         });
