@@ -218,6 +218,25 @@ fn a_change_in_the_middle_begins_anew_and_sends_nothing_twice() {
 }
 
 #[test]
+fn what_was_delivered_before_something_was_let_go_of_does_not_count_wherever_it_comes_from() {
+    // A series was delivered at 10, on a core that still has it, then at 20, on one that let go of it.
+    // Whoever gives what it keeps says so, after the hand-over has begun.
+    let covered = Covered { reach: UnixMillis(25), dropped: Nanos(5), ..Covered::NOTHING };
+    for is_folded in [false, true] {
+        let mut led = Led::new();
+        led.handover.on_turn(turn(2, A, B, None), Covered::NOTHING, 1, NOW);
+        assert!(matches!(led.next(NOW), Some(Effect::Gather(..))));
+        let of_a = vec![kept(4, &[("a", 10)])];
+        let (folded, delivered) = if is_folded { (of_a, vec![]) } else { (vec![], of_a) };
+        let held = vec![(B, vec![kept(8, &[("a", 15)]), kept(9, &[("a", 26)])])];
+        let gathered = Gathered { delivered, held, ..Gathered::default() };
+        led.handover.on_gathered(Epoch(2), 0, gathered, covered);
+        led.handover.on_folded(folded);
+        assert_eq!(led.sends(NOW), "a26", "{is_folded}");
+    }
+}
+
+#[test]
 fn what_is_in_doubt_is_sent_by_a_later_hand_over_if_the_one_that_had_it_is_overtaken() {
     let mut led = Led::new();
     led.begin(turn(2, A, B, None), Gathered::default());

@@ -240,11 +240,15 @@ impl Iterator for SplitMix64 {
     }
 }
 
-/// The same as [`write`], with so many bytes that mean nothing to anyone.
+/// The same as [`write`], with so many bytes that mean nothing to anyone, and with a series of its own
+/// if they are many.
 fn write_wide(source: &str, weight: u64, timestamp_ms: i64, value: f64, bytes: usize) -> Vec<u8> {
     let mut request = WriteRequestBuilder::new();
     for series in ["a", "b", "c"] {
         request.push(&[("__name__", "up"), ("job", series)], &[Sample { value, timestamp_ms }]);
+    }
+    if bytes > 1000 {
+        request.push(&[("__name__", "up"), ("job", "gone")], &[Sample { value, timestamp_ms }]);
     }
     let mut message = request.finish();
     let noise = SplitMix64(timestamp_ms as u64);
@@ -273,6 +277,7 @@ fn of_a_lone_source_that_is_too_fast_nothing_is_kept_and_a_standby_takes_over_as
             assert!(Instant::now() < deadline, "all of it is kept");
             push_a(4_000_000);
         }
+        let gone = now_ms();
         let mut b = proxy.connect();
         let mut sent_by_b = Vec::new();
         let deadline = Instant::now() + Duration::from_secs(30);
@@ -288,8 +293,18 @@ fn of_a_lone_source_that_is_too_fast_nothing_is_kept_and_a_standby_takes_over_as
             }
             std::thread::sleep(Duration::from_millis(100));
         }
+        // Of a series that has ended nobody knows any more up to where it was delivered.
+        let mut ended = WriteRequestBuilder::new();
+        let old = Sample { value: 2.0, timestamp_ms: gone - 20 };
+        ended.push(&[("__name__", "up"), ("job", "gone")], &[old]);
+        let ended = snappy::encode(&ended.finish()).expect("it is small");
+        assert_eq!(b.ask(&raw("b", 1, "prometheus.WriteRequest", &ended)).status, 204);
         drop(a);
         await_hand_overs(&proxy, 1);
+        assert!(
+            endpoint.got().iter().all(|got| got.body != ended),
+            "what may be there is not sent"
+        );
         let last = sent_by_a[sent_by_a.len() - 1];
         let of_a = sent_by_a.iter().map(|at| (*at, 1.0));
         let of_b = sent_by_b.iter().filter(|at| **at > last).map(|at| (*at, 2.0));
