@@ -130,16 +130,10 @@ impl Passage<'_> {
             self.send(self.push.clone()).await
         };
         let outcome = outcome_of(&result);
-        let first = match outcome {
-            // How far behind it holds the low mark must be known of each.
-            Outcome::Doubtful => {
-                first.or_else(|| speaker.look_at(self.push.protocol(), self.push.body()))
-            }
-            _ => first,
-        };
         let kept = Kept { arrived: core.store.nanos(), push: self.push.clone() };
         let sent = Sent { kept, first };
-        core.store.on_forwarded(stock, source, sent, outcome, &core.handle.counters);
+        let look = |push: &Push| speaker.look_at(push.protocol(), push.body());
+        core.store.on_forwarded(stock, source, sent, outcome, &core.handle.counters, look);
         let (link, answer) = result.map_err(refusal_of)?;
         self.pass_on(link, answer).await
     }

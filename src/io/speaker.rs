@@ -210,10 +210,7 @@ impl Speaker {
         };
         if known.source.on_seen(self.core.handle.index, ends, gap) {
             let others = known.seat.sources().all.len() > 1;
-            let view = **known.seat.view();
-            let promoted = view.promoted.map(|promoted| promoted.source);
-            let keeper = view.turn().and_then(|turn| turn.keeper);
-            if others && [promoted, keeper].contains(&Some(known.source.id)) {
+            if others && known.seat.view().has_voice(known.source.id) {
                 self.publish(known, Event::Suspected(known.source.id));
             }
         }

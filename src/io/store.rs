@@ -96,13 +96,13 @@ impl Store {
         sent: Sent,
         outcome: Outcome,
         counters: &Counters,
+        look: impl FnOnce(&Push) -> Option<UnixMillis>,
     ) {
-        let now = self.clock.now();
-        let is_certain = matches!(outcome, Outcome::Acknowledged | Outcome::Rejected);
+        let (now, is_certain) = (self.clock.now(), outcome.is_certain());
         self.change(stock, |shelves| {
             if is_certain {
                 shelves.on_acknowledged(sent, now);
-            } else if shelves.on_doubtful(sent, now) {
+            } else if shelves.on_doubtful(sent, now, look) {
                 counters.add(Counter::DoubtsForgotten, 1);
             }
         });
@@ -116,22 +116,15 @@ impl Store {
         self.gather(stock);
     }
 
-    /// The same of a request of which nothing is to be kept; one that the endpoint may have is kept all
-    /// the same, for it must be made certain, and is only then made a piece of its own.
+    /// The same of a request of so many bytes that has left nothing behind, see [`Shelves::may_leave`].
     pub fn on_unkept(
         &self,
         stock: &Stock,
         source: &Source,
         first: Option<UnixMillis>,
-        (outcome, bytes): (Outcome, usize),
+        bytes: usize,
         counters: &Counters,
-        push: impl FnOnce() -> Push,
     ) {
-        let is_certain = matches!(outcome, Outcome::Acknowledged | Outcome::Rejected);
-        if !is_certain || stock.shelves.borrow().doubts() > 0 {
-            let kept = Kept { arrived: self.nanos(), push: push() };
-            return self.on_forwarded(stock, source, Sent { kept, first }, outcome, counters);
-        }
         stock.shelves.borrow_mut().on_unkept(first, bytes, self.clock.now());
         stock.seat.marks.on_dropped(self.nanos(), self.clock.unix_now());
         counters.add(Counter::DeliveredDropped, 1);
@@ -308,6 +301,11 @@ impl Store {
 }
 
 impl Stock {
+    /// Whether a request that ended so need not be kept, see [`Shelves::may_leave`].
+    pub fn may_leave(&self, outcome: Outcome) -> bool {
+        self.shelves.borrow().may_leave(outcome)
+    }
+
     /// Whether nothing that is delivered is to be kept, see [`Shelves::is_thin`].
     pub fn is_thin(&self) -> bool {
         self.shelves.borrow().is_thin()

@@ -48,3 +48,13 @@ pub enum Outcome {
     /// It was not sent.
     Unsent,
 }
+
+impl Outcome {
+    /// Whether the endpoint has said the last word: sent again, it would make no difference.
+    pub fn is_certain(self) -> bool {
+        match self {
+            Outcome::Acknowledged | Outcome::Rejected => true,
+            Outcome::Doubtful | Outcome::Unsent => false,
+        }
+    }
+}

@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, VecDeque};
 
 use crate::base::limits::{ALONE_SPAN, BEAT, DOUBT_FORGOTTEN, DOUBTS_MAX};
 use crate::base::time::{Millis, Nanos, UnixMillis};
+use crate::logic::ask::Outcome;
 use crate::logic::low_mark::LowMark;
 use crate::logic::source::SourceId;
 use crate::logic::view::Epoch;
@@ -148,14 +149,27 @@ impl Shelves {
         }
     }
 
-    /// The endpoint has not answered, or with a 5xx: it may have stored the request. True if a
-    /// doubt had to be forgotten for it.
-    pub fn on_doubtful(&mut self, sent: Sent, now: Millis) -> bool {
+    /// Whether a request that is not kept and ended so leaves nothing behind: one that the endpoint may
+    /// have must be made certain, and one that others were mistaken for may have been just that.
+    pub fn may_leave(&self, outcome: Outcome) -> bool {
+        outcome.is_certain() && self.doubts.is_empty()
+    }
+
+    /// The endpoint has not answered, or with a 5xx: it may have stored the request. How far behind it
+    /// holds the low mark must be known: if its first sample was not looked at before, `look` does. True
+    /// if a doubt had to be forgotten for it.
+    pub fn on_doubtful(
+        &mut self,
+        sent: Sent,
+        now: Millis,
+        look: impl FnOnce(&Push) -> Option<UnixMillis>,
+    ) -> bool {
         self.in_flight -= 1;
         let Sent { kept, first } = sent;
         if let Some(first) = first {
             self.low.on_failed(first);
         }
+        let first = first.or_else(|| look(&kept.push));
         if let Some(doubt) = self.doubts.iter_mut().find(|it| it.kept.push.is_same(&kept.push)) {
             doubt.tried = now;
             return false;
@@ -337,7 +351,7 @@ mod tests {
         shelves.on_asked(Epoch(2), Wanted::From(vec![B]));
         assert!(shelves.poll_gathered().is_none());
         shelves.on_acknowledged(sent(2, b"stored"), NOW);
-        shelves.on_doubtful(sent(3, b"perhaps"), NOW);
+        shelves.on_doubtful(sent(3, b"perhaps"), NOW, |_| None);
         let (turn, gathered) = shelves.poll_gathered().expect("nothing is in flight");
         assert_eq!(turn, Epoch(2));
         assert_eq!((gathered.delivered.len(), gathered.doubts.len()), (1, 1));
@@ -355,7 +369,7 @@ mod tests {
         assert!(shelves.poll_gathered().is_some());
         shelves.hold(B, kept(2, b"later"));
         shelves.on_sent(A, None);
-        shelves.on_doubtful(sent(3, b"later, too"), NOW);
+        shelves.on_doubtful(sent(3, b"later, too"), NOW, |_| None);
         shelves.on_replayed(Some(B));
         let left = shelves.gather(&Wanted::FromAll);
         assert_eq!((left.held[0].1.len(), left.doubts.len()), (1, 1));
@@ -366,7 +380,7 @@ mod tests {
         let mut shelves = Shelves::default();
         for _ in 0..3 {
             shelves.on_sent(A, None);
-            shelves.on_doubtful(sent(1, b"again"), NOW);
+            shelves.on_doubtful(sent(1, b"again"), NOW, |_| None);
         }
         assert_eq!(shelves.gather(&Wanted::FromAll).doubts.len(), 1);
         shelves.on_sent(A, None);
@@ -374,7 +388,7 @@ mod tests {
         assert_eq!(shelves.gather(&Wanted::FromAll).doubts.len(), 0);
         for number in 0..=DOUBTS_MAX as u64 {
             shelves.on_sent(A, None);
-            let is_full = shelves.on_doubtful(sent(1, &number.to_le_bytes()), NOW);
+            let is_full = shelves.on_doubtful(sent(1, &number.to_le_bytes()), NOW, |_| None);
             assert_eq!(is_full, number == DOUBTS_MAX as u64);
         }
     }
@@ -383,9 +397,10 @@ mod tests {
     fn a_doubt_holds_the_low_mark_while_its_source_tries_again() {
         let mut shelves = Shelves::default();
         let first = Some(UnixMillis(5));
-        shelves.on_sent(A, first);
-        assert_eq!(shelves.low_mark(A, NOW, Millis(10)), first, "in flight");
-        shelves.on_doubtful(Sent { first, ..sent(1, b"x") }, NOW);
+        // Its first sample is looked at only when it has failed.
+        shelves.on_sent(A, None);
+        assert_eq!(shelves.low_mark(A, NOW, Millis(10)), None);
+        shelves.on_doubtful(sent(1, b"x"), NOW, |_| first);
         assert_eq!(shelves.low_mark(A, NOW, Millis(10)), first);
         assert_eq!(shelves.low_mark(B, NOW, Millis(10)), None);
         assert_eq!(shelves.low_mark(A, NOW.after(DOUBT_FORGOTTEN), Millis(10)), None);
@@ -442,6 +457,10 @@ mod tests {
             shelves.on_sent(A, None);
             shelves
         };
+        let mut doubtful = thin();
+        assert!(doubtful.may_leave(Outcome::Rejected) && !doubtful.may_leave(Outcome::Unsent));
+        doubtful.on_doubtful(sent(1, b"perhaps"), NOW, |_| None);
+        assert!(!doubtful.may_leave(Outcome::Acknowledged), "it may be the one in doubt");
         for (is_alone, bytes, is_thin) in
             [(true, 2_000, true), (true, 500, false), (false, 2_000, false)]
         {

@@ -287,6 +287,13 @@ impl View {
         Some(View { epoch, promoted, stage })
     }
 
+    /// Whether something of what `source` sends goes out: then a hole in it must be filled first.
+    pub fn has_voice(&self, source: SourceId) -> bool {
+        let promoted = self.promoted.map(|promoted| promoted.source);
+        let keeper = self.turn().and_then(|turn| turn.keeper);
+        [promoted, keeper].contains(&Some(source))
+    }
+
     /// The hand-over that is under way.
     pub fn turn(&self) -> Option<Turn> {
         match self.way() {

@@ -190,6 +190,19 @@ fn a_keeper_that_may_have_a_hole_loses_its_voice_and_the_hand_over_goes_on() {
 }
 
 #[test]
+fn the_promoted_source_has_a_voice_and_the_keeper_of_a_hand_over_and_nobody_else() {
+    let view = writing(1, 10);
+    let claimed = Event::Claimed { at: SourceId(1), by: writes(2, 20) };
+    let closed = after(view, claimed);
+    let open = after(closed, Event::Opened(closed.epoch));
+    let settled = after(open, Event::Settled(closed.epoch));
+    let voices = |view: View| [1, 2, 3].map(|source| view.has_voice(SourceId(source)));
+    assert_eq!(voices(view), [true, false, false]);
+    assert_eq!([voices(closed), voices(open)], [[true, true, false]; 2]);
+    assert_eq!(voices(settled), [false, true, false]);
+}
+
+#[test]
 fn nobody_is_told_that_it_is_held_while_a_hand_over_from_all_is_closed() {
     let relies = Heir { fill: Fill::FromAll, ..heir(writes(2, 0)) };
     let event = Event::Looked { at: SourceId(1), patience: Millis(5000), heir: Some(relies) };

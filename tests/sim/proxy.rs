@@ -166,10 +166,8 @@ impl Proxy {
                 traces.on_seen(oldest, newest, Some(gap))
             }
         };
-        let promoted = self.view.promoted.map(|promoted| promoted.source);
         let source = SourceId(replica as u64);
-        let keeper = self.view.turn().and_then(|turn| turn.keeper);
-        if is_jump && others && (promoted == Some(source) || keeper == Some(source)) {
+        if is_jump && others && self.view.has_voice(source) {
             self.publish(Event::Suspected(source), Millis(0), now);
         }
         Some(first)
@@ -304,8 +302,7 @@ impl Proxy {
         };
         match why {
             Why::Forward { core, who, first, is_thin } => {
-                let is_certain = matches!(outcome, Outcome::Acknowledged | Outcome::Rejected);
-                match is_thin && is_certain && self.shelves[core].doubts() == 0 {
+                match is_thin && self.shelves[core].may_leave(outcome) {
                     true => self.on_unkept(core, who, first, push.bytes_allocated(), now),
                     false => self.on_forwarded(core, who, first, push, outcome, now),
                 }
@@ -360,12 +357,9 @@ impl Proxy {
             self.shelves[core].on_sent(SourceId(who.0 as u64), first);
         }
         let kept = Kept { arrived: self.nanos(), push };
-        let is_doubtful = matches!(outcome, Outcome::Doubtful | Outcome::Unsent);
-        // How far behind it holds the low mark must be known of each.
-        let look = || first_of(&kept.push).filter(|_| is_doubtful);
-        let sent = Sent { first: first.or_else(look), kept };
-        match is_doubtful {
-            true => drop(self.shelves[core].on_doubtful(sent, Millis(now))),
+        let sent = Sent { first, kept };
+        match !outcome.is_certain() {
+            true => drop(self.shelves[core].on_doubtful(sent, Millis(now), first_of)),
             false => self.shelves[core].on_acknowledged(sent, Millis(now)),
         }
         self.drop_delivered(core, now);

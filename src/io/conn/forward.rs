@@ -10,7 +10,7 @@ use crate::io::conn::{Body, Conn, Request};
 use crate::io::link::Link;
 use crate::io::passage::{Fault, Passage, outcome_of, refusal_of};
 use crate::io::upstream::{self, Outgoing, SendError};
-use crate::logic::ask::Outcome;
+use crate::logic::shelf::{Kept, Sent};
 use crate::logic::source::Payload;
 use crate::logic::view::Fate;
 use crate::shared::metrics::Counter;
@@ -69,19 +69,17 @@ impl Conn {
         let body_bytes = body.bytes;
         let (result, lent) = self.send(request, body).await;
         let (core, outcome) = (&self.core, outcome_of(&result));
-        let first = match outcome {
-            // How far behind it holds the low mark must be known of each.
-            Outcome::Doubtful => first.or_else(|| {
-                let sent = &lent.bytes[lent.range.clone()];
-                self.speaker.look_at(protocol, &sent[sent.len() - body_bytes..])
-            }),
-            _ => first,
-        };
-        let ended = (outcome, lent.range.len());
-        core.store.on_unkept(&stock, &source, first, ended, &core.handle.counters, || {
+        let counters = &core.handle.counters;
+        if stock.may_leave(outcome) {
+            core.store.on_unkept(&stock, &source, first, lent.range.len(), counters);
+        } else {
+            // Only now it is made a piece of its own.
             let bytes = lent.bytes[lent.range.clone()].to_vec();
-            Push::new(bytes, lent.range.len() - body_bytes, protocol)
-        });
+            let push = Push::new(bytes, lent.range.len() - body_bytes, protocol);
+            let sent = Sent { kept: Kept { arrived: core.store.nanos(), push }, first };
+            let look = |push: &Push| self.speaker.look_at(push.protocol(), push.body());
+            core.store.on_forwarded(&stock, &source, sent, outcome, counters, look);
+        }
         self.take_back(lent);
         self.pass_on(request, body_bytes, result).await
     }
