@@ -72,9 +72,10 @@
 //! [`io::worker`] opens it, [`io::conn`] reads it into [`io::inbound`], [`wire::http::head`] and
 //! [`wire::http::body`] parse it, [`io::speaker`] finds out who it is from
 //! ([`logic::source`], [`shared::state`]) and asks the view what becomes of it
-//! ([`logic::view::View::judge`]). Remote write goes through [`io::passage`]: forwarded, it takes
-//! [`io::upstream`] to the endpoint, [`io::answer`] brings the answer back, and [`io::store`] keeps it
-//! as delivered; held, it is kept there too. Anything else goes straight through
+//! ([`logic::view::View::judge`]), and now and then at its timestamps ([`logic::lookout`]). Remote
+//! write goes through [`io::passage`]: forwarded, it takes [`io::upstream`] to the endpoint,
+//! [`io::answer`] brings the answer back, and [`io::store`] keeps it as delivered; held, it is kept there
+//! too. Anything else, and what a lone source sends too fast to be kept, goes straight through
 //! [`wire::http::rewrite`] and [`io::upstream`]. Whatever is wrong gets the status that
 //! [`wire::http::reply::Refusal`] gives it.
 //!
@@ -90,7 +91,7 @@
 //!
 //! [`io::control`] looks at all sources ([`shared::presence`]), learns their rhythm
 //! ([`logic::expiry`], [`logic::continuity`]), puts the low mark together ([`logic::low_mark`],
-//! [`shared::marks`]) and asks [`logic::election::Group`] what follows; the event goes to the seat
+//! [`shared::marks`], [`logic::progress`]) and asks [`logic::election::Group`] what follows; the event goes to the seat
 //! ([`shared::state::Seat::on_event`]), where [`logic::view::View::step`] makes the next view of it
 //! and one compare-and-swap publishes it. The same place, and the same loop, takes the events of
 //! requests: the first source heard takes an empty seat at its first whole request.
