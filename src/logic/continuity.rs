@@ -9,7 +9,7 @@ use crate::base::limits::{
     MISSED_MIN, RHYTHM_SPAN, SENDER_BACKOFF_MAX, WAITING_LOOKS_MAX,
 };
 use crate::base::time::{Millis, UnixMillis};
-use crate::logic::expiry::{Presence, Rhythm};
+use crate::logic::expiry::{LongestTwo, Presence, Rhythm};
 
 /// The longest step within a scrape interval is at least this part of it, as far as we look.
 const STEPS_IN_INTERVAL_MAX: u64 = 8;
@@ -25,8 +25,8 @@ pub struct Continuity {
     /// How many holes have come one soon after the other, and when the last one ended.
     holes: u32,
     hole_ended: Millis,
-    /// The longest usual step from one first sample to the next.
-    step: Millis,
+    /// The longest usual steps from one first sample to the next.
+    steps: LongestTwo,
     /// A longer one, and how often one of about that length has come.
     step_unusual: Millis,
     steps_unusual: u32,
@@ -49,7 +49,7 @@ impl Continuity {
             is_missed: false,
             holes: 0,
             hole_ended: Millis(0),
-            step: Millis(0),
+            steps: LongestTwo::default(),
             step_unusual: Millis(0),
             steps_unusual: 0,
             stepped: UnixMillis(0),
@@ -89,12 +89,14 @@ impl Continuity {
             self.hole_from = Some(first.before(step));
         }
         // A scrape or two that fail are not its interval: else one would lead to the next.
-        let is_usual = step.0 <= self.step.0 + self.step.0 / 2 || jump_max == Millis(u64::MAX);
-        if !is_usual {
-            self.on_unusual_step(step, first);
+        let usual = self.steps.usual().0;
+        if step.0 <= usual + usual / 2 || jump_max == Millis(u64::MAX) {
+            self.steps = self.steps.with(step);
+            return;
         }
-        if is_usual || self.steps_unusual > HOLES_UNUSUAL_MAX {
-            self.step = self.step.max(step);
+        self.on_unusual_step(step, first);
+        if self.steps_unusual > HOLES_UNUSUAL_MAX {
+            self.steps = self.steps.with(step).with(step);
         }
     }
 
@@ -133,7 +135,7 @@ impl Continuity {
             // Its rhythm is another one now.
             self.holes = 0;
             (self.looks, self.looks_disconnected) = (0, 0);
-            return self.usual.on_look(now, last_heard);
+            return self.usual.learn(now, last_heard);
         }
         self.usual.skip(last_heard);
     }
@@ -143,7 +145,7 @@ impl Continuity {
         // Whoever was refused has something to send and tries again soon, whatever its rhythm is.
         let longest = match presence.refused {
             true => MISSED_MIN.after(SENDER_BACKOFF_MAX),
-            false => self.unless_new(self.usual.longest()),
+            false => self.unless_new(self.usual.longest_two().usual(), self.usual.longest()),
         };
         let is_cut_off = self.keeps_connections() && !presence.connected;
         !presence.in_flight && (is_cut_off || silence >= longest)
@@ -172,7 +174,9 @@ impl Continuity {
     /// By how much its samples may jump without there being a hole between them. Longer pauses than
     /// that may be the endpoint's fault; a jump is its own.
     pub fn jump_max(&self) -> Millis {
-        self.unless_new(self.step)
+        // What is longer than twice any pause is not its interval.
+        let longest = self.steps.first.min(self.usual.longest().times(2));
+        self.unless_new(self.steps.usual(), longest)
     }
 
     /// A request whose first sample is older than this is behind. It may span much time, so that
@@ -192,12 +196,13 @@ impl Continuity {
         self.is_known_by(self.usual.longest())
     }
 
-    fn is_known_by(&self, usual: Millis) -> bool {
-        self.usual.known_for() >= KNOWN_MIN.max(usual.times(4))
+    fn is_known_by(&self, longest: Millis) -> bool {
+        self.usual.known_for() >= KNOWN_MIN.max(longest.times(4))
     }
 
-    fn unless_new(&self, usual: Millis) -> Millis {
-        match self.is_known_by(usual) {
+    /// Twice what is usual, once it is known for long enough to have shown what it does at longest.
+    fn unless_new(&self, usual: Millis, longest: Millis) -> Millis {
+        match self.is_known_by(longest) {
             true => MISSED_MIN.max(usual.times(2)),
             false => Millis(u64::MAX),
         }
@@ -273,6 +278,20 @@ mod tests {
     }
 
     #[test]
+    fn a_hole_in_its_first_seconds_is_not_its_rhythm() {
+        let mut source = watched(1000, 3_100).heard_every(1000, 12_000, 60_000);
+        for _ in 0..20 {
+            source.0.on_step(Millis(1000), UnixMillis(3_000));
+        }
+        source.0.on_step(Millis(9000), UnixMillis(12_000));
+        assert_eq!(source.0.jump_max(), Millis(2000));
+        source = source.at(60_900, false, true);
+        assert!(!source.0.is_missed());
+        source = source.at(61_100, false, true);
+        assert!(source.0.is_missed());
+    }
+
+    #[test]
     fn a_pause_that_comes_again_and_again_is_the_new_rhythm() {
         let mut source = watched(1000, 20_000);
         for now in (20_000..400_000).step_by(100) {
@@ -295,7 +314,7 @@ mod tests {
         for _ in 0..HOLES_UNUSUAL_MAX {
             source.0.on_step(Millis(7000), UnixMillis(33_000));
         }
-        assert_eq!(source.0.jump_max(), Millis(u64::MAX), "it is not known for long enough");
+        assert_eq!(source.0.jump_max(), Millis(14_000));
     }
 
     #[test]

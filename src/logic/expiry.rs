@@ -44,9 +44,34 @@ impl Presence {
 pub struct Rhythm {
     first_heard: Millis,
     last_heard: Millis,
-    longest: Millis,
-    longest_before: Millis,
+    longest: LongestTwo,
+    longest_before: LongestTwo,
     span_start: Millis,
+}
+
+/// The longest of some lengths of time, and the next one.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LongestTwo {
+    /// The longest.
+    pub first: Millis,
+    /// The longest of the others: it came twice, or something longer did.
+    pub second: Millis,
+}
+
+impl LongestTwo {
+    /// The longest, unless it is an exception: it came once only, and all others are less than half of
+    /// it. It may have been a hole.
+    pub fn usual(self) -> Millis {
+        if self.first > self.second.times(2) { self.second } else { self.first }
+    }
+
+    /// The same with one more.
+    pub fn with(self, length: Millis) -> LongestTwo {
+        LongestTwo {
+            first: self.first.max(length),
+            second: self.second.max(self.first.min(length)),
+        }
+    }
 }
 
 impl Rhythm {
@@ -55,8 +80,8 @@ impl Rhythm {
         Rhythm {
             first_heard: now,
             last_heard: now,
-            longest: Millis(0),
-            longest_before: Millis(0),
+            longest: LongestTwo::default(),
+            longest_before: LongestTwo::default(),
             span_start: now,
         }
     }
@@ -68,8 +93,15 @@ impl Rhythm {
             self.longest_before = std::mem::take(&mut self.longest);
             self.span_start = now;
         }
-        self.longest = self.longest.max(last_heard.since(self.last_heard));
+        self.longest = self.longest.with(last_heard.since(self.last_heard));
         self.last_heard = self.last_heard.max(last_heard);
+    }
+
+    /// The same after a pause that has come again and again.
+    pub fn learn(&mut self, now: Millis, last_heard: Millis) {
+        let pause = last_heard.since(self.last_heard);
+        self.on_look(now, last_heard);
+        self.longest = self.longest.with(pause);
     }
 
     /// Takes in that it was heard after a pause that is not to be remembered.
@@ -79,7 +111,12 @@ impl Rhythm {
 
     /// The longest pause that is remembered.
     pub fn longest(&self) -> Millis {
-        self.longest.max(self.longest_before)
+        self.longest_two().first
+    }
+
+    /// It and the next one: what came once only may have been a hole.
+    pub fn longest_two(&self) -> LongestTwo {
+        self.longest.with(self.longest_before.first).with(self.longest_before.second)
     }
 
     /// How long the source has been known.
@@ -168,6 +205,18 @@ mod tests {
         assert_eq!(rhythm.patience(&OPEN, &EXPIRY), Some(Millis(90_000)));
         hear(&mut rhythm, 240_000, 700_000, 1000);
         assert_eq!(rhythm.patience(&OPEN, &EXPIRY), Some(Millis(5000)));
+    }
+
+    #[test]
+    fn a_pause_that_came_once_is_the_longest_but_not_the_next() {
+        let mut rhythm = Rhythm::new(Millis(0));
+        hear(&mut rhythm, 0, 5_000, 1000);
+        hear(&mut rhythm, 15_000, 280_000, 2000);
+        let longest = rhythm.longest_two();
+        assert_eq!((longest.first, longest.second), (Millis(10_000), Millis(2000)));
+        // One in each of two spans are two.
+        hear(&mut rhythm, 305_000, 10_000, 1000);
+        assert_eq!(rhythm.longest_two().second, Millis(10_000));
     }
 
     #[test]
