@@ -7,7 +7,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use crate::base::limits::{RESERVED, SOURCES_MAX};
+use crate::base::limits::{PIECES_IDLE_PART, RESERVED, SOURCES_MAX};
 use crate::base::time::Millis;
 use crate::config::Config;
 use crate::io::acceptor::{self, Acceptor};
@@ -109,6 +109,7 @@ pub fn start(config: Config) -> Result<Running, StartError> {
     let start = Start {
         headroom: headroom(&settings.route),
         memory: memory.clone(),
+        idle_bytes_max: config.hold_bytes_max / PIECES_IDLE_PART / cores.max(1),
         conductor: words.0.clone(),
         settings,
         seats: seats.clone(),

@@ -39,6 +39,8 @@ pub const FIRST_READ_BYTES: usize = 4 * 1024;
 pub const BUFFER_BYTES: usize = 64 * 1024;
 /// Up to here a buffer is sized by the Content-Length at once; beyond, by what has arrived.
 pub const BUFFER_BYTES_TRUSTED: usize = 256 * 1024;
+/// From here on a body that may be kept is read straight to where it will be, after its head.
+pub const DIRECT_BYTES_MIN: usize = 16 * 1024;
 /// A core with more connections than this reads heads into small buffers first, so that idle
 /// connections do not pin 64 KB each.
 pub const LARGE_READ_CONNECTIONS_MAX: usize = 512;
@@ -132,6 +134,9 @@ pub const ALONE_BYTES_MAX: usize = 32 * 1024 * 1024;
 /// What is kept of a source that is alone must reach back so far, twice the time that a batch waits:
 /// else it says nothing of shards that send rarely, and is not worth keeping.
 pub const ALONE_SPAN: Millis = Millis(12_000);
+/// The part of `--hold-memory` that all cores may keep ready for the next requests: what is let go of
+/// at a time, a [`LOW_MARK_STEP`], is less than a hundredth of what two minutes hold.
+pub const PIECES_IDLE_PART: usize = 16;
 /// The part of `--hold-memory` that a core takes at a time, so that cores do not wait for each
 /// other's count on every request.
 pub const GRANT_BYTES: usize = 256 * 1024;

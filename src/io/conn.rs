@@ -10,8 +10,8 @@ use monoio::io::{AsyncReadRent as _, AsyncWriteRent as _, AsyncWriteRentExt as _
 use monoio::net::TcpStream;
 
 use crate::base::limits::{
-    ANSWER_DEADLINE, BUFFER_BYTES, BUFFER_BYTES_TRUSTED, HEAD_DEADLINE, IDLE_DEADLINE,
-    LARGE_READ_CONNECTIONS_MAX, LINGER_DEADLINE,
+    ANSWER_DEADLINE, BUFFER_BYTES, BUFFER_BYTES_TRUSTED, DIRECT_BYTES_MIN, HEAD_DEADLINE,
+    IDLE_DEADLINE, LARGE_READ_CONNECTIONS_MAX, LINGER_DEADLINE,
 };
 use crate::io::answer::Manner;
 use crate::io::buffers::Share;
@@ -41,11 +41,14 @@ pub struct Conn {
     head_out: Vec<u8>,
     /// Whether a whole request has come from it: only then it gets large buffers.
     is_proven: bool,
+    /// How long its last request was, if that was to be kept where it was read.
+    like: Option<usize>,
 }
 
 /// What is remembered of a request's head once its bytes may move.
 #[derive(Clone, Copy, Debug)]
 struct Request {
+    head_bytes: usize,
     framing: Framing,
     asked: Asked,
     version: Version,
@@ -72,10 +75,20 @@ impl Request {
 /// Where a body is that has been kept.
 struct Body {
     bytes: usize,
-    /// Chunks are gathered into a buffer of their own; other bodies lie where they were read.
+    /// Chunks, and what is kept, are gathered into a buffer of their own; other bodies lie where they
+    /// were read.
     gathered: Option<Vec<u8>>,
+    /// Whether the buffer is a piece that may be kept as it is, with the endpoint's head in front.
+    is_piece: bool,
     /// What they take of the budget, for as long as they are on their way.
     share: Option<Share>,
+}
+
+impl Body {
+    /// One of so many bytes that lies where it was read.
+    fn in_place(bytes: usize) -> Body {
+        Body { bytes, gathered: None, is_piece: false, share: None }
+    }
 }
 
 /// How a turn ended.
@@ -97,6 +110,7 @@ pub async fn serve(core: Rc<Core>, stream: TcpStream, peer: SocketAddr, number: 
         speaker: Speaker::new(core.clone(), peer, number),
         head_out: Vec::new(),
         is_proven: false,
+        like: None,
         core,
     };
     loop {
@@ -155,7 +169,11 @@ impl Conn {
         // Relaxed: a rule of thumb.
         let connections = connections.load(std::sync::atomic::Ordering::Relaxed);
         let is_crowded = connections > LARGE_READ_CONNECTIONS_MAX as u64;
-        if self.is_proven && !is_crowded { Awaited::Large } else { Awaited::Small }
+        match self.like {
+            _ if !self.is_proven || is_crowded => Awaited::Small,
+            Some(bytes) => Awaited::Like(bytes),
+            None => Awaited::Large,
+        }
     }
 
     async fn read_head(&mut self) -> Result<Request, Fault> {
@@ -200,6 +218,7 @@ impl Conn {
         let protocol = protocol_of(&head);
         let payload = protocol.map_or(Payload::Other, |_| Payload::RemoteWrite);
         let request = Request {
+            head_bytes: head.bytes,
             framing: head.framing,
             asked: if head.method == "HEAD" { Asked::Head } else { Asked::Other },
             version: head.version,
@@ -223,8 +242,7 @@ impl Conn {
         if request.keeping == Keeping::Keep {
             self.core.settings.route.append_head(&head, &mut self.head_out);
         }
-        let head_bytes = head.bytes;
-        self.inbound.consume(head_bytes);
+        self.inbound.consume(request.head_bytes);
         Ok(Some(request))
     }
 
@@ -235,18 +253,32 @@ impl Conn {
         // The head for the endpoint, and the Content-Length that it gets in place of chunks.
         let front = self.head_out.len() + LENGTH_LINE_BYTES_MAX;
         let at_once = if self.is_proven { BUFFER_BYTES_TRUSTED } else { BUFFER_BYTES };
+        let kept = self.length_to_be_kept(request);
+        self.like = kept.map(|bytes| request.head_bytes + bytes);
+        let kept = kept.filter(|bytes| !self.inbound.has_room(*bytes));
         let (stream, slot) = (&mut self.stream, &self.slot);
         let read = match (request.framing, request.keeping) {
+            (Framing::Length(_), Keeping::Keep) if let Some(bytes) = kept => {
+                let mut piece = self.core.store.piece(self.head_out.len() + bytes);
+                piece.extend_from_slice(&self.head_out);
+                let read = self.inbound.read_piece(stream, slot, piece, bytes).await;
+                read.map(|(piece, share)| Body {
+                    bytes,
+                    gathered: Some(piece),
+                    is_piece: true,
+                    share,
+                })
+            }
             (Framing::Length(length), Keeping::Keep) => {
                 // It was compared with the limit, which is a usize.
                 let bytes = length as usize;
                 let read = self.inbound.read_body(stream, slot, (front, bytes), at_once).await;
-                read.map(|()| Body { bytes, gathered: None, share: None })
+                read.map(|()| Body::in_place(bytes))
             }
             (Framing::Length(length), Keeping::Skip) => {
                 let bytes = length as usize;
                 let read = self.inbound.skip_body(stream, slot, bytes).await;
-                read.map(|()| Body { bytes, gathered: None, share: None })
+                read.map(|()| Body::in_place(bytes))
             }
             (Framing::Chunked, keeping) => {
                 let limit = self.core.settings.body_bytes_max;
@@ -254,6 +286,7 @@ impl Conn {
                 read.map(|gathered| Body {
                     bytes: gathered.data_bytes,
                     gathered: Some(gathered.buffer),
+                    is_piece: false,
                     share: gathered.share,
                 })
             }
@@ -268,6 +301,16 @@ impl Conn {
             ReadError::NoRoom => Refusal::NoRoom.into(),
             ReadError::Chunks(error) => Refusal::Body(error).into(),
         })
+    }
+
+    /// The length of a body that is to be read straight to where it will be kept. A small one is copied:
+    /// its own head and the room for the endpoint's would be kept with it.
+    fn length_to_be_kept(&self, request: &Request) -> Option<usize> {
+        let Framing::Length(length) = request.framing else { return None };
+        let is_kept = request.protocol.is_some() && request.keeping == Keeping::Keep;
+        let sizes = DIRECT_BYTES_MIN as u64..=BUFFER_BYTES_TRUSTED as u64;
+        let is_direct = sizes.contains(&length) && self.is_proven && !self.speaker.is_thin();
+        (is_kept && is_direct).then_some(length as usize)
     }
 
     /// A body that was kept and is not sent: what comes behind it is the next request.

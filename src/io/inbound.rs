@@ -17,6 +17,7 @@ use crate::io::buffers::Share;
 use crate::io::core::Core;
 use crate::io::deadline::{Elapsed, Patience, Slot};
 use crate::wire::http::body::{ChunkError, Chunks};
+use crate::wire::remote_write::push::piece_bytes;
 
 /// Why nothing more could be read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,6 +41,8 @@ pub enum Awaited {
     Small,
     /// A request fits.
     Large,
+    /// A request of about so many bytes fits, and little more: it is to be kept where it was read.
+    Like(usize),
 }
 
 /// A body in chunks, put together.
@@ -91,13 +94,20 @@ impl Inbound {
     /// Prepares for the next request: what is left moves to the front of a buffer of `awaited`
     /// size.
     pub fn rewind(&mut self, awaited: Awaited) {
+        self.share = None;
+        let headroom = self.core.buffers.headroom();
         let bytes = match awaited {
             Awaited::Small => FIRST_READ_BYTES,
             Awaited::Large => BUFFER_BYTES,
+            Awaited::Like(bytes) => piece_bytes(headroom + bytes) - headroom,
         };
-        self.share = None;
-        if self.buffer.capacity() == self.core.buffers.headroom() + bytes {
+        let is_piece = matches!(awaited, Awaited::Like(_)) && bytes >= self.bytes().len();
+        if self.buffer.capacity() == headroom + bytes {
             self.move_to_front();
+        } else if is_piece {
+            let mut piece = self.core.store.piece(headroom + bytes);
+            piece.resize(headroom, 0);
+            self.go_on_in(piece);
         } else {
             self.exchange_buffer(0, bytes.max(self.bytes().len()));
         }
@@ -152,6 +162,35 @@ impl Inbound {
             pace.on_bytes(&self.core, self.bytes().len());
         }
         Ok(())
+    }
+
+    /// Reads a body of `length` bytes to the end of `piece`, which has room for it.
+    pub async fn read_piece(
+        &mut self,
+        stream: &mut TcpStream,
+        slot: &Slot,
+        mut piece: Vec<u8>,
+        length: usize,
+    ) -> Result<(Vec<u8>, Option<Share>), ReadError> {
+        let mut share = None;
+        self.take_share(length, &mut share)?;
+        let (start, end) = (piece.len(), piece.len() + length);
+        let have = length.min(self.bytes().len());
+        piece.extend_from_slice(&self.bytes()[..have]);
+        self.consume(have);
+        let mut pace = Pace::new(&self.core, have, length);
+        while piece.len() < end {
+            let from = piece.len();
+            let read = stream.read(piece.slice_mut(from..end));
+            let read = slot.within(pace.due, Patience::Busy, read).await;
+            let (read, slice) = read.map_err(|Elapsed| ReadError::TimedOut)?;
+            piece = slice.into_inner();
+            match read {
+                Ok(0) | Err(_) => return Err(ReadError::Gone),
+                Ok(_) => pace.on_bytes(&self.core, piece.len() - start),
+            }
+        }
+        Ok((piece, share))
     }
 
     /// Reads a body of `length` bytes and forgets it.
@@ -214,6 +253,27 @@ impl Inbound {
         }
     }
 
+    /// Whether a body of `length` bytes fits into the buffer.
+    pub fn has_room(&self, length: usize) -> bool {
+        self.start + length <= self.buffer.capacity()
+    }
+
+    /// Gives the buffer away with the body of `length` bytes in it, if it is not larger than it has to
+    /// be, and the place of the body. What is behind it goes to a new one.
+    pub fn give_away(&mut self, length: usize) -> Option<(Vec<u8>, usize)> {
+        let (start, end) = (self.start, self.start + length);
+        if self.buffer.capacity() > piece_bytes(end) {
+            return None;
+        }
+        let mut given = std::mem::take(&mut self.buffer);
+        self.start = 0;
+        if end < given.len() {
+            self.replace(&given[end..]);
+        }
+        given.truncate(end);
+        Some((given, start))
+    }
+
     /// Lends the buffer for a request that is sent on, with the place of what was not used up.
     pub fn lend(&mut self) -> (Vec<u8>, usize) {
         (std::mem::take(&mut self.buffer), std::mem::take(&mut self.start))
@@ -263,7 +323,11 @@ impl Inbound {
         let buffers = &self.core.buffers;
         let is_usual =
             (FIRST_READ_BYTES + 1..=BUFFER_BYTES).contains(&bytes) && front <= buffers.headroom();
-        let mut other = if is_usual { buffers.take() } else { buffers.make(front, bytes) };
+        let other = if is_usual { buffers.take() } else { buffers.make(front, bytes) };
+        self.go_on_in(other);
+    }
+
+    fn go_on_in(&mut self, mut other: Vec<u8>) {
         let start = other.len();
         other.extend_from_slice(self.bytes());
         self.start = start;

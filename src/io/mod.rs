@@ -17,6 +17,7 @@ pub mod links;
 pub mod log;
 pub mod orders;
 pub mod passage;
+pub mod pieces;
 pub mod resolver;
 pub mod speaker;
 pub mod state_file;

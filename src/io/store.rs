@@ -14,6 +14,7 @@ use crate::base::time::{Millis, Nanos, UnixMillis};
 use crate::io::clock::Clock;
 use crate::io::deadline::{Elapsed, Patience, Slot};
 use crate::io::orders::Word;
+use crate::io::pieces::Pieces;
 use crate::logic::ask::{AskId, Outcome, Verdict};
 use crate::logic::pressure::Pressure;
 use crate::logic::shelf::{Kept, Sent, Shelves, Wanted};
@@ -36,6 +37,7 @@ pub struct Store {
     core: usize,
     stocks: RefCell<HashMap<SeatId, Rc<Stock>>>,
     holding: Holding,
+    pieces: Pieces,
     conductor: Sender<Word>,
     clock: Clock,
     asks: RefCell<HashMap<u64, Asking>>,
@@ -51,11 +53,18 @@ struct Asking {
 
 impl Store {
     /// Nothing is kept yet on core number `core`.
-    pub fn new(core: usize, holding: Holding, conductor: Sender<Word>, clock: Clock) -> Store {
+    pub fn new(
+        core: usize,
+        holding: Holding,
+        pieces: Pieces,
+        conductor: Sender<Word>,
+        clock: Clock,
+    ) -> Store {
         Store {
             core,
             stocks: RefCell::default(),
             holding,
+            pieces,
             conductor,
             clock,
             asks: RefCell::default(),
@@ -134,6 +143,14 @@ impl Store {
         self.gather(stock);
     }
 
+    /// An empty piece of memory for a request of so many bytes that may be kept.
+    pub fn piece(&self, bytes: usize) -> Vec<u8> {
+        let idle_bytes = self.pieces.bytes();
+        let piece = self.pieces.take(bytes);
+        self.holding.change(idle_bytes, self.pieces.bytes());
+        piece
+    }
+
     /// Keeps a standby's request, unless there is no room for it or nobody could say later what of it
     /// had been delivered.
     pub fn hold(&self, stock: &Stock, source: SourceId, push: Push) -> bool {
@@ -172,6 +189,9 @@ impl Store {
         for stock in stocks {
             self.look_after(&stock, now, counters);
         }
+        let idle_bytes = self.pieces.bytes();
+        self.pieces.on_beat();
+        self.holding.change(idle_bytes, self.pieces.bytes());
         // A forgotten seat has sent on what was held; what was delivered is of no use any more.
         let is_used = |stock: &Rc<Stock>| {
             let is_of_use = !stock.seat.is_forgotten() && !stock.shelves.borrow().is_empty();
@@ -194,7 +214,13 @@ impl Store {
             seat.marks.set_core(self.core, low);
         }
         let mark = self.clock.nanos_at(seat.marks.release());
-        self.change(stock, |shelves| shelves.release(mark));
+        let idle_bytes = self.pieces.bytes();
+        self.change(stock, |shelves| {
+            shelves.release(mark, |kept| {
+                kept.push.into_piece().into_iter().for_each(|piece| self.pieces.give(piece));
+            });
+        });
+        self.holding.change(idle_bytes, self.pieces.bytes());
         let is_alone = seat.sources().all.len() <= 1;
         stock.shelves.borrow_mut().set_alone(is_alone, ALONE_BYTES_MAX);
         self.drop_delivered(stock, counters);

@@ -24,6 +24,7 @@ use crate::io::links::Links;
 use crate::io::log::Log;
 use crate::io::orders::{Order, Word};
 use crate::io::passage::outcome_of;
+use crate::io::pieces::Pieces;
 use crate::io::store::Store;
 use crate::io::upstream::{self, Outgoing};
 use crate::shared::memory::{Holding, Memory};
@@ -48,6 +49,8 @@ pub struct Start {
     pub headroom: usize,
     /// The memory for hand-overs.
     pub memory: Arc<Memory>,
+    /// How much of it a core may keep ready.
+    pub idle_bytes_max: usize,
     /// The conductor.
     pub conductor: Sender<Word>,
     /// The processor to run on, if the core is to be pinned.
@@ -110,7 +113,8 @@ fn inside_of(handle: Arc<Handle>, start: Start, bell: UnixStream) -> Core {
     // Any odd start will do; the time makes two processes differ.
     let seed = u64::from(std::process::id()) << 8 | handle.index as u64 | 1;
     let holding = Holding::new(start.memory);
-    let store = Store::new(handle.index, holding, start.conductor, start.clock);
+    let pieces = Pieces::new(start.idle_bytes_max);
+    let store = Store::new(handle.index, holding, pieces, start.conductor, start.clock);
     Core {
         store,
         reader: RefCell::default(),

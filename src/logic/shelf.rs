@@ -41,9 +41,9 @@ impl Shelf {
         Some(kept)
     }
 
-    fn release(&mut self, mark: Nanos) {
+    fn release(&mut self, mark: Nanos, released: &mut impl FnMut(Kept)) {
         while self.kept.front().is_some_and(|kept| kept.arrived < mark) {
-            self.pop();
+            self.pop().into_iter().for_each(&mut *released);
         }
         if self.kept.capacity() > 64 && self.kept.len() < self.kept.capacity() / 4 {
             self.kept.shrink_to(self.kept.len() * 2);
@@ -226,7 +226,7 @@ impl Shelves {
         let gathered = std::mem::take(&mut self.gathered);
         let Some((source, until)) = to.and_then(|to| gathered.get_key_value(&to)) else { return };
         if let Some(shelf) = self.held.get_mut(source) {
-            shelf.release(Nanos(until.0 + 1));
+            shelf.release(Nanos(until.0 + 1), &mut drop);
         }
         self.held.retain(|_, shelf| !shelf.kept.is_empty());
     }
@@ -253,11 +253,11 @@ impl Shelves {
         [self.low.mark(now, span), doubts].into_iter().flatten().min()
     }
 
-    /// Lets go of what came before `mark`.
-    pub fn release(&mut self, mark: Nanos) {
-        self.delivered.release(mark);
+    /// Lets go of what came before `mark`, and gives it to `released`.
+    pub fn release(&mut self, mark: Nanos, mut released: impl FnMut(Kept)) {
+        self.delivered.release(mark, &mut released);
         for shelf in self.held.values_mut() {
-            shelf.release(mark);
+            shelf.release(mark, &mut released);
         }
         self.held.retain(|_, shelf| !shelf.kept.is_empty());
     }
@@ -415,10 +415,10 @@ mod tests {
             shelves.hold(B, kept(arrived, &[0; 500]));
         }
         assert!(shelves.bytes() >= 150_000 && shelves.bytes() <= 175_000, "{}", shelves.bytes());
-        shelves.release(Nanos(60));
+        shelves.release(Nanos(60), drop);
         assert_eq!(shelves.gather(&Wanted::FromAll).delivered.len(), 40);
         assert_eq!(shelves.take_delivered().len(), 20);
-        shelves.release(Nanos(100));
+        shelves.release(Nanos(100), drop);
         assert!(shelves.is_empty());
     }
 

@@ -29,17 +29,7 @@ fn write(source: &str, weight: u64, protocol: Protocol, timestamp_ms: i64, value
         Protocol::V1 => (one.finish(), "prometheus.WriteRequest"),
         Protocol::V2 => (two.finish(), "io.prometheus.write.v2.Request"),
     };
-    raw(source, weight, name, &snappy::encode(&message).expect("a small message"))
-}
-
-fn raw(source: &str, weight: u64, message: &str, body: &[u8]) -> Vec<u8> {
-    let head = format!(
-        "POST /api/v1/write?highlander_weight={weight}&highlander_source={source} HTTP/1.1\r\n\
-         Host: proxy:9091\r\nContent-Length: {}\r\nContent-Encoding: snappy\r\n\
-         Content-Type: application/x-protobuf;proto={message}\r\n\r\n",
-        body.len()
-    );
-    [head.as_bytes(), body].concat()
+    remote_write(source, weight, name, &snappy::encode(&message).expect("a small message"))
 }
 
 /// The times and values that the endpoint has got of series `a`, of version 1 requests.
@@ -112,7 +102,7 @@ fn a_held_request_of_version_2_is_answered_with_what_it_carries() {
             assert!(held.head.contains(&format!("X-Prometheus-Remote-Write-{line}")), "{held:?}");
         }
         // What cannot be read is held all the same; nobody can say what was written of it.
-        let torn = b.ask(&raw("b", 1, "io.prometheus.write.v2.Request", b"torn"));
+        let torn = b.ask(&remote_write("b", 1, "io.prometheus.write.v2.Request", b"torn"));
         assert_eq!(torn.head, "HTTP/1.1 204 No Content\r\n\r\n");
         assert_eq!(proxy.running.count(Counter::Held), 2);
     });
@@ -124,8 +114,9 @@ fn a_body_that_cannot_be_read_is_sent_as_it_is_live_and_in_a_hand_over() {
         let endpoint = Endpoint::storage();
         let proxy = Proxy::with(driver, endpoint.address, quick);
         let (mut a, mut b) = (proxy.connect(), proxy.connect());
-        let torn =
-            |source, weight, body: &[u8]| raw(source, weight, "prometheus.WriteRequest", body);
+        let torn = |source, weight, body: &[u8]| {
+            remote_write(source, weight, "prometheus.WriteRequest", body)
+        };
         assert_eq!(a.ask(&torn("a", 5, b"live")).status, 204);
         assert_eq!(b.ask(&torn("b", 1, b"held")).status, 204);
         drop(a);
@@ -253,7 +244,12 @@ fn write_wide(source: &str, weight: u64, timestamp_ms: i64, value: f64, bytes: u
     let mut message = request.finish();
     let noise = SplitMix64(timestamp_ms as u64);
     put_bytes(&mut message, 15, &noise.take(bytes).collect::<Vec<u8>>());
-    raw(source, weight, "prometheus.WriteRequest", &snappy::encode(&message).expect("it is small"))
+    remote_write(
+        source,
+        weight,
+        "prometheus.WriteRequest",
+        &snappy::encode(&message).expect("it is small"),
+    )
 }
 
 #[test]
@@ -298,7 +294,7 @@ fn of_a_lone_source_that_is_too_fast_nothing_is_kept_and_a_standby_takes_over_as
         let old = Sample { value: 2.0, timestamp_ms: gone - 20 };
         ended.push(&[("__name__", "up"), ("job", "gone")], &[old]);
         let ended = snappy::encode(&ended.finish()).expect("it is small");
-        assert_eq!(b.ask(&raw("b", 1, "prometheus.WriteRequest", &ended)).status, 204);
+        assert_eq!(b.ask(&remote_write("b", 1, "prometheus.WriteRequest", &ended)).status, 204);
         drop(a);
         await_hand_overs(&proxy, 1);
         assert!(

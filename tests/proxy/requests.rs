@@ -51,6 +51,40 @@ fn bodies_of_all_sizes_arrive_as_they_were_sent() {
 }
 
 #[test]
+fn bodies_that_are_kept_arrive_as_they_were_sent_whatever_comes_before_and_behind_them() {
+    on_both_drivers(|driver| {
+        let endpoint = Endpoint::storage();
+        let proxy = Proxy::start(driver, endpoint.address);
+        let write = |body: &[u8]| remote_write("a", 9, "prometheus.WriteRequest", body);
+        // Read with the head, or apart from it to where they are kept, each after the other.
+        let sizes = [3, 16_383, 16_384, 9, 16_385, 40_000, 40_000, 0, 262_144, 262_145, 16_400, 70];
+        let bodies: Vec<Vec<u8>> = sizes.iter().map(|size| body(*size)).collect();
+        let all: Vec<u8> = bodies.iter().flat_map(|body| write(body)).collect();
+        // All at once, in pieces that end anywhere, and one by one.
+        for step in [all.len(), 5_003, 1] {
+            let mut client = proxy.connect();
+            let mut writer = client.stream.try_clone().expect("a live socket");
+            let requests: Vec<Vec<u8>> = match step {
+                1 => bodies.iter().map(|body| write(body)).collect(),
+                _ => all.chunks(step).map(<[u8]>::to_vec).collect(),
+            };
+            let sender = std::thread::spawn(move || {
+                for request in requests {
+                    writer.write_all(&request).expect("the proxy reads");
+                    std::thread::sleep(std::time::Duration::from_millis(1));
+                }
+            });
+            for size in sizes {
+                assert_eq!(client.answer().status, 204, "{size} in steps of {step}");
+            }
+            sender.join().expect("no panic");
+        }
+        let got: Vec<Vec<u8>> = endpoint.got().into_iter().map(|got| got.body).collect();
+        assert!(got == [&bodies[..], &bodies, &bodies].concat(), "bytes were changed on the way");
+    });
+}
+
+#[test]
 fn a_request_cut_in_two_at_any_byte_is_the_same_request() {
     on_both_drivers(|driver| {
         let endpoint = Endpoint::storage();

@@ -181,6 +181,17 @@ pub fn push(weight: u64, body: &[u8]) -> Vec<u8> {
     [head.as_bytes(), body].concat()
 }
 
+/// A remote write request of a source with `weight`, if its body is one.
+pub fn remote_write(source: &str, weight: u64, message: &str, body: &[u8]) -> Vec<u8> {
+    let head = format!(
+        "POST /api/v1/write?highlander_weight={weight}&highlander_source={source} HTTP/1.1\r\n\
+         Host: proxy:9091\r\nContent-Length: {}\r\nContent-Encoding: snappy\r\n\
+         Content-Type: application/x-protobuf;proto={message}\r\n\r\n",
+        body.len()
+    );
+    [head.as_bytes(), body].concat()
+}
+
 /// What the endpoint got.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Got {

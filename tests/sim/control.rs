@@ -231,7 +231,7 @@ impl Proxy {
         };
         let Some(mark) = mark else { return };
         let nanos = Nanos(u64::try_from(mark.0).unwrap_or(0) * 1_000_000);
-        self.shelves.iter_mut().for_each(|shelves| shelves.release(nanos));
+        self.shelves.iter_mut().for_each(|shelves| shelves.release(nanos, drop));
         if self.mutation == Mutation::ReleaseEarly {
             return;
         }

@@ -74,7 +74,8 @@ impl Conn {
             core.store.on_unkept(&stock, &source, first, lent.range.len(), counters);
         } else {
             // Only now it is made a piece of its own.
-            let bytes = lent.bytes[lent.range.clone()].to_vec();
+            let mut bytes = core.store.piece(lent.range.len());
+            bytes.extend_from_slice(&lent.bytes[lent.range.clone()]);
             let push = Push::new(bytes, lent.range.len() - body_bytes, protocol);
             let sent = Sent { kept: Kept { arrived: core.store.nanos(), push }, first };
             let look = |push: &Push| self.speaker.look_at(push.protocol(), push.body());
@@ -97,12 +98,10 @@ impl Conn {
             finish_head(body.bytes, &mut self.head_out);
         }
         let head_bytes = self.head_out.len();
-        let mut bytes = Vec::with_capacity(head_bytes + body.bytes);
-        bytes.extend_from_slice(&self.head_out);
-        bytes.extend_from_slice(self.content(&body));
-        if body.gathered.is_none() {
-            self.inbound.consume(body.bytes);
-        }
+        let (start, bytes) = match body.gathered.take_if(|_| body.is_piece) {
+            Some(piece) => (0, piece),
+            None => self.piece(request, &body),
+        };
         drop((share, body));
         let passage = Passage {
             core: &self.core,
@@ -110,10 +109,29 @@ impl Conn {
             stream: &mut self.stream,
             speaker: &self.speaker,
             manner: request.manner(),
-            push: Push::new(bytes, head_bytes, protocol),
+            push: Push::behind(start, bytes, head_bytes, protocol),
             is_held: false,
         };
         passage.run(fate).await
+    }
+
+    /// Puts the head for the endpoint right before the body, where that was read if it can stay there.
+    fn piece(&mut self, request: &Request, body: &Body) -> (usize, Vec<u8>) {
+        let head = &self.head_out;
+        if let (Some(_), None) = (self.like, &body.gathered)
+            && let Some((mut piece, body_start)) = self.inbound.give_away(body.bytes)
+        {
+            // See `outgoing`.
+            assert!(head.len() <= body_start, "there is room for the head before the body");
+            let start = body_start - head.len();
+            piece[start..body_start].copy_from_slice(head);
+            return (start, piece);
+        }
+        let mut piece = self.core.store.piece(head.len() + body.bytes);
+        piece.extend_from_slice(head);
+        piece.extend_from_slice(self.content(body));
+        self.drop_body(body, request.keeping);
+        (0, piece)
     }
 
     /// The bytes of a body that was read to its end.

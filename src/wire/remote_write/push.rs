@@ -13,6 +13,7 @@ use super::protocol::Protocol;
 pub struct Push {
     bytes: Arc<Vec<u8>>,
     // Bodies are bounded far below 4 GiB, and each kept request costs what this takes.
+    start: u32,
     head_bytes: u32,
     protocol: Protocol,
 }
@@ -27,14 +28,24 @@ const PAGE_BYTES: usize = 512 * 1024;
 impl Push {
     /// The request whose head are the first `head_bytes` of `bytes` and whose body is the rest.
     pub fn new(bytes: Vec<u8>, head_bytes: usize, protocol: Protocol) -> Push {
-        assert!(head_bytes <= bytes.len(), "a head is a part of its request");
-        let head_bytes = u32::try_from(head_bytes).expect("a head is bounded");
-        Push { bytes: Arc::new(bytes), head_bytes, protocol }
+        Push::behind(0, bytes, head_bytes, protocol)
+    }
+
+    /// The same with `start` bytes before it that are not the request's.
+    pub fn behind(start: usize, bytes: Vec<u8>, head_bytes: usize, protocol: Protocol) -> Push {
+        assert!(start + head_bytes <= bytes.len(), "a head is a part of its request");
+        let short = |bytes| u32::try_from(bytes).expect("a head is bounded");
+        let (start, head_bytes) = (short(start), short(head_bytes));
+        Push { bytes: Arc::new(bytes), start, head_bytes, protocol }
+    }
+
+    fn body_start(&self) -> usize {
+        (self.start + self.head_bytes) as usize
     }
 
     /// The same request with another body, already compressed.
     pub fn with_body(&self, body: &[u8]) -> Push {
-        let head = &self.bytes[..self.head_bytes as usize];
+        let head = &self.bytes[self.start as usize..self.body_start()];
         // The length may be written with more digits than before.
         let mut bytes = Vec::with_capacity(head.len() + 8 + body.len());
         for line in head.split_inclusive(|byte| *byte == b'\n') {
@@ -57,12 +68,17 @@ impl Push {
 
     /// The compressed body.
     pub fn body(&self) -> &[u8] {
-        &self.bytes[self.head_bytes as usize..]
+        &self.bytes[self.body_start()..]
     }
 
     /// Head and body, in one piece, for a write.
     pub fn bytes(&self) -> (Arc<Vec<u8>>, Range<usize>) {
-        (self.bytes.clone(), 0..self.bytes.len())
+        (self.bytes.clone(), self.start as usize..self.bytes.len())
+    }
+
+    /// Its memory, unless somebody else keeps it too.
+    pub fn into_piece(self) -> Option<Vec<u8>> {
+        Arc::into_inner(self.bytes)
     }
 
     /// Whether the two carry the same body: a source that is told to try again sends it again.
@@ -76,12 +92,20 @@ impl Push {
     }
 }
 
+/// The capacity that a piece for so many bytes is to have: all that the allocator gives for it.
+pub fn piece_bytes(bytes: usize) -> usize {
+    bytes.next_multiple_of(block_step(bytes))
+}
+
+fn block_step(bytes: usize) -> usize {
+    (bytes.max(8).next_power_of_two() / 8).max(8)
+}
+
 /// What mimalloc takes for an allocation: four sizes of blocks from one power of two to the next,
 /// and the larger ones share pages of which a rest stays empty. Bodies of 70 KB take a quarter more
 /// than their bytes, and a budget that does not know of it is a quarter short.
 fn block_bytes(bytes: usize) -> usize {
-    let step = (bytes.max(8).next_power_of_two() / 8).max(8);
-    let block = bytes.next_multiple_of(step);
+    let block = piece_bytes(bytes);
     match block {
         0..=SMALL_BLOCK_BYTES_MAX => block,
         _ if block <= PAGE_BYTES => PAGE_BYTES / (PAGE_BYTES / block),
@@ -99,6 +123,9 @@ mod tests {
         let push = Push::new(format!("{head}abc").into_bytes(), head.len(), Protocol::V2);
         assert_eq!(push.body(), b"abc");
         let other = push.with_body(b"longer than before");
+        let behind = Push::behind(4, [b"rest", &push.bytes[..]].concat(), head.len(), Protocol::V2);
+        assert!(behind.is_same(&push) && behind.bytes().0[behind.bytes().1] == push.bytes[..]);
+        assert_eq!(behind.with_body(b"0").bytes, push.with_body(b"0").bytes);
         let (bytes, range) = other.bytes();
         let expected = head.replace("content-length: 3", "Content-Length: 18");
         assert_eq!(&bytes[range], format!("{expected}longer than before").as_bytes());
