@@ -41,7 +41,7 @@ pub struct Conn {
     head_out: Vec<u8>,
     /// Whether a whole request has come from it: only then it gets large buffers.
     is_proven: bool,
-    /// How long its last request was, if that was to be kept where it was read.
+    /// How long its last request was, if the next one is to be read into a buffer for just that.
     like: Option<usize>,
 }
 
@@ -254,7 +254,7 @@ impl Conn {
         let front = self.head_out.len() + LENGTH_LINE_BYTES_MAX;
         let at_once = if self.is_proven { BUFFER_BYTES_TRUSTED } else { BUFFER_BYTES };
         let kept = self.length_to_be_kept(request);
-        self.like = kept.map(|bytes| request.head_bytes + bytes);
+        self.like = kept.or(self.large_length(request)).map(|bytes| request.head_bytes + bytes);
         let kept = kept.filter(|bytes| !self.inbound.has_room(*bytes));
         let (stream, slot) = (&mut self.stream, &self.slot);
         let read = match (request.framing, request.keeping) {
@@ -301,6 +301,15 @@ impl Conn {
             ReadError::NoRoom => Refusal::NoRoom.into(),
             ReadError::Chunks(error) => Refusal::Body(error).into(),
         })
+    }
+
+    /// The length of a body that is larger than a pooled buffer: in one of those, most of it would have
+    /// to be moved.
+    fn large_length(&self, request: &Request) -> Option<usize> {
+        let Framing::Length(length) = request.framing else { return None };
+        let sizes = BUFFER_BYTES as u64..=BUFFER_BYTES_TRUSTED as u64;
+        let is_large = request.keeping == Keeping::Keep && sizes.contains(&length);
+        (is_large && self.is_proven).then_some(length as usize)
     }
 
     /// The length of a body that is to be read straight to where it will be kept. A small one is copied:
