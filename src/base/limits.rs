@@ -159,3 +159,14 @@ pub const HOLD_BYTES_MAX: usize = 512 * 1024 * 1024;
 /// After a restart the seat waits so long for the source that sat in it: the longest pause between
 /// two tries of a sender, twice.
 pub const RESERVED: Millis = Millis(10_000);
+
+/// Processes whose datagrams are remembered, so that none counts twice: more than a cluster has nodes.
+pub const CLUSTER_PROCESSES_MAX: usize = 256;
+/// How often a node asks one of the others whether it lives.
+pub const PROBE_PERIOD: Millis = Millis(500);
+/// How long it waits for the answer until it asks through others.
+pub const PROBE_REPLY_MAX: Millis = Millis(200);
+/// How long a node that has not answered has to object to being dead.
+pub const SUSPECT_MAX: Millis = Millis(700);
+/// How often the configured peers are told of this node.
+pub const ANNOUNCE_EVERY: Millis = Millis(1_000);

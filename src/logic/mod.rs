@@ -1,6 +1,7 @@
 //! Decisions. No socket, file, thread or clock: what a decision needs, it is given.
 
 pub mod ask;
+pub mod cluster;
 pub mod continuity;
 pub mod cost;
 pub mod desk;

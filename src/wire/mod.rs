@@ -1,4 +1,5 @@
 //! Bytes to values and back. Nothing here reads or writes a socket.
 
+pub mod cluster;
 pub mod http;
 pub mod remote_write;

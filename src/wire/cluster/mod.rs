@@ -1,0 +1,3 @@
+//! What the nodes of a cluster send each other.
+
+pub mod seal;
