@@ -59,7 +59,7 @@
 //! (`tests/floors.rs`).
 //!
 //! * [`base`]: vocabulary. Time as a number, every bound with its reason.
-//! * [`wire`]: bytes to values and back. HTTP/1.1, remote write.
+//! * [`wire`]: bytes to values and back. HTTP/1.1, remote write, the datagrams of a cluster.
 //! * [`logic`]: decisions, pure: no socket, file, thread or clock.
 //! * [`shared`]: what cores share: seats, presence of sources, counters.
 //! * [`io`]: threads, sockets, the clock, the log.
@@ -75,7 +75,7 @@
 //! ([`logic::view::View::judge`]), and now and then at its timestamps ([`logic::lookout`]). Remote
 //! write goes through [`io::passage`]: forwarded, it takes [`io::upstream`] to the endpoint,
 //! [`io::answer`] brings the answer back, and [`io::store`] keeps it as delivered; held, it is kept there
-//! too. Anything else, and what a lone source sends too fast to be kept, goes straight through
+//! too, in the piece of memory that it was read into ([`io::pieces`]). Anything else, and what a lone source sends too fast to be kept, goes straight through
 //! [`wire::http::rewrite`] and [`io::upstream`]. Whatever is wrong gets the status that
 //! [`wire::http::reply::Refusal`] gives it.
 //!
@@ -98,8 +98,10 @@
 //!
 //! # The way of a gossip message
 //!
-//! There is one node and no gossip yet. When there is, a message changes who leads a group, and
-//! takes the way of a tick's event: to the seat, through the pure step, published by the same swap.
+//! The server is one node and does not gossip yet. Its first rooms stand: a datagram is opened
+//! ([`wire::cluster::seal`]), must not have come before ([`logic::cluster::replays`]), and says who is
+//! alive ([`logic::cluster::swim`]). Who leads a group will take the way of a tick's event from there: to
+//! the seat, through the pure step, published by the same swap.
 
 pub mod base;
 pub mod cli;

@@ -48,7 +48,7 @@ pub enum KeyError {
     Empty,
     /// The line of this number, from 1 on, is not 32 bytes in base64.
     Malformed(usize),
-    /// There are more than [`KEYS_MAX`].
+    /// There are more than a change of keys needs.
     TooMany,
 }
 
