@@ -39,10 +39,10 @@ pub const FIRST_READ_BYTES: usize = 4 * 1024;
 pub const BUFFER_BYTES: usize = 64 * 1024;
 /// Up to here a buffer is sized by the Content-Length at once; beyond, by what has arrived.
 pub const BUFFER_BYTES_TRUSTED: usize = 256 * 1024;
-/// From here on a body that may be kept is read straight to where it will be, after its head.
+/// From here on a body that may be kept stays in the memory that it was read into.
 pub const DIRECT_BYTES_MIN: usize = 16 * 1024;
 /// A core with more connections than this reads heads into small buffers first, so that idle
-/// connections do not pin 64 KB each.
+/// connections do not pin 64 KB each. Of larger buffers as many less are pinned.
 pub const LARGE_READ_CONNECTIONS_MAX: usize = 512;
 /// Idle buffers a core keeps for the next connection.
 pub const BUFFERS_POOLED_MAX: usize = 256;

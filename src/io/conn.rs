@@ -75,8 +75,8 @@ impl Request {
 /// Where a body is that has been kept.
 struct Body {
     bytes: usize,
-    /// Chunks, and what is kept, are gathered into a buffer of their own; other bodies lie where they
-    /// were read.
+    /// Chunks, and what had no room behind its head, are gathered into a buffer of their own; other
+    /// bodies lie where they were read.
     gathered: Option<Vec<u8>>,
     /// Whether the buffer is a piece that may be kept as it is, with the endpoint's head in front.
     is_piece: bool,
@@ -168,11 +168,13 @@ impl Conn {
         let connections = &self.core.handle.load.connections;
         // Relaxed: a rule of thumb.
         let connections = connections.load(std::sync::atomic::Ordering::Relaxed);
-        let is_crowded = connections > LARGE_READ_CONNECTIONS_MAX as u64;
+        let all = |bytes: usize| connections.saturating_mul(bytes as u64);
+        let fits = |bytes| all(bytes) <= (LARGE_READ_CONNECTIONS_MAX * BUFFER_BYTES) as u64;
         match self.like {
-            _ if !self.is_proven || is_crowded => Awaited::Small,
-            Some(bytes) => Awaited::Like(bytes),
-            None => Awaited::Large,
+            _ if !self.is_proven => Awaited::Small,
+            Some(bytes) if fits(bytes) => Awaited::Like(bytes),
+            _ if fits(BUFFER_BYTES) => Awaited::Large,
+            _ => Awaited::Small,
         }
     }
 
@@ -253,12 +255,17 @@ impl Conn {
         // The head for the endpoint, and the Content-Length that it gets in place of chunks.
         let front = self.head_out.len() + LENGTH_LINE_BYTES_MAX;
         let at_once = if self.is_proven { BUFFER_BYTES_TRUSTED } else { BUFFER_BYTES };
-        let kept = self.length_to_be_kept(request);
-        self.like = kept.or(self.large_length(request)).map(|bytes| request.head_bytes + bytes);
-        let kept = kept.filter(|bytes| !self.inbound.has_room(*bytes));
+        let length = self.trusted_length(request);
+        // A small one is copied: its own head and the room for the endpoint's would be kept with it.
+        let is_kept = request.protocol.is_some() && !self.speaker.is_thin();
+        let kept = length.filter(|bytes| is_kept && *bytes >= DIRECT_BYTES_MIN);
+        // In a pooled buffer most of a large one would have to be moved.
+        let large = length.filter(|bytes| *bytes >= BUFFER_BYTES);
+        self.like = kept.or(large).map(|bytes| request.head_bytes + bytes);
+        let apart = kept.filter(|bytes| !self.inbound.has_room(*bytes));
         let (stream, slot) = (&mut self.stream, &self.slot);
-        let read = match (request.framing, request.keeping) {
-            (Framing::Length(_), Keeping::Keep) if let Some(bytes) = kept => {
+        let read = match (request.framing, request.keeping, apart) {
+            (Framing::Length(_), Keeping::Keep, Some(bytes)) => {
                 let mut piece = self.core.store.piece(self.head_out.len() + bytes);
                 piece.extend_from_slice(&self.head_out);
                 let read = self.inbound.read_piece(stream, slot, piece, bytes).await;
@@ -269,18 +276,18 @@ impl Conn {
                     share,
                 })
             }
-            (Framing::Length(length), Keeping::Keep) => {
+            (Framing::Length(length), Keeping::Keep, None) => {
                 // It was compared with the limit, which is a usize.
                 let bytes = length as usize;
                 let read = self.inbound.read_body(stream, slot, (front, bytes), at_once).await;
                 read.map(|()| Body::in_place(bytes))
             }
-            (Framing::Length(length), Keeping::Skip) => {
+            (Framing::Length(length), Keeping::Skip, _) => {
                 let bytes = length as usize;
                 let read = self.inbound.skip_body(stream, slot, bytes).await;
                 read.map(|()| Body::in_place(bytes))
             }
-            (Framing::Chunked, keeping) => {
+            (Framing::Chunked, keeping, _) => {
                 let limit = self.core.settings.body_bytes_max;
                 let read = self.inbound.read_chunks(stream, slot, (front, limit), keeping).await;
                 read.map(|gathered| Body {
@@ -303,23 +310,11 @@ impl Conn {
         })
     }
 
-    /// The length of a body that is larger than a pooled buffer: in one of those, most of it would have
-    /// to be moved.
-    fn large_length(&self, request: &Request) -> Option<usize> {
+    /// The length of a body that is not to be forgotten and for which memory is taken at once.
+    fn trusted_length(&self, request: &Request) -> Option<usize> {
         let Framing::Length(length) = request.framing else { return None };
-        let sizes = BUFFER_BYTES as u64..=BUFFER_BYTES_TRUSTED as u64;
-        let is_large = request.keeping == Keeping::Keep && sizes.contains(&length);
-        (is_large && self.is_proven).then_some(length as usize)
-    }
-
-    /// The length of a body that is to be read straight to where it will be kept. A small one is copied:
-    /// its own head and the room for the endpoint's would be kept with it.
-    fn length_to_be_kept(&self, request: &Request) -> Option<usize> {
-        let Framing::Length(length) = request.framing else { return None };
-        let is_kept = request.protocol.is_some() && request.keeping == Keeping::Keep;
-        let sizes = DIRECT_BYTES_MIN as u64..=BUFFER_BYTES_TRUSTED as u64;
-        let is_direct = sizes.contains(&length) && self.is_proven && !self.speaker.is_thin();
-        (is_kept && is_direct).then_some(length as usize)
+        let is_trusted = self.is_proven && length <= BUFFER_BYTES_TRUSTED as u64;
+        (is_trusted && request.keeping == Keeping::Keep).then_some(length as usize)
     }
 
     /// A body that was kept and is not sent: what comes behind it is the next request.

@@ -41,7 +41,7 @@ pub enum Awaited {
     Small,
     /// A request fits.
     Large,
-    /// A request of about so many bytes fits, and little more: it is to be kept where it was read.
+    /// A request of about so many bytes fits, and little more: it may stay where it was read.
     Like(usize),
 }
 

@@ -8,7 +8,7 @@ use std::cell::{Cell, RefCell};
 
 use crate::base::limits::BEAT;
 use crate::base::time::Millis;
-use crate::wire::remote_write::push::piece_bytes;
+use crate::wire::remote_write::push::{block_bytes, piece_bytes};
 
 /// Pieces of other sizes than these are the allocator's.
 const SMALLEST_BYTES: usize = 512;
@@ -56,7 +56,7 @@ impl Pieces {
         });
         match idle {
             Some(piece) => {
-                self.bytes.set(self.bytes.get() - size);
+                self.bytes.set(self.bytes.get() - block_bytes(size));
                 piece
             }
             None => Vec::with_capacity(size),
@@ -67,10 +67,11 @@ impl Pieces {
     pub fn give(&self, mut piece: Vec<u8>) {
         let size = piece.capacity();
         let Some(class) = class_of(size) else { return };
-        if self.bytes.get() + size <= self.bytes_max {
+        let bytes = self.bytes.get() + block_bytes(size);
+        if bytes <= self.bytes_max {
             piece.clear();
             self.classes.borrow_mut()[class].idle.push(piece);
-            self.bytes.set(self.bytes.get() + size);
+            self.bytes.set(bytes);
         }
     }
 
@@ -83,14 +84,14 @@ impl Pieces {
         for class in self.classes.borrow_mut().iter_mut() {
             let left = class.idle.len() - class.spare;
             for piece in class.idle.drain(left..) {
-                self.bytes.set(self.bytes.get() - piece.capacity());
+                self.bytes.set(self.bytes.get() - block_bytes(piece.capacity()));
             }
             class.spare = class.idle.len();
             class.idle.shrink_to(2 * left);
         }
     }
 
-    /// What the idle ones take.
+    /// What the idle ones take, as the allocator gives it out.
     pub fn bytes(&self) -> usize {
         self.bytes.get()
     }

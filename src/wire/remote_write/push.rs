@@ -94,17 +94,14 @@ impl Push {
 
 /// The capacity that a piece for so many bytes is to have: all that the allocator gives for it.
 pub fn piece_bytes(bytes: usize) -> usize {
-    bytes.next_multiple_of(block_step(bytes))
-}
-
-fn block_step(bytes: usize) -> usize {
-    (bytes.max(8).next_power_of_two() / 8).max(8)
+    let step = (bytes.max(8).next_power_of_two() / 8).max(8);
+    bytes.next_multiple_of(step)
 }
 
 /// What mimalloc takes for an allocation: four sizes of blocks from one power of two to the next,
 /// and the larger ones share pages of which a rest stays empty. Bodies of 70 KB take a quarter more
 /// than their bytes, and a budget that does not know of it is a quarter short.
-fn block_bytes(bytes: usize) -> usize {
+pub fn block_bytes(bytes: usize) -> usize {
     let block = piece_bytes(bytes);
     match block {
         0..=SMALL_BLOCK_BYTES_MAX => block,
