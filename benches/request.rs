@@ -14,7 +14,7 @@ use highlander::logic::source::{Identity, Payload, SourceId, Weight};
 use highlander::logic::view::{Event, Heard, View};
 use highlander::shared::state::{Seat, Seats};
 use highlander::wire::http::head::{Head, header_room};
-use highlander::wire::http::rewrite::Route;
+use highlander::wire::http::rewrite::{Route, Stretch};
 use highlander::wire::http::target::Parameters;
 
 const HEAD: &[u8] = b"POST /api/v1/write?highlander_weight=50 HTTP/1.1\r\n\
@@ -47,7 +47,7 @@ fn head(criterion: &mut Criterion) {
             let mut room = header_room();
             let head = Head::parse(black_box(HEAD), &mut room).expect("good").expect("whole");
             out.clear();
-            route.append_head(&head, &mut out);
+            route.append_head(&head, Stretch::First, &mut out);
             black_box(out.len())
         });
     });

@@ -107,13 +107,41 @@ pub struct Cli {
     #[argh(switch)]
     pub version: bool,
 
-    /// not available yet: address for the cluster's gossip
+    /// address for the datagrams of a cluster of nodes (default port 6746)
     #[argh(option, short = 'b', arg_name = "address")]
     pub cluster_bind: Option<String>,
 
-    /// not available yet: peers of the cluster
+    /// peers of the cluster, host:port, with commas between them
     #[argh(option, short = 'c', arg_name = "peers")]
     pub cluster_connect: Option<String>,
+
+    /// where the other nodes reach this one, if not at the bound address
+    #[argh(option, arg_name = "address")]
+    pub cluster_advertise: Option<String>,
+
+    /// name of the cluster: nodes of another one are not heard (default highlander)
+    #[argh(option, arg_name = "name")]
+    pub cluster_name: Option<String>,
+
+    /// file with the keys of the cluster, 32 bytes in base64 a line, the one to seal with first
+    #[argh(option, arg_name = "file")]
+    pub cluster_key_file: Option<String>,
+
+    /// let the cluster speak without a key on addresses other than loopback
+    #[argh(switch)]
+    pub cluster_insecure: bool,
+
+    /// how many nodes the cluster has, 3 or more: one leads only with the leases of a majority
+    #[argh(option, arg_name = "number")]
+    pub cluster_size: Option<String>,
+
+    /// relay (a source reaches any node) or mirror (it pushes to every node) (default relay)
+    #[argh(option, arg_name = "mode")]
+    pub cluster_mode: Option<String>,
+
+    /// longest wait for the peers at the start (default 5s)
+    #[argh(option, arg_name = "duration")]
+    pub cluster_settle: Option<String>,
 
     /// what to do instead of serving
     #[argh(subcommand)]

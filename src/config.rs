@@ -2,7 +2,9 @@
 //!
 //! Parsed, not validated: a `Config` cannot hold a zero tick or half a password.
 
-use std::fmt;
+mod cluster;
+mod faults;
+
 use std::net::{SocketAddr, ToSocketAddrs as _};
 use std::path::PathBuf;
 
@@ -12,7 +14,7 @@ use crate::base::limits::{
     BODY_BYTES_MAX, CONNECTIONS_MAX, DECODED_BYTES_MAX, HOLD_BYTES_MAX, HOLD_WINDOW,
     LARGE_BODIES_BYTES_MAX,
 };
-use crate::base::time::{Millis, parse_duration};
+use crate::base::time::Millis;
 use crate::cli::Cli;
 use crate::io::driver::Choice;
 use crate::io::log::{Format, Level};
@@ -20,15 +22,9 @@ use crate::logic::expiry::Expiry;
 use crate::logic::source::Identity;
 use crate::wire::http::target::Mount;
 
-/// A text that no log and no debug output shows.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Secret(pub String);
-
-impl fmt::Debug for Secret {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("***")
-    }
-}
+pub use cluster::Cluster;
+use faults::Faults;
+pub use faults::Secret;
 
 /// Where requests go.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -88,6 +84,8 @@ pub struct Config {
     pub log_format: Format,
     /// Which log lines are written.
     pub log_level: Level,
+    /// The other nodes, `None` for none.
+    pub cluster: Option<Cluster>,
     /// What is unwise, to be said once at the start.
     pub warnings: Vec<String>,
 }
@@ -96,13 +94,6 @@ impl Config {
     /// Reads a command line. On failure every fault is in the list, in the words of its flag.
     pub fn from_cli(cli: &Cli) -> Result<Config, Vec<String>> {
         let mut faults = Faults::default();
-        for (flag, value) in
-            [("--cluster-bind", &cli.cluster_bind), ("--cluster-connect", &cli.cluster_connect)]
-        {
-            if value.is_some() {
-                faults.add(flag, "is not available yet: this version runs on one node only");
-            }
-        }
         let mut warnings = Vec::new();
         let authorization = authorization(cli, &mut faults, &mut warnings);
         let config = Config {
@@ -154,88 +145,19 @@ impl Config {
                     ("debug", Level::Debug),
                 ],
             ),
+            cluster: cluster::cluster(cli, &mut faults),
             warnings,
         };
         if config.body_bytes_max > LARGE_BODIES_BYTES_MAX {
             let max = LARGE_BODIES_BYTES_MAX >> 20;
             faults.add("--max-body", format_args!("is more than the {max}MiB for all bodies"));
         }
-        if config.remote_timeout < Millis(1000) && faults.0.is_empty() {
+        if config.remote_timeout < Millis(1000) && faults.are_none() {
             // Deadlines are looked at ten times a second.
             faults.add("--remote-timeout", "is shorter than 1s");
         }
-        if faults.0.is_empty() { Ok(config) } else { Err(faults.0) }
+        if faults.are_none() { Ok(config) } else { Err(faults.into_all()) }
     }
-}
-
-/// The faults found so far.
-#[derive(Default)]
-struct Faults(Vec<String>);
-
-impl Faults {
-    fn add(&mut self, flag: &str, what: impl fmt::Display) {
-        self.0.push(format!("{flag} {what}"));
-    }
-
-    fn duration(&mut self, flag: &str, text: &Option<String>, default_ms: u64) -> Millis {
-        match text.as_deref().map(parse_duration) {
-            None => Millis(default_ms),
-            Some(Ok(Millis(0))) => {
-                self.add(flag, "must be longer than 0");
-                Millis(default_ms)
-            }
-            Some(Ok(duration)) => duration,
-            Some(Err(error)) => {
-                let text = text.as_deref().unwrap_or_default();
-                self.add(flag, format_args!("'{text}' {error}"));
-                Millis(default_ms)
-            }
-        }
-    }
-
-    fn number(&mut self, flag: &str, text: &Option<String>) -> Option<usize> {
-        let text = text.as_deref()?;
-        match text.parse() {
-            Ok(number) if number > 0 => Some(number),
-            _ => {
-                self.add(flag, format_args!("'{text}' is not a number from 1 on"));
-                None
-            }
-        }
-    }
-
-    fn size(&mut self, flag: &str, text: &Option<String>, default_bytes: usize) -> usize {
-        let Some(text) = text.as_deref() else { return default_bytes };
-        parse_size(text).unwrap_or_else(|| {
-            self.add(flag, format_args!("'{text}' is not a size such as 512KiB or 32MiB"));
-            default_bytes
-        })
-    }
-
-    /// The first choice is the default.
-    fn choice<T: Copy>(&mut self, flag: &str, text: &Option<String>, all: &[(&str, T)]) -> T {
-        let default = all[0].1;
-        let Some(text) = text.as_deref() else { return default };
-        let found = all.iter().find(|(name, _)| *name == text);
-        found.map(|(_, choice)| *choice).unwrap_or_else(|| {
-            let names: Vec<&str> = all.iter().map(|(name, _)| *name).collect();
-            self.add(flag, format_args!("'{text}' is none of {}", names.join(", ")));
-            default
-        })
-    }
-}
-
-fn parse_size(text: &str) -> Option<usize> {
-    let digits = text.bytes().take_while(u8::is_ascii_digit).count();
-    let number: usize = text[..digits].parse().ok()?;
-    let unit = match &text[digits..] {
-        "" | "B" => 1,
-        "KiB" | "K" | "KB" => 1 << 10,
-        "MiB" | "M" | "MB" => 1 << 20,
-        "GiB" | "G" | "GB" => 1 << 30,
-        _ => return None,
-    };
-    number.checked_mul(unit).filter(|bytes| *bytes > 0)
 }
 
 fn listen(texts: &[String], faults: &mut Faults) -> Vec<SocketAddr> {

@@ -1,6 +1,8 @@
 //! Command lines, and what becomes of them.
 
+use super::faults::parse_size;
 use super::*;
+use crate::io::seating::Mode;
 
 fn faults(cli: Cli) -> Vec<String> {
     Config::from_cli(&cli).expect_err("it is faulty")
@@ -46,7 +48,7 @@ fn every_fault_is_named_at_once() {
         "--cores '0'",
         "--max-body 'big'",
         "--remote-password needs",
-        "--cluster-bind is not available yet",
+        "--cluster-bind '0.0.0.0:6746' is no loopback",
         "--instance-id",
     ];
     for flag in flags {
@@ -54,6 +56,47 @@ fn every_fault_is_named_at_once() {
         assert_eq!(named, 1, "{flag}: {found:?}");
     }
     assert_eq!(found.len(), flags.len(), "{found:?}");
+}
+
+#[test]
+fn a_cluster_is_read_from_its_flags() {
+    let config = Config::from_cli(&Cli {
+        cluster_bind: some("127.0.0.1"),
+        cluster_connect: some("a:1, b ,[::1]:7,::1,"),
+        cluster_size: some("3"),
+        cluster_mode: some("mirror"),
+        ..Cli::default()
+    });
+    let cluster = config.expect("good flags").cluster.expect("a cluster");
+    let local = |port| SocketAddr::from(([127, 0, 0, 1], port));
+    assert_eq!((cluster.bind, cluster.advertise), (local(6746), local(6746)));
+    let peers: Vec<(&str, u16)> =
+        cluster.peers.iter().map(|(host, port)| (host.as_str(), *port)).collect();
+    assert_eq!(peers, [("a", 1), ("b", 6746), ("::1", 7), ("::1", 6746)]);
+    assert_eq!((cluster.size, cluster.mode), (Some(3), Mode::Mirror));
+    assert_eq!((cluster.name.as_str(), cluster.keys), ("highlander", None));
+    assert_eq!(Config::from_cli(&Cli::default()).expect("no flags").cluster, None);
+}
+
+#[test]
+fn every_fault_of_a_cluster_is_named() {
+    let cluster = Cli { cluster_bind: some("127.0.0.1:0"), ..Cli::default() };
+    let cases: [(Cli, &str); 9] = [
+        (Cli { cluster_size: some("3"), ..Cli::default() }, "--cluster-size needs"),
+        (Cli { cluster_insecure: true, ..Cli::default() }, "--cluster-insecure needs"),
+        (Cli { cluster_size: some("2"), ..Cli::default() }, "--cluster-size is less than 3"),
+        (Cli { cluster_mode: some("both"), ..Cli::default() }, "--cluster-mode 'both'"),
+        (Cli { cluster_settle: some("0s"), ..Cli::default() }, "--cluster-settle must"),
+        (Cli { cluster_connect: some("a:b"), ..Cli::default() }, "--cluster-connect 'a:b'"),
+        (Cli { cluster_name: some("a b"), ..Cli::default() }, "--cluster-name"),
+        (Cli { cluster_advertise: some("::::"), ..Cli::default() }, "--cluster-advertise '::::'"),
+        (Cli { cluster_key_file: some("/nowhere"), ..Cli::default() }, "--cluster-key-file '/no"),
+    ];
+    for (number, (flags, fault)) in cases.into_iter().enumerate() {
+        let bind = if number < 2 { None } else { cluster.cluster_bind.clone() };
+        let found = faults(Cli { cluster_bind: bind, ..flags });
+        assert!(found.len() == 1 && found[0].starts_with(fault), "{fault}: {found:?}");
+    }
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::hash::{BuildHasher as _, RandomState};
 use std::io;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, UdpSocket};
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -14,19 +14,24 @@ use crate::io::acceptor::{self, Acceptor};
 use crate::io::clock::Clock;
 use crate::io::conductor::{self, Conductor};
 use crate::io::control::{self, Control};
-use crate::io::core::Settings;
+use crate::io::core::{Relaying, Settings};
 use crate::io::descriptors;
+use crate::io::gossip::{self, Gossip};
 use crate::io::log::Log;
 use crate::io::resolver::Addresses;
+use crate::io::seating::Seating;
 use crate::io::state_file::StateFile;
 use crate::io::worker::{self, Start, Worker};
+use crate::logic::cluster::member::{LeaseKind, Setting};
+use crate::logic::cluster::node::Node;
 use crate::logic::desk::Lens;
 use crate::logic::source::Identity;
 use crate::shared::history::{History, Record};
 use crate::shared::memory::{Holding, Memory};
 use crate::shared::metrics::{Counter, Counters};
 use crate::shared::state::{Reserved, Seats};
-use crate::wire::http::rewrite::Route;
+use crate::wire::cluster::seal::Seal;
+use crate::wire::http::rewrite::{PASS_LINE_BYTES_MAX, Route};
 use crate::wire::remote_write::series::SeriesHasher;
 
 /// Why the server did not start. Nothing is left running.
@@ -40,6 +45,8 @@ pub enum StartError {
     Thread(io::Error),
     /// The file that keeps who is promoted can't be read or written.
     State(PathBuf, io::Error),
+    /// The address for the cluster's datagrams can't be bound.
+    Cluster(SocketAddr, io::Error),
 }
 
 impl fmt::Display for StartError {
@@ -49,6 +56,9 @@ impl fmt::Display for StartError {
             StartError::Core(index, error) => write!(f, "can't start core {index}: {error}"),
             StartError::Thread(error) => write!(f, "can't start a thread: {error}"),
             StartError::State(path, error) => write!(f, "--state {}: {error}", path.display()),
+            StartError::Cluster(address, error) => {
+                write!(f, "can't bind --cluster-bind {address}: {error}")
+            }
         }
     }
 }
@@ -61,6 +71,8 @@ pub struct Running {
     acceptor: acceptor::Running,
     control: control::Running,
     conductor: conductor::Running,
+    gossip: Option<gossip::Running>,
+    cluster_address: Option<SocketAddr>,
     history: Arc<History>,
     workers: Vec<Worker>,
     counters: Vec<Arc<Counters>>,
@@ -102,12 +114,15 @@ pub fn start(config: Config) -> Result<Running, StartError> {
         Identity::Connection => SOURCES_MAX.max(config.connections_max),
     };
     let state = state(&config)?;
-    let seats = Arc::new(Seats::new(cores, sources_max).with_reserved(reserved(&state, clock)));
+    let ground = ground(&config, &addresses, clock)?;
+    let seats = Seats::new(cores, sources_max).with_reserved(reserved(&state, clock));
+    let seats = Arc::new(if ground.is_some() { seats.unled() } else { seats });
     let memory = Arc::new(Memory::new(config.hold_bytes_max));
     let words = conductor::words();
-    let settings = Arc::new(settings(&config, &log).map_err(StartError::Thread)?);
+    let relaying = ground.as_ref().map(Ground::relaying);
+    let settings = Arc::new(settings(&config, relaying, &log).map_err(StartError::Thread)?);
     let start = Start {
-        headroom: headroom(&settings.route),
+        headroom: headroom(&settings),
         memory: memory.clone(),
         idle_bytes_max: config.hold_bytes_max / PIECES_IDLE_PART / cores.max(1),
         conductor: words.0.clone(),
@@ -123,7 +138,7 @@ pub fn start(config: Config) -> Result<Running, StartError> {
         log.info(&format!("cores: {cores} on {}", worker.driver.name()));
     }
     drop(start);
-    let counters: [Arc<Counters>; 3] = Default::default();
+    let counters: [Arc<Counters>; 4] = Default::default();
     let history = Arc::new(History::default());
     let conductor = Conductor {
         cores: workers.iter().map(|worker| worker.handle.clone()).collect(),
@@ -136,6 +151,16 @@ pub fn start(config: Config) -> Result<Running, StartError> {
         counters: counters[2].clone(),
     };
     let tell = words.0.clone();
+    let seating = Seating {
+        seats: seats.clone(),
+        mode: config.cluster.as_ref().map(|cluster| cluster.mode).unwrap_or_default(),
+        window: config.hold_window,
+        cores: workers.iter().map(|worker| worker.handle.clone()).collect(),
+        conductor: words.0.clone(),
+        log: log.clone(),
+        counters: counters[3].clone(),
+        known: Default::default(),
+    };
     let conductor = conductor.start(words.1).map_err(StartError::Thread)?;
     let control = Control {
         cores: workers.iter().map(|worker| worker.handle.clone()).collect(),
@@ -152,6 +177,11 @@ pub fn start(config: Config) -> Result<Running, StartError> {
         state,
     };
     let control = control.start().map_err(StartError::Thread)?;
+    let cluster_address = ground.as_ref().map(|ground| ground.setting.me.address);
+    let gossip = match ground {
+        Some(ground) => Some(ground.start(seating, clock, &log).map_err(StartError::Thread)?),
+        None => None,
+    };
     let acceptor = Acceptor {
         listeners,
         cores: workers
@@ -168,6 +198,8 @@ pub fn start(config: Config) -> Result<Running, StartError> {
         acceptor,
         control,
         conductor,
+        gossip,
+        cluster_address,
         history,
         workers,
         counters: counters.into(),
@@ -181,6 +213,11 @@ impl Running {
     /// The addresses that are listened on, with their true ports.
     pub fn addresses(&self) -> &[SocketAddr] {
         &self.addresses
+    }
+
+    /// Where other nodes reach this one, if it is in a cluster.
+    pub fn cluster_address(&self) -> Option<SocketAddr> {
+        self.cluster_address
     }
 
     /// The sum of a counter over all threads.
@@ -202,9 +239,12 @@ impl Running {
         self.workers.iter().map(of).collect()
     }
 
-    /// Stops accepting, lets the cores finish what is in flight, `--shutdown-timeout` at most, and
+    /// Gives the lead of its groups to other nodes, stops accepting, lets the cores finish what is in flight, `--shutdown-timeout` at most, and
     /// returns when all threads have ended.
     pub fn stop(self) {
+        if let Some(gossip) = &self.gossip {
+            gossip.leave();
+        }
         self.acceptor.stop();
         let deadline = self.clock.now().after(self.shutdown_timeout);
         for worker in &self.workers {
@@ -214,6 +254,9 @@ impl Running {
             if let Err(error) = worker.join() {
                 self.log.error(&format!("a core ended badly: {error}"));
             }
+        }
+        if let Some(gossip) = self.gossip {
+            gossip.stop();
         }
         self.control.stop();
         self.conductor.stop();
@@ -233,6 +276,66 @@ pub fn opening_lines(config: &Config, addresses: &[SocketAddr]) -> Vec<String> {
     binding.chain(others).collect()
 }
 
+/// What a node of a cluster stands on: its socket, its seal, its peers.
+struct Ground {
+    socket: UdpSocket,
+    seal: Seal,
+    setting: Setting,
+    peers: Vec<(String, u16)>,
+}
+
+fn ground(
+    config: &Config,
+    listen: &[SocketAddr],
+    clock: Clock,
+) -> Result<Option<Ground>, StartError> {
+    let Some(cluster) = &config.cluster else { return Ok(None) };
+    let fault = |error| StartError::Cluster(cluster.bind, error);
+    let socket = UdpSocket::bind(cluster.bind).map_err(fault)?;
+    let bound = socket.local_addr().map_err(fault)?;
+    let mut advertise = cluster.advertise;
+    if advertise.port() == 0 {
+        advertise.set_port(bound.port());
+    }
+    // Where it takes requests: at its first address, or where it is reached for datagrams.
+    let mut at = listen.first().copied().unwrap_or(advertise);
+    if at.ip().is_unspecified() {
+        at.set_ip(advertise.ip());
+    }
+    let generation = u64::try_from(clock.unix_now().0).unwrap_or_default();
+    let leases = cluster.size.map_or(LeaseKind::None, LeaseKind::Majority);
+    let setting = Setting {
+        me: Node { address: advertise, generation },
+        listen: at,
+        leases,
+        settle_max: cluster.settle_max,
+        seed: RandomState::new().hash_one(0),
+    };
+    Ok(Some(Ground { socket, seal: cluster.seal(), setting, peers: cluster.peers.clone() }))
+}
+
+impl Ground {
+    fn relaying(&self) -> Relaying {
+        Relaying { seal: self.seal.of_passes(), node: self.setting.me.address }
+    }
+
+    fn start(self, seating: Seating, clock: Clock, log: &Log) -> io::Result<gossip::Running> {
+        let peers = self.peers.iter();
+        let peers = peers.map(|(host, port)| Addresses::start("peer", host, *port, log));
+        let gossip = Gossip {
+            socket: self.socket,
+            seal: self.seal,
+            setting: self.setting,
+            peers: peers.collect::<io::Result<_>>()?,
+            counters: seating.counters.clone(),
+            seating,
+            clock,
+            log: log.clone(),
+        };
+        gossip.start()
+    }
+}
+
 /// Who sat in which seat before.
 fn state(config: &Config) -> Result<Option<StateFile>, StartError> {
     let Some(path) = &config.state else { return Ok(None) };
@@ -250,7 +353,7 @@ fn hasher() -> SeriesHasher {
     SeriesHasher::new(RandomState::new().hash_one(0))
 }
 
-fn settings(config: &Config, log: &Log) -> io::Result<Settings> {
+fn settings(config: &Config, relaying: Option<Relaying>, log: &Log) -> io::Result<Settings> {
     let remote = &config.remote;
     let secret = remote.authorization.as_ref();
     Ok(Settings {
@@ -260,24 +363,27 @@ fn settings(config: &Config, log: &Log) -> io::Result<Settings> {
             instance: config.instance_id.clone().into_bytes(),
             authorization: secret.map(|secret| secret.0.clone().into_bytes()),
         },
-        addresses: Addresses::start(&remote.host, remote.port, log)?,
+        addresses: Addresses::start("endpoint", &remote.host, remote.port, log)?,
         remote_timeout: config.remote_timeout,
         identity: config.identity,
         body_bytes_max: config.body_bytes_max,
         decoded_bytes_max: config.decoded_bytes_max,
         budget: Default::default(),
+        relaying,
     })
 }
 
 /// By how much the head for the endpoint can be longer than the source's.
-fn headroom(route: &Route) -> usize {
+fn headroom(settings: &Settings) -> usize {
+    let route = &settings.route;
+    let pass = settings.relaying.as_ref().map_or(0, |_| PASS_LINE_BYTES_MAX);
     let added = route.mount.prefix.len()
         + route.mount.query.len()
         + route.host.len()
         + route.instance.len()
         + route.authorization.as_ref().map_or(0, Vec::len);
     // The names of the lines, the separators, a Content-Length in place of chunks.
-    added + 256
+    added + pass + 256
 }
 
 fn all_cores(cpus: &[usize]) -> usize {

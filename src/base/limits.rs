@@ -170,3 +170,45 @@ pub const PROBE_REPLY_MAX: Millis = Millis(200);
 pub const SUSPECT_MAX: Millis = Millis(700);
 /// How often the configured peers are told of this node.
 pub const ANNOUNCE_EVERY: Millis = Millis(1_000);
+/// How often a node tells the others what has changed in the groups that it leads, at most.
+pub const GOSSIP_EVERY: Millis = Millis(200);
+/// In this time every group is told of once, changed or not: a datagram may have been lost.
+pub const GOSSIP_WHOLE: Millis = Millis(10_000);
+/// How often the low marks are told: what is released for them can wait for so long.
+pub const MARKS_EVERY: Millis = Millis(1_000);
+/// A group that nobody has told of for this long is forgotten, unless this node leads it.
+pub const STANDING_FORGOTTEN: Millis = Millis(60_000);
+/// Groups that a node knows of: all nodes together have no more than each of them may.
+pub const STANDINGS_MAX: usize = 2 * GROUPS_MAX;
+/// How often a node asks again that has got no answer, and asks for its leases.
+pub const ASK_EVERY: Millis = Millis(250);
+/// A node that begins waits so long for those that it knows of but that do not answer, once another has.
+pub const SETTLE_REST: Millis = Millis(1_000);
+/// And so long if none answers, unless `--cluster-settle` says otherwise.
+pub const SETTLE_MAX: Millis = Millis(5_000);
+/// A group without a leader is claimed by the first node in its order, and by each further one after so
+/// much more time, should the one before not be able to.
+pub const CLAIM_PATIENCE: Millis = Millis(2_000);
+/// A node that has not run for this long has perhaps been taken for dead: it asks before it leads again.
+/// Less than the others need to take it for dead, [`PROBE_REPLY_MAX`] and [`SUSPECT_MAX`].
+pub const LEAD_UNSURE: Millis = Millis(800);
+/// How long a group is promised to the node that leads it. A dead leader is missed for as long, where
+/// leases are asked for.
+pub const LEASE: Millis = Millis(3_000);
+/// What of it is not used: clocks may drift apart by two in a hundred.
+pub const LEASE_DRIFT: Millis = Millis(LEASE.0 / 50);
+/// A request is not sent any more so long before a lease is over: it must leave this machine before.
+pub const LEASE_MARGIN: Millis = Millis(100);
+/// How long a node that goes tries to give its groups to others.
+pub const LEAVE_MAX: Millis = Millis(3_000);
+/// Datagrams that are read in one turn: a flood must not keep a node from saying that it lives.
+pub const DATAGRAMS_PER_TURN: usize = 256;
+/// How old the pass of a relayed request may be: clocks of nodes may differ, and one pass serves for some
+/// seconds of requests.
+pub const PASS_AGE_MAX: Millis = Millis(60_000);
+/// After this a relaying node makes a new one.
+pub const PASS_RENEWED: Millis = Millis(10_000);
+/// The thread that speaks with other nodes looks at the seats so often, and never sleeps longer.
+pub const GOSSIP_TURN: Millis = Millis(50);
+/// A node that goes first waits so long for hand-overs to open: what they send on nobody else has.
+pub const LEAVE_STEADY_MAX: Millis = Millis(10_000);

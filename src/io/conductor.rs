@@ -20,7 +20,7 @@ use crate::logic::cost::Cost;
 use crate::logic::desk::Lens;
 use crate::logic::handover::{Effect, Handover};
 use crate::logic::source::SourceId;
-use crate::logic::view::{Event, Stage, Turn};
+use crate::logic::view::{Event, Lead, Stage, Turn};
 use crate::shared::history::{History, Record};
 use crate::shared::memory::Holding;
 use crate::shared::metrics::{Counter, Counters};
@@ -164,6 +164,9 @@ impl Conductor {
         let now = self.clock.now();
         // The word of a change may come after what followed from it.
         self.on_changed(led, now);
+        if led.seat.view().lead != Lead::Us {
+            led.handover.on_left();
+        }
         if led.seat.view().stage == Stage::Steady {
             led.handover.on_released(led.seat.marks.covered());
         }

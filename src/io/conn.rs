@@ -1,6 +1,7 @@
 //! One connection of a source: read a request, find out who speaks, decide, answer, again.
 
 mod forward;
+mod relay;
 
 use std::net::SocketAddr;
 use std::rc::Rc;
@@ -26,8 +27,8 @@ use crate::shared::metrics::Counter;
 use crate::shared::presence::Answered;
 use crate::wire::http::answer::Asked;
 use crate::wire::http::head::{Framing, Head, Persistence, Version, header_room};
-use crate::wire::http::reply::{self, Refusal};
-use crate::wire::http::rewrite::LENGTH_LINE_BYTES_MAX;
+use crate::wire::http::reply::{self, MISDIRECTED, Refusal};
+use crate::wire::http::rewrite::{LENGTH_LINE_BYTES_MAX, PASS_LINE_BYTES_MAX};
 use crate::wire::remote_write::protocol::Protocol;
 
 /// One connection and all it owns.
@@ -55,8 +56,18 @@ struct Request {
     persistence: Persistence,
     expects_continue: bool,
     keeping: Keeping,
+    onward: Onward,
     /// The remote write that it speaks, if it does.
     protocol: Option<Protocol>,
+}
+
+/// Where a request goes, as far as that is known when its head has been read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Onward {
+    /// Not to another node.
+    Here,
+    /// Perhaps to another node: there must be room for its pass.
+    Perhaps,
 }
 
 impl Request {
@@ -144,7 +155,12 @@ impl Conn {
                 self.write(&request, body, protocol, fate).await
             }
             (Ok(Fate::Forward), Keeping::Keep, None) => self.forward(&request, body).await,
+            (Ok(Fate::Relay(to)), Keeping::Keep, _) => self.relay(&request, body, to).await,
             (Ok(Fate::Take), keeping, _) => self.take(&request, body, keeping).await,
+            (Ok(Fate::Park), keeping, None) => {
+                self.drop_body(&body, keeping);
+                Err(Refusal::NoLeader.into())
+            }
             // It took the seat while its body was read away, or the seat changed twice meanwhile:
             // the source has it still.
             (Ok(_), keeping, _) => {
@@ -219,6 +235,7 @@ impl Conn {
         self.speaker.identify(&head)?;
         let protocol = protocol_of(&head);
         let payload = protocol.map_or(Payload::Other, |_| Payload::RemoteWrite);
+        let fate = self.speaker.judge(payload);
         let request = Request {
             head_bytes: head.bytes,
             framing: head.framing,
@@ -229,9 +246,15 @@ impl Conn {
                 false => head.persistence,
             },
             expects_continue: head.expects_continue,
-            keeping: match self.speaker.judge(payload) {
+            keeping: match fate {
                 Fate::Take => Keeping::Skip,
                 _ => Keeping::Keep,
+            },
+            onward: match fate {
+                Fate::Relay(_) | Fate::Contend | Fate::Park if self.is_in_cluster() => {
+                    Onward::Perhaps
+                }
+                _ => Onward::Here,
             },
             protocol,
         };
@@ -242,7 +265,8 @@ impl Conn {
         }
         self.head_out.clear();
         if request.keeping == Keeping::Keep {
-            self.core.settings.route.append_head(&head, &mut self.head_out);
+            let stretch = self.speaker.stretch();
+            self.core.settings.route.append_head(&head, stretch, &mut self.head_out);
         }
         self.inbound.consume(request.head_bytes);
         Ok(Some(request))
@@ -253,11 +277,16 @@ impl Conn {
             self.say(reply::CONTINUE).await?;
         }
         // The head for the endpoint, and the Content-Length that it gets in place of chunks.
-        let front = self.head_out.len() + LENGTH_LINE_BYTES_MAX;
+        let pass_bytes = match request.onward {
+            Onward::Here => 0,
+            Onward::Perhaps => PASS_LINE_BYTES_MAX,
+        };
+        let front = self.head_out.len() + LENGTH_LINE_BYTES_MAX + pass_bytes;
         let at_once = if self.is_proven { BUFFER_BYTES_TRUSTED } else { BUFFER_BYTES };
         let length = self.trusted_length(request);
         // A small one is copied: its own head and the room for the endpoint's would be kept with it.
-        let is_kept = request.protocol.is_some() && !self.speaker.is_thin();
+        let is_kept =
+            request.protocol.is_some() && request.onward == Onward::Here && !self.speaker.is_thin();
         let kept = length.filter(|bytes| is_kept && *bytes >= DIRECT_BYTES_MIN);
         // In a pooled buffer most of a large one would have to be moved.
         let large = length.filter(|bytes| *bytes >= BUFFER_BYTES);
@@ -308,6 +337,10 @@ impl Conn {
             ReadError::NoRoom => Refusal::NoRoom.into(),
             ReadError::Chunks(error) => Refusal::Body(error).into(),
         })
+    }
+
+    fn is_in_cluster(&self) -> bool {
+        self.core.settings.relaying.is_some()
     }
 
     /// The length of a body that is not to be forgotten and for which memory is taken at once.
@@ -378,6 +411,7 @@ impl Conn {
         let counter = match refusal.status().0 {
             502 | 504 => Counter::EndpointFailed,
             503 => Counter::Refused,
+            MISDIRECTED => Counter::Misdirected,
             _ => Counter::Malformed,
         };
         self.core.handle.counters.add(counter, 1);

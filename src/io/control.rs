@@ -132,6 +132,9 @@ impl Control {
         for seat in seats.values() {
             let watch = watches.entry(seat.id).or_default();
             watch.look(seat, now, unix_now);
+            if is_tick {
+                watch.tell_patience(seat, &self.expiry);
+            }
             if may_elect {
                 self.elect(seat, watch, now, is_tick);
             }

@@ -22,11 +22,12 @@ use crate::io::store::Store;
 use crate::logic::source::Identity;
 use crate::shared::metrics::{Counters, Load};
 use crate::shared::state::Seats;
+use crate::wire::cluster::seal::Seal;
 use crate::wire::http::rewrite::Route;
 use crate::wire::remote_write::snappy::Decoder;
 
 /// What every core is told once.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct Settings {
     /// How requests are written for the endpoint.
     pub route: Route,
@@ -42,6 +43,17 @@ pub struct Settings {
     pub budget: Budget,
     /// The largest message that a body may decode to.
     pub decoded_bytes_max: usize,
+    /// How requests go to the node that leads, if there are others.
+    pub relaying: Option<Relaying>,
+}
+
+/// What a node needs to relay requests, and to take relayed ones.
+#[derive(Debug)]
+pub struct Relaying {
+    /// The seal of passes.
+    pub seal: Seal,
+    /// This node.
+    pub node: SocketAddr,
 }
 
 /// A connection on its way to a core.

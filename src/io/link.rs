@@ -1,10 +1,11 @@
-//! One connection to the endpoint.
+//! One connection to the endpoint, or to another node.
 //!
 //! It is always being read, also while it is idle: what comes then belongs to no request. A byte
 //! taken for the start of the next answer would hand every later answer to the wrong source.
 
 use std::future::{Future, poll_fn};
 use std::io;
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
 
@@ -14,8 +15,19 @@ use monoio::net::TcpStream;
 
 use crate::base::limits::{FIRST_READ_BYTES, HEAD_BYTES_MAX};
 
-/// A connection to the endpoint: a reader, and the half to write to.
+/// Where a connection leads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum To {
+    /// To the endpoint.
+    Endpoint,
+    /// To the node that takes requests here.
+    Node(SocketAddr),
+}
+
+/// A connection to the endpoint or to a node: a reader, and the half to write to.
 pub struct Link {
+    /// Where it leads.
+    pub to: To,
     /// Reads from it.
     pub reader: Reader,
     /// Writes to it.
@@ -36,11 +48,11 @@ type UnderWay = dyn Future<Output = (io::Result<usize>, Vec<u8>, OwnedReadHalf<T
 
 impl Link {
     /// A fresh connection.
-    pub fn new(stream: TcpStream) -> Link {
+    pub fn new(to: To, stream: TcpStream) -> Link {
         let (read, write) = stream.into_split();
         let bytes = Vec::with_capacity(FIRST_READ_BYTES);
         let reader = Reader { bytes, half: Some(read), under_way: None };
-        Link { reader, write, wrote_all: true }
+        Link { to, reader, write, wrote_all: true }
     }
 
     /// Whether the next request may be written to it: the last one was written and answered whole,

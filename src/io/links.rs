@@ -1,15 +1,16 @@
-//! The idle connections of one core to the endpoint.
+//! The idle connections of one core, to the endpoint and to other nodes.
 
 use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
 
 use crate::base::limits::{UPSTREAM_IDLE, UPSTREAM_IDLE_MAX};
 use crate::base::time::Millis;
-use crate::io::link::Link;
+use crate::io::link::{Link, To};
 
-/// The idle connections of one core, the freshest last.
+/// The idle connections of one core, by where they lead, the freshest last.
 #[derive(Default)]
 pub struct Links {
-    idle: RefCell<Vec<(Millis, Link)>>,
+    idle: RefCell<HashMap<To, Vec<(Millis, Link)>>>,
     failing: Cell<bool>,
 }
 
@@ -17,14 +18,16 @@ impl Links {
     /// Takes a connection back whose answer has been read to its end.
     pub fn give(&self, mut link: Link, now: Millis) {
         let mut idle = self.idle.borrow_mut();
+        let idle = idle.entry(link.to).or_default();
         if idle.len() < UPSTREAM_IDLE_MAX && link.is_clean() {
             idle.push((now, link));
         }
     }
 
-    /// The freshest idle connection that is still good.
-    pub fn take(&self) -> Option<Link> {
+    /// The freshest idle connection there that is still good.
+    pub fn take(&self, to: To) -> Option<Link> {
         let mut idle = self.idle.borrow_mut();
+        let idle = idle.get_mut(&to)?;
         while let Some((_, mut link)) = idle.pop() {
             if link.is_clean() {
                 return Some(link);
@@ -37,7 +40,10 @@ impl Links {
     pub fn prune(&self, now: Millis) {
         let is_good =
             |since: Millis, link: &mut Link| now.since(since) < UPSTREAM_IDLE && link.is_clean();
-        self.idle.borrow_mut().retain_mut(|(since, link)| is_good(*since, link));
+        self.idle.borrow_mut().retain(|to, idle| {
+            idle.retain_mut(|(since, link)| is_good(*since, link));
+            *to == To::Endpoint || !idle.is_empty()
+        });
     }
 
     /// Closes all of them.

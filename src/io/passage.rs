@@ -2,7 +2,12 @@
 //!
 //! Its body has its place before its source is answered: at the endpoint, or on a shelf.
 
+use std::future::{Future, poll_fn};
+use std::net::SocketAddr;
+use std::pin::pin;
 use std::rc::Rc;
+use std::sync::Arc;
+use std::task::Poll;
 
 use monoio::buf::IoBuf;
 use monoio::io::AsyncWriteRentExt as _;
@@ -21,12 +26,14 @@ use crate::logic::ask::{AskId, Outcome, Verdict};
 use crate::logic::pressure::Pressure;
 use crate::logic::shelf::{Kept, Sent};
 use crate::logic::source::Payload;
-use crate::logic::view::{Fate, Voice};
+use crate::logic::view::{Fate, Lead, Voice};
 use crate::shared::metrics::Counter;
 use crate::shared::presence::Answered;
+use crate::shared::state::Seat;
 use crate::wire::http::answer::{Answer, Asked};
-use crate::wire::http::head::{Persistence, Version};
-use crate::wire::http::reply::{self, Refusal};
+use crate::wire::http::head::{Framing, Persistence, Version};
+use crate::wire::http::reply::{self, MISDIRECTED, Refusal};
+use crate::wire::http::rewrite::add_pass;
 use crate::wire::remote_write::points::Counts;
 use crate::wire::remote_write::protocol::Protocol;
 use crate::wire::remote_write::push::Push;
@@ -68,6 +75,28 @@ pub fn outcome_of(result: &Result<(Link, Answer), SendError>) -> Outcome {
     }
 }
 
+/// Does `work`, but only as long as the node that takes requests at `to` leads the group. `None`: it
+/// does not any more. What was sent to it may or may not be done.
+pub async fn until_led_otherwise<T>(
+    core: &Core,
+    seat: &Seat,
+    to: SocketAddr,
+    work: impl Future<Output = T>,
+) -> Option<T> {
+    let mut work = pin!(work);
+    poll_fn(|context| {
+        if let Poll::Ready(done) = work.as_mut().poll(context) {
+            return Poll::Ready(Some(done));
+        }
+        if seat.view().lead != Lead::Relay(to) {
+            return Poll::Ready(None);
+        }
+        core.store.wake_later(context.waker());
+        Poll::Pending
+    })
+    .await
+}
+
 /// One remote write request whose last byte has been read.
 pub struct Passage<'c> {
     /// The core that it came to.
@@ -102,6 +131,13 @@ impl Passage<'_> {
                     if let Some(persistence) = self.filter(voice, due).await? {
                         return Ok(persistence);
                     }
+                }
+                Fate::Relay(to) => {
+                    if let Some(persistence) = self.relay(to).await? {
+                        return Ok(persistence);
+                    }
+                    // Who leads now is known after a moment.
+                    self.park(due).await?;
                 }
                 Fate::Contend | Fate::Take => return Err(Refusal::SeatChanged.into()),
             }
@@ -174,13 +210,50 @@ impl Passage<'_> {
         Ok(())
     }
 
+    /// Sends it to the node that takes requests at `to`. `None`: that does not answer, or does not lead.
+    async fn relay(&mut self, to: SocketAddr) -> Result<Option<Persistence>, Fault> {
+        let Some(pass) = self.speaker.pass() else { return Err(Refusal::NoLeader.into()) };
+        let (bytes, range) = self.push.bytes();
+        let body = self.push.body();
+        let mut head = bytes[range.start..range.end - body.len()].to_vec();
+        add_pass(Framing::Length(body.len() as u64), &pass, &mut head);
+        head.extend_from_slice(body);
+        let range = 0..head.len();
+        let outgoing = Outgoing { bytes: Arc::new(head), range, asked: Asked::Other };
+        let (core, slot) = (self.core, self.slot);
+        let relayed = upstream::relay(core, slot, to, outgoing);
+        match until_led_otherwise(core, self.speaker.seat(), to, relayed).await {
+            Some(Ok((link, answer))) if answer.status != MISDIRECTED => {
+                let is_refused = answer.status >= 500 || answer.status == 429;
+                let answered = if is_refused { Answered::Refused } else { Answered::Settled };
+                self.speaker.answered(answered);
+                self.count(Counter::Relayed, Counter::RelayedBytes);
+                answer::pass_on(core, slot, self.stream, link, answer, self.manner)
+                    .await
+                    .map(Some)
+                    .map_err(|_| Fault::Gone)
+            }
+            other => {
+                if let Some(Ok((link, answer))) = other {
+                    upstream::discard(core, link, &answer);
+                }
+                core.handle.counters.add(Counter::RelayRetried, 1);
+                Ok(None)
+            }
+        }
+    }
+
     /// Waits until the view may have changed.
     async fn park(&mut self, due: Millis) -> Result<(), Fault> {
         self.core.handle.counters.add(Counter::Parked, 1);
         let _in_flight = self.speaker.in_flight();
         let turned = self.core.store.turned(self.slot, due).await;
         if turned.is_err() || self.core.now() >= due {
-            return Err(Refusal::HandOver.into());
+            return Err(match self.speaker.seat().view().lead {
+                Lead::Us => Refusal::HandOver,
+                Lead::Relay(_) | Lead::Mirror | Lead::Nobody => Refusal::NoLeader,
+            }
+            .into());
         }
         Ok(())
     }

@@ -1,4 +1,4 @@
-//! The endpoint's addresses. A look-up blocks, so it happens on a thread of its own, again and
+//! The addresses of the endpoint, and of peers. A look-up blocks, so it happens on a thread of its own, again and
 //! again: behind a name, addresses change.
 
 use std::io;
@@ -12,7 +12,7 @@ use crossbeam::channel::{Sender, bounded};
 use crate::base::limits::RESOLVE_EVERY;
 use crate::io::log::Log;
 
-/// The addresses of one endpoint as they were last found; empty until the first look-up.
+/// The addresses of one host as they were last found; empty until the first look-up.
 #[derive(Clone, Debug)]
 pub struct Addresses {
     found: Arc<ArcSwap<Vec<SocketAddr>>>,
@@ -22,7 +22,8 @@ pub struct Addresses {
 impl Addresses {
     /// Looks `host` up now and from then on regularly. A name that can't be looked up yet is no
     /// error: requests are answered 502 until it can.
-    pub fn start(host: &str, port: u16, log: &Log) -> io::Result<Addresses> {
+    /// `whose` says in the log what it is the host of.
+    pub fn start(whose: &'static str, host: &str, port: u16, log: &Log) -> io::Result<Addresses> {
         let bare = host.trim_start_matches('[').trim_end_matches(']');
         if let Ok(ip) = bare.parse::<IpAddr>() {
             let found = Arc::new(ArcSwap::from_pointee(vec![SocketAddr::new(ip, port)]));
@@ -37,9 +38,9 @@ impl Addresses {
                 let wrong = look_up(&host, port, &found).err();
                 match (&wrong, was_wrong) {
                     (Some(error), false) => {
-                        log.warn(&format!("endpoint host '{host}' can't be resolved: {error}"));
+                        log.warn(&format!("{whose} host '{host}' can't be resolved: {error}"));
                     }
-                    (None, true) => log.info(&format!("endpoint host '{host}' is resolved again")),
+                    (None, true) => log.info(&format!("{whose} host '{host}' is resolved again")),
                     (Some(_), true) | (None, false) => {}
                 }
                 was_wrong = wrong.is_some();

@@ -3,16 +3,17 @@
 //! A Prometheus sends the same target for as long as it lives, so a comparison of two short texts
 //! is what identification costs a request.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use crate::base::limits::NAME_BYTES_MAX;
+use crate::base::limits::{NAME_BYTES_MAX, PASS_RENEWED};
 use crate::base::time::{Millis, UnixMillis};
 use crate::io::core::{Core, Reader};
 use crate::io::orders::Word;
 use crate::io::store::Stock;
+use crate::logic::cluster::pass::Pass;
 use crate::logic::lookout::{Glance, Lookout};
 use crate::logic::source::{GroupName, Payload, SourceName, Weight};
 use crate::logic::view::{Event, Fate, Heard};
@@ -21,6 +22,7 @@ use crate::shared::presence::{Answered, Source};
 use crate::shared::state::Seat;
 use crate::wire::http::head::Head;
 use crate::wire::http::reply::Refusal;
+use crate::wire::http::rewrite::Stretch;
 use crate::wire::http::target::Parameters;
 use crate::wire::remote_write::first::first_timestamp;
 use crate::wire::remote_write::points::Span;
@@ -33,9 +35,12 @@ pub struct Speaker {
     connection: u64,
     target: Vec<u8>,
     tenant: Vec<u8>,
+    pass: Vec<u8>,
     claim: Option<Claim>,
     known: Option<Known>,
     lookout: Cell<Lookout>,
+    /// The pass for what is relayed for this source, and when it was made.
+    own_pass: RefCell<Option<(UnixMillis, Rc<[u8]>)>>,
 }
 
 /// Who a head says that it is from. Nobody is taken on for a head alone.
@@ -44,6 +49,9 @@ struct Claim {
     group: GroupName,
     name: SourceName,
     weight: Weight,
+    /// Where it speaks from.
+    address: SocketAddr,
+    stretch: Stretch,
 }
 
 struct Known {
@@ -80,25 +88,67 @@ impl Drop for InFlight {
 impl Speaker {
     /// Nobody has spoken yet on connection number `connection` from `peer`.
     pub fn new(core: Rc<Core>, peer: SocketAddr, connection: u64) -> Speaker {
-        let (target, tenant) = (Vec::new(), Vec::new());
+        let (target, tenant, pass) = (Vec::new(), Vec::new(), Vec::new());
         Speaker {
             core,
             peer,
             connection,
             target,
             tenant,
+            pass,
             claim: None,
             known: None,
             lookout: Cell::default(),
+            own_pass: RefCell::default(),
         }
     }
 
     /// Finds out who sends a request with this head.
     pub fn identify(&mut self, head: &Head<'_>) -> Result<(), Refusal> {
         let tenant = head.tenant.unwrap_or_default();
-        if self.claim.is_some() && self.target == head.target && self.tenant == tenant {
+        let pass = head.pass.filter(|_| self.core.settings.relaying.is_some()).unwrap_or_default();
+        let is_said = self.target == head.target && self.tenant == tenant && self.pass == pass;
+        if self.claim.is_some() && is_said {
             return Ok(());
         }
+        let claim = match self.relayed(pass) {
+            Some(claim) => claim,
+            None => self.claimed(head, tenant)?,
+        };
+        if self.claim.as_ref() != Some(&claim) {
+            self.claim = Some(claim);
+            self.known = None;
+            self.own_pass.take();
+        }
+        for (said, now) in
+            [(&mut self.target, head.target), (&mut self.tenant, tenant), (&mut self.pass, pass)]
+        {
+            said.clear();
+            said.extend_from_slice(now);
+        }
+        Ok(())
+    }
+
+    /// Who another node says that it is from.
+    fn relayed(&self, pass: &[u8]) -> Option<Claim> {
+        let relaying = self.core.settings.relaying.as_ref().filter(|_| !pass.is_empty())?;
+        match Pass::open(&relaying.seal, pass, self.core.clock.unix_now()) {
+            Ok((Pass { client, group, source, weight, .. }, _)) => Some(Claim {
+                group,
+                name: source,
+                weight,
+                address: client,
+                stretch: Stretch::Second,
+            }),
+            Err(_) => {
+                self.core.handle.counters.add(Counter::PassesForged, 1);
+                None
+            }
+        }
+    }
+
+    /// Who it says itself that it is from.
+    fn claimed(&self, head: &Head<'_>, tenant: &[u8]) -> Result<Claim, Refusal> {
         let parameters = Parameters::read(head.target);
         let group = parameters.group.as_deref().unwrap_or_default();
         let named = parameters.source.as_deref();
@@ -110,32 +160,63 @@ impl Speaker {
         let settings = &self.core.settings;
         let name = settings.identity.name(named, weight, self.peer, self.connection);
         let group = GroupName { tenant: tenant.into(), group: group.into() };
-        let claim = Claim { group, name, weight };
-        if self.claim.as_ref() != Some(&claim) {
-            self.claim = Some(claim);
-            self.known = None;
+        Ok(Claim { group, name, weight, address: self.peer, stretch: Stretch::First })
+    }
+
+    /// Whether another node has relayed what is said.
+    pub fn stretch(&self) -> Stretch {
+        self.claim.as_ref().map_or(Stretch::First, |claim| claim.stretch)
+    }
+
+    /// The pass for what is relayed for this source. `None`: there are no other nodes.
+    pub fn pass(&self) -> Option<Rc<[u8]>> {
+        let relaying = self.core.settings.relaying.as_ref()?;
+        let now = self.core.clock.unix_now();
+        let mut own = self.own_pass.borrow_mut();
+        if let Some((made, pass)) = own.as_ref()
+            && *made <= now
+            && now < made.after(PASS_RENEWED)
+        {
+            return Some(pass.clone());
         }
-        self.target.clear();
-        self.target.extend_from_slice(head.target);
-        self.tenant.clear();
-        self.tenant.extend_from_slice(tenant);
-        Ok(())
+        let claim = self.claim.as_ref()?;
+        let pass = Pass {
+            node: relaying.node,
+            client: claim.address,
+            group: claim.group.clone(),
+            source: claim.name.clone(),
+            weight: claim.weight,
+        };
+        let mut nonce = [0; 24];
+        rustix::rand::getrandom(&mut nonce, rustix::rand::GetRandomFlags::empty()).ok()?;
+        let pass: Rc<[u8]> = pass.seal(&relaying.seal, nonce, now)?.into();
+        *own = Some((now, pass.clone()));
+        Some(pass)
     }
 
     /// What the view says of this source now. Without effect.
     pub fn judge(&self, payload: Payload) -> Fate {
-        match &self.known {
-            Some(known) => known.seat.view().judge(known.source.id, known.weight, payload),
-            None => Fate::Contend,
+        let Some(known) = &self.known else { return Fate::Contend };
+        let fate = known.seat.view().judge(known.source.id, known.weight, payload);
+        match fate {
+            Fate::Forward | Fate::Filter(_) | Fate::Contend if !self.may_lead(known) => Fate::Park,
+            _ => fate,
         }
+    }
+
+    /// Whether this node may still act as the leader that the view says it is.
+    fn may_lead(&self, known: &Known) -> bool {
+        // The clock need not be asked where there are no other nodes.
+        known.seat.leads_for_ever() || known.seat.leads(self.core.now())
     }
 
     /// A whole request has come: its source is taken on if it is new, and the election hears of it
     /// if it makes a difference.
     pub fn hear(&mut self, payload: Payload) -> Result<Fate, Refusal> {
         if self.known.is_none() {
-            let Claim { group, name, weight } = self.claim.as_ref().expect("a head came before");
-            let attached = self.core.seats.attach(group, name, *weight, self.peer);
+            let claim = self.claim.as_ref().expect("a head came before");
+            let Claim { group, name, weight, address, .. } = claim;
+            let attached = self.core.seats.attach(group, name, *weight, *address);
             let (seat, source) = attached.map_err(|_| Refusal::TooManySources)?;
             let stock = self.core.store.stock(&seat);
             self.known = Some(Known { seat, source, weight: *weight, stock });
@@ -150,9 +231,11 @@ impl Speaker {
 
     /// What becomes of a request that was heard before.
     pub fn decide(&self, payload: Payload) -> Result<Fate, Refusal> {
-        match self.judge(payload) {
-            Fate::Contend => self.contend(self.known(), payload),
-            fate => Ok(fate),
+        match (self.judge(payload), self.stretch()) {
+            (Fate::Contend, _) => self.contend(self.known(), payload),
+            // One hop, never two: whoever relays it to us will know better soon.
+            (Fate::Relay(_), Stretch::Second) => Err(Refusal::NotLeader),
+            (fate, _) => Ok(fate),
         }
     }
 
@@ -162,7 +245,8 @@ impl Speaker {
         if is_kept {
             return Err(Refusal::SeatReserved);
         }
-        let (source, weight, address) = (known.source.id, known.weight, self.peer);
+        let address = self.claim.as_ref().map_or(self.peer, |claim| claim.address);
+        let (source, weight) = (known.source.id, known.weight);
         // The silence of the promoted source is the tick's business.
         self.publish(known, Event::Heard(Heard { source, weight, address, payload }));
         Ok(self.judge(payload))

@@ -313,6 +313,15 @@ impl Store {
         slot.within(due, Patience::Busy, turned).await
     }
 
+    /// Wakes whoever this is the next time that parked requests ask the view again. To be called from a
+    /// poll that is woken by other things too.
+    pub fn wake_later(&self, waker: &Waker) {
+        let mut parked = self.parked.borrow_mut();
+        if !parked.iter().any(|other| other.will_wake(waker)) {
+            parked.push(waker.clone());
+        }
+    }
+
     /// Lets the parked requests ask the view again.
     pub fn wake_parked(&self) {
         for waker in self.parked.take() {

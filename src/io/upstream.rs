@@ -1,9 +1,10 @@
-//! The way to the endpoint: keep-alive connections of one core.
+//! The way to the endpoint, and to another node: keep-alive connections of one core.
 //!
 //! The answer is awaited before the request is written: an endpoint may refuse a body early, with
 //! an answer and a close, and whoever first writes to the end finds the answer reset away.
 
 use std::future::{Future, poll_fn};
+use std::net::SocketAddr;
 use std::ops::Range;
 use std::pin::pin;
 use std::sync::Arc;
@@ -16,7 +17,7 @@ use monoio::net::TcpStream;
 use crate::base::time::Millis;
 use crate::io::core::Core;
 use crate::io::deadline::{Elapsed, Patience, Slot};
-use crate::io::link::Link;
+use crate::io::link::{Link, To};
 use crate::shared::metrics::Counter;
 use crate::wire::http::answer::{self, Answer, AnswerError, AnswerFraming, Asked, Parsed};
 use crate::wire::http::head::Persistence;
@@ -52,16 +53,26 @@ enum Exchange {
     Failed(SendError),
 }
 
-/// Sends a request and waits for the head of its answer. With the answer comes the connection,
-/// whose reader's `bytes` start with it.
+/// Sends a request to the endpoint and waits for the head of its answer. With the answer comes the
+/// connection, whose reader's `bytes` start with it.
 pub async fn send(
     core: &Core,
     slot: &Slot,
     outgoing: Outgoing,
 ) -> Result<(Link, Answer), SendError> {
-    let result = try_send(core, slot, outgoing).await;
+    let result = try_send(core, slot, To::Endpoint, outgoing).await;
     note(core, result.as_ref().err());
     result
+}
+
+/// The same to another node.
+pub async fn relay(
+    core: &Core,
+    slot: &Slot,
+    node: SocketAddr,
+    outgoing: Outgoing,
+) -> Result<(Link, Answer), SendError> {
+    try_send(core, slot, To::Node(node), outgoing).await
 }
 
 /// Gives a connection back whose answer nobody wants to read. Only what is there already is read
@@ -78,16 +89,20 @@ pub fn discard(core: &Core, mut link: Link, answer: &Answer) {
 async fn try_send(
     core: &Core,
     slot: &Slot,
+    to: To,
     outgoing: Outgoing,
 ) -> Result<(Link, Answer), SendError> {
-    if let Some(mut link) = core.links.take() {
+    if let Some(mut link) = core.links.take(to) {
         match exchange(core, slot, &mut link, outgoing.clone()).await {
             Exchange::Answered(answer) => return Ok((link, answer)),
             Exchange::Failed(error) => return Err(error),
             Exchange::Dead => core.handle.counters.add(Counter::EndpointRetried, 1),
         }
     }
-    let mut link = connect(core, slot).await?;
+    let mut link = match to {
+        To::Endpoint => connect_to_endpoint(core, slot).await?,
+        To::Node(node) => connect(core, slot, to, node, NODE_CONNECTS_MAX).await?,
+    };
     match exchange(core, slot, &mut link, outgoing).await {
         Exchange::Answered(answer) => Ok((link, answer)),
         Exchange::Failed(error) => Err(error),
@@ -123,24 +138,38 @@ pub async fn read_more(link: &mut Link, slot: &Slot, due: Millis) -> Result<usiz
 }
 
 /// Tries all addresses in order until one takes the connection.
-async fn connect(core: &Core, slot: &Slot) -> Result<Link, SendError> {
+async fn connect_to_endpoint(core: &Core, slot: &Slot) -> Result<Link, SendError> {
     let addresses = core.settings.addresses.now();
     let mut error = SendError::Unreachable;
     // All of them together get the time of one.
     let each = core.settings.remote_timeout.0 / addresses.len().max(1) as u64;
     for address in addresses.iter() {
-        let due = core.now().after(Millis(each.max(1000)));
-        match slot.within(due, Patience::Busy, TcpStream::connect_addr(*address)).await {
-            Ok(Ok(stream)) if stream.set_nodelay(true).is_ok() => {
+        match connect(core, slot, To::Endpoint, *address, Millis(each.max(1000))).await {
+            Ok(link) => {
                 core.handle.counters.add(Counter::EndpointConnections, 1);
-                return Ok(Link::new(stream));
+                return Ok(link);
             }
-            Ok(_) => {}
-            Err(Elapsed) => error = SendError::TimedOut,
+            Err(SendError::TimedOut) => error = SendError::TimedOut,
+            Err(_) => {}
         }
     }
     core.settings.addresses.on_unreachable();
     Err(error)
+}
+
+async fn connect(
+    core: &Core,
+    slot: &Slot,
+    to: To,
+    address: SocketAddr,
+    patience: Millis,
+) -> Result<Link, SendError> {
+    let due = core.now().after(patience);
+    match slot.within(due, Patience::Busy, TcpStream::connect_addr(address)).await {
+        Ok(Ok(stream)) if stream.set_nodelay(true).is_ok() => Ok(Link::new(to, stream)),
+        Ok(_) => Err(SendError::Unreachable),
+        Err(Elapsed) => Err(SendError::TimedOut),
+    }
 }
 
 /// Writes a request and reads until the head of its answer is whole.
@@ -184,7 +213,7 @@ async fn write_and_read(
 ) -> Result<usize, SendError> {
     let timeout = core.settings.remote_timeout;
     let Outgoing { bytes, range, asked } = outgoing;
-    let Link { reader, write, wrote_all } = link;
+    let Link { reader, write, wrote_all, .. } = link;
     let mut write = pin!(write.write_all(bytes.slice(range)));
     let mut early = None;
     slot.arm(core.now().after(timeout), Patience::Busy);
@@ -234,6 +263,9 @@ fn has_answered(bytes: &mut Vec<u8>, asked: Asked) -> bool {
         }
     }
 }
+
+/// A node that is there takes a connection in this time: who waits longer finds another leader first.
+const NODE_CONNECTS_MAX: Millis = Millis(2000);
 
 /// How long an endpoint that has answered early is given to read the rest of the request.
 const EARLY_ANSWER_PATIENCE: Millis = Millis(2000);

@@ -2,10 +2,11 @@
 
 use std::collections::HashMap;
 
+use crate::base::limits::RESERVED;
 use crate::base::time::{Millis, UnixMillis};
 use crate::logic::continuity::Continuity;
 use crate::logic::election::{Candidate, Group};
-use crate::logic::expiry::Rhythm;
+use crate::logic::expiry::{Expiry, Presence, Rhythm};
 use crate::logic::pressure::Pressure;
 use crate::logic::progress::{self, Progress, Window};
 use crate::logic::source::SourceId;
@@ -64,6 +65,16 @@ impl Watch {
         seat.marks.set_span(span);
         self.progress.on_look(&view, (now, unix_now), span, seat.marks.of_cores());
         seat.marks.set_low(self.progress.low());
+    }
+
+    /// Says of all sources how long they may be silent, should another node take the lead.
+    pub fn tell_patience(&self, seat: &Seat, expiry: &Expiry) {
+        let connected = Presence { connected: true, ..Presence::default() };
+        for source in &seat.sources().all {
+            let Some((rhythm, _)) = self.known.get(&source.id) else { continue };
+            let patience = rhythm.patience(&connected, expiry).unwrap_or(expiry.expiry_max);
+            source.set_patience(patience.max(RESERVED));
+        }
     }
 
     /// The group as an election sees it.

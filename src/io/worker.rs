@@ -27,6 +27,8 @@ use crate::io::passage::outcome_of;
 use crate::io::pieces::Pieces;
 use crate::io::store::Store;
 use crate::io::upstream::{self, Outgoing};
+use crate::logic::ask::Outcome;
+use crate::logic::view::Lead;
 use crate::shared::memory::{Holding, Memory};
 use crate::shared::metrics::Counter;
 use crate::shared::state::Seats;
@@ -176,6 +178,9 @@ fn follow(core: &Rc<Core>, order: Order) {
         Order::Send(seat, push) => {
             let core = core.clone();
             monoio::spawn(async move {
+                if seat.view().lead != Lead::Us || !seat.leads(core.now()) {
+                    return core.store.tell(Word::Sent(seat, Outcome::Unsent));
+                }
                 let slot = core.deadlines.slot();
                 let (bytes, range) = push.bytes();
                 let outgoing = Outgoing { bytes, range, asked: Asked::Other };

@@ -7,7 +7,7 @@ use crate::base::time::{Millis, UnixMillis};
 use crate::logic::continuity::Continuity;
 use crate::logic::expiry::{Expiry, Presence, Rhythm};
 use crate::logic::source::{Payload, SourceId, Weight};
-use crate::logic::view::{Event, Fill, Heard, Heir, Stage, View};
+use crate::logic::view::{Event, Fill, Heard, Heir, Lead, Stage, View};
 
 /// One source of a group at the moment of a tick.
 #[derive(Clone, Copy, Debug)]
@@ -278,6 +278,8 @@ impl Change {
                 | Event::Cleared(_)
                 | Event::Claimed { .. }
                 | Event::Lagged { .. }
+                | Event::Left(_)
+                | Event::Led(_)
                 | Event::Opened(_)
                 | Event::Settled(_),
                 _,
@@ -302,6 +304,10 @@ impl Change {
 
     fn promotion(&self) -> Option<String> {
         let promoted = self.after.promoted?;
+        if self.before.lead != Lead::Us {
+            // It has been told where the seat was taken.
+            return None;
+        }
         let old = match self.before.promoted {
             // The weight of the promoted source changed, the seat did not.
             Some(before) if before.source == promoted.source => return None,

@@ -30,6 +30,8 @@ pub struct Presence {
     pub in_flight: bool,
     /// Whether its last answer was a 5xx of our own: it is waiting to try again.
     pub refused: bool,
+    /// What patience another node had with it, where it was heard until it was expected here.
+    pub granted: Millis,
 }
 
 impl Presence {
@@ -129,12 +131,13 @@ impl Rhythm {
         if presence.in_flight {
             return None;
         }
-        Some(match (presence.connected, presence.refused) {
+        let patience = match (presence.connected, presence.refused) {
             (true, true) => expiry.expiry_max.max(expiry.expiry),
             (true, false) => self.connected_patience(expiry),
             (false, true) => expiry.expiry.after(SENDER_BACKOFF_MAX),
             (false, false) => expiry.expiry,
-        })
+        };
+        Some(patience.max(presence.granted))
     }
 
     fn connected_patience(&self, expiry: &Expiry) -> Millis {
@@ -157,6 +160,7 @@ mod tests {
         connected: true,
         in_flight: false,
         refused: false,
+        granted: Millis(0),
     };
 
     /// Looks once a second, from `start` for `span`, at a source that is heard every `pause`.

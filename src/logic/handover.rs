@@ -184,6 +184,25 @@ impl Handover {
         }
     }
 
+    /// Another node leads the group now: what was to be done is its business. What is under way comes to
+    /// its end before anything else is sent, should this node lead again.
+    pub fn on_left(&mut self) {
+        if self.phase == Phase::Idle && self.desk.is_empty() && self.under_way.is_none() {
+            return;
+        }
+        self.phase = Phase::Idle;
+        self.desk = Desk::new();
+        self.folding = VecDeque::new();
+        self.gathered = Gathered::default();
+        self.former = Former::new();
+        self.line = VecDeque::new();
+        self.first = VecDeque::new();
+        self.doubts = Vec::new();
+        self.forgotten = UnixMillis::MIN;
+        // One that waits to be tried again is not tried any more.
+        self.under_way.take_if(|sending| sending.due.is_some());
+    }
+
     /// A live request asks to be let out.
     pub fn on_ask(&mut self, id: AskId, voice: Voice, push: Push) {
         self.waiting.push_back(Ask { id, voice, push });
@@ -242,6 +261,8 @@ impl Handover {
             && self.bytes() == 0
             && self.waiting.is_empty()
             && self.doubts.is_empty()
+            && self.out.is_empty()
+            && self.under_way.is_none()
     }
 
     /// What is remembered takes so much, as allocated: the watermark, and what is to be folded into

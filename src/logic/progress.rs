@@ -87,7 +87,7 @@ impl Progress {
 mod tests {
     use super::*;
     use crate::logic::source::{Payload, Weight};
-    use crate::logic::view::{Epoch, Heard};
+    use crate::logic::view::{Epoch, Heard, Lead};
 
     const WINDOW: Millis = Millis(120_000);
 
@@ -98,7 +98,12 @@ mod tests {
             address: ([10, 0, 0, 1], 1).into(),
             payload: Payload::RemoteWrite,
         };
-        View { epoch: Epoch(source), promoted: Some(promoted), stage: Stage::Steady }
+        View {
+            epoch: Epoch(source),
+            promoted: Some(promoted),
+            stage: Stage::Steady,
+            lead: Lead::Us,
+        }
     }
 
     /// Looked at ten times a second, with this low mark of the cores.

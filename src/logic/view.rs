@@ -1,8 +1,10 @@
-//! The published answer to "who is promoted", and how it changes.
+//! The published answer to "who is promoted, and who leads", and how it changes.
 //!
 //! `view × event → next view` is pure: publishing it is a compare-and-swap that may be retried
 //! with another view, so nothing may happen but the calculation. How far a hand-over has come is a
 //! part of the view: a request is judged by one value, read once.
+
+mod lead;
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -36,6 +38,21 @@ pub struct View {
     pub promoted: Option<Heard>,
     /// How far the hand-over of its data has come.
     pub stage: Stage,
+    /// Which node decides that, and forwards.
+    pub lead: Lead,
+}
+
+/// Which node leads a group, as far as a request is concerned.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Lead {
+    /// This one.
+    Us,
+    /// Another, which takes requests here: they are relayed.
+    Relay(SocketAddr),
+    /// Another, which every source pushes to as well: what comes here is held.
+    Mirror,
+    /// Nobody, as far as is known: requests wait.
+    Nobody,
 }
 
 /// How far a hand-over has come.
@@ -100,6 +117,8 @@ pub enum Cause {
     Return,
     /// The source before was too far behind, `--max-lag`.
     Lag,
+    /// This node took the lead of the group: the source stays, as far as is known.
+    Lead,
 }
 
 impl fmt::Display for Cause {
@@ -110,6 +129,7 @@ impl fmt::Display for Cause {
             Cause::Empty => "empty",
             Cause::Return => "return",
             Cause::Lag => "lag",
+            Cause::Lead => "lead",
         })
     }
 }
@@ -174,10 +194,23 @@ pub enum Event {
         /// The fresher one.
         to: Heir,
     },
+    /// Another node leads the group now, or nobody does.
+    Left(Lead),
+    /// This node leads it now.
+    Led(Past),
     /// Everything held has been sent on.
     Opened(Epoch),
     /// A hand-over is over.
     Settled(Epoch),
+}
+
+/// How a group stood when this node took its lead.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Past {
+    /// Nobody has led it before.
+    None,
+    /// It was led: this was its last epoch that is known, and this source sat in its seat.
+    Known(Epoch, Option<Heard>),
 }
 
 /// In whose name a live request goes through the filter of an open hand-over.
@@ -204,14 +237,26 @@ pub enum Fate {
     Filter(Voice),
     /// Its source would take the seat: to be asked again after the election has heard it.
     Contend,
+    /// To the node that leads, which takes requests here.
+    Relay(SocketAddr),
 }
 
 impl View {
     /// Nobody has been heard.
-    pub const EMPTY: View = View { epoch: Epoch(0), promoted: None, stage: Stage::Steady };
+    pub const EMPTY: View =
+        View { epoch: Epoch(0), promoted: None, stage: Stage::Steady, lead: Lead::Us };
+    /// The same in a cluster, before it is known who leads.
+    pub const UNLED: View = View { lead: Lead::Nobody, ..View::EMPTY };
 
     /// What becomes of a request of `source`. Has no effect; asked for each request.
     pub fn judge(&self, source: SourceId, weight: Weight, payload: Payload) -> Fate {
+        match (self.lead, payload) {
+            (Lead::Us, _) => {}
+            (Lead::Relay(to), _) => return Fate::Relay(to),
+            (Lead::Mirror, Payload::RemoteWrite) => return Fate::Hold,
+            (Lead::Mirror, Payload::Other) => return Fate::Take,
+            (Lead::Nobody, _) => return Fate::Park,
+        }
         let Some(promoted) = &self.promoted else { return Fate::Contend };
         if promoted.source == source {
             return match (self.stage, payload) {
@@ -243,6 +288,13 @@ impl View {
     /// The view after `event`, or `None` if it changes nothing. `silence` is how long the promoted
     /// source has not been heard.
     pub fn step(&self, event: Event, silence: Millis) -> Option<View> {
+        match (event, self.lead) {
+            (Event::Left(lead), _) => return self.on_left(lead),
+            (Event::Led(past), _) => return self.on_led(past),
+            (_, Lead::Us) => {}
+            // Whoever leads decides.
+            (_, Lead::Relay(_) | Lead::Mirror | Lead::Nobody) => return None,
+        }
         let epoch = Epoch(self.epoch.0 + 1);
         let sits = |at: SourceId| self.promoted.filter(|promoted| promoted.source == at);
         let (promoted, stage) = match event {
@@ -283,8 +335,9 @@ impl View {
                 self.turn()?.named(of)?;
                 (self.promoted, self.along(Way::Steady))
             }
+            Event::Left(_) | Event::Led(_) => return None,
         };
-        Some(View { epoch, promoted, stage })
+        Some(View { epoch, promoted, stage, lead: self.lead })
     }
 
     /// Whether something of what `source` sends goes out: then a hole in it must be filled first.

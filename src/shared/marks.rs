@@ -90,6 +90,11 @@ impl Marks {
         self.floor.fetch_max(mark.0, Ordering::Relaxed);
     }
 
+    /// What is older has been delivered, by another node. It never takes anything back.
+    pub fn raise_floor(&self, mark: UnixMillis) {
+        self.floor.fetch_max(mark.0, Ordering::Relaxed);
+    }
+
     /// What is covered by what has been delivered.
     pub fn covered(&self) -> Covered {
         let of = |mark: &AtomicI64| UnixMillis(mark.load(Ordering::Relaxed));

@@ -58,6 +58,28 @@ counters! {
     Lost = "highlander_handover_samples_lost_total": "Held samples that the endpoint rejected.",
     Unreadable = "highlander_bodies_unreadable_total":
         "Remote write bodies that could not be read, and were sent as they were.",
+    Relayed = "highlander_requests_relayed_total":
+        "Requests that were answered by the node that leads.",
+    RelayedBytes = "highlander_relayed_bytes_total": "Body bytes of those.",
+    RelayRetried = "highlander_relay_retries_total":
+        "Times that a relayed request had to be tried again.",
+    Misdirected = "highlander_requests_misdirected_total":
+        "Requests that another node relayed to us while we did not lead.",
+    PassesForged = "highlander_passes_forged_total":
+        "Passes that no node of ours has made, or that are too old.",
+    Datagrams = "highlander_cluster_datagrams_total": "Datagrams of other nodes that were taken.",
+    DatagramsForeign = "highlander_cluster_datagrams_foreign_total":
+        "Datagrams that were sealed by nobody of ours.",
+    DatagramsReplayed = "highlander_cluster_datagrams_replayed_total":
+        "Datagrams that had come before.",
+    DatagramsUnreadable = "highlander_cluster_datagrams_unreadable_total":
+        "Datagrams of another version.",
+    DatagramsSent = "highlander_cluster_datagrams_sent_total": "Datagrams sent to other nodes.",
+    DatagramBytesSent = "highlander_cluster_sent_bytes_total": "Bytes of those.",
+    DatagramsUnsent = "highlander_cluster_datagrams_unsent_total":
+        "Datagrams that could not be sent.",
+    LeadChanges = "highlander_cluster_lead_changes_total":
+        "Times that this node took or lost the lead of a group.",
     Malformed = "highlander_requests_malformed_total": "Requests answered 4xx by ourselves.",
     Refused = "highlander_requests_refused_total": "Requests answered 503 by ourselves.",
     EndpointFailed = "highlander_endpoint_failures_total": "Requests answered 502 or 504.",

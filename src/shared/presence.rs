@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, AtomicU64, Ordering};
 use arc_swap::ArcSwap;
 use crossbeam::utils::CachePadded;
 
-use crate::base::limits::LOW_MARK_SPAN_MIN;
+use crate::base::limits::{LOW_MARK_SPAN_MIN, RESERVED};
 use crate::base::time::{Millis, UnixMillis};
 use crate::logic::expiry::Presence;
 use crate::logic::source::{Payload, SourceId, SourceName, Weight};
@@ -35,7 +35,12 @@ pub struct Source {
     jump_max: AtomicU64,
     /// How old the first sample of a request may be.
     behind_max: AtomicU64,
+    /// How long it may be silent, should another node take the lead.
+    own_patience: AtomicU64,
     address: ArcSwap<SocketAddr>,
+    /// When it was heard elsewhere last, and how long it may be silent from then on.
+    expected: AtomicU64,
+    patience: AtomicU64,
     cores: Box<[CachePadded<Traces>]>,
 }
 
@@ -81,7 +86,10 @@ impl Source {
             writes: AtomicBool::new(false),
             jump_max: AtomicU64::new(u64::MAX),
             behind_max: AtomicU64::new(LOW_MARK_SPAN_MIN.0),
+            own_patience: AtomicU64::new(RESERVED.0),
             address: ArcSwap::from_pointee(heard.1),
+            expected: AtomicU64::new(0),
+            patience: AtomicU64::new(0),
             cores: (0..cores).map(|_| CachePadded::default()).collect(),
         }
     }
@@ -140,6 +148,27 @@ impl Source {
         let stamp = now.0 * 2 + u64::from(answered == Answered::Refused);
         // Relaxed: time and kind are one number, so they can't be seen apart.
         self.cores[core].last_answer.store(stamp, Ordering::Relaxed);
+    }
+
+    /// How long it may be silent, should another node take the lead and not know its rhythm.
+    pub fn patience(&self) -> Millis {
+        // Relaxed: a lone number.
+        Millis(self.own_patience.load(Ordering::Relaxed))
+    }
+
+    /// Says how long that is.
+    pub fn set_patience(&self, patience: Millis) {
+        // Relaxed: a lone number. Read first: the line is shared.
+        if self.patience() != patience {
+            self.own_patience.store(patience.0, Ordering::Relaxed);
+        }
+    }
+
+    /// It was heard by another node until now, and is to be given so much time to come to this one.
+    pub fn expect(&self, now: Millis, patience: Millis) {
+        // Relaxed: lone numbers; a tick that sees one without the other sees both next time.
+        self.patience.store(patience.0, Ordering::Relaxed);
+        self.expected.store(now.0, Ordering::Relaxed);
     }
 
     /// It has sent remote write.
@@ -237,8 +266,15 @@ impl Source {
             self.cores.iter().map(|core| read(core).load(Ordering::Relaxed)).max().unwrap_or(0)
         };
         let last_answer = traces(|core| &core.last_answer);
+        let last_heard = Millis(traces(|core| &core.last_heard));
+        let expected = Millis(self.expected.load(Ordering::Relaxed));
+        let granted = match last_heard < expected {
+            true => Millis(self.patience.load(Ordering::Relaxed)),
+            false => Millis(0),
+        };
         Presence {
-            last_heard: Millis(traces(|core| &core.last_heard)),
+            last_heard: last_heard.max(expected),
+            granted,
             last_answered: Millis(last_answer / 2),
             connected: !matches!(self.attached.load(Ordering::Relaxed), 0 | FORGOTTEN),
             in_flight: self.cores.iter().any(|core| core.in_flight.load(Ordering::Relaxed) > 0),

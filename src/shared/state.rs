@@ -6,12 +6,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use arc_swap::{ArcSwap, Guard};
+use crossbeam::utils::CachePadded;
 
 use crate::base::limits::GROUPS_MAX;
 use crate::base::time::Millis;
 use crate::logic::election::Change;
 use crate::logic::source::{GroupName, SourceId, SourceName, Weight};
-use crate::logic::view::{Event, Stage, View};
+use crate::logic::view::{Event, Lead, Stage, View};
 use crate::shared::marks::Marks;
 use crate::shared::presence::Source;
 
@@ -26,6 +27,8 @@ pub struct Seat {
     pub marks: Marks,
     view: ArcSwap<View>,
     sources: ArcSwap<Sources>,
+    /// Until when this node may act as the leader that its view says it is; `u64::MAX` for ever.
+    leads_until: CachePadded<AtomicU64>,
 }
 
 /// The number under which this process knows a seat.
@@ -42,9 +45,38 @@ pub struct Sources {
 }
 
 impl Seat {
-    fn new(id: SeatId, group: GroupName, cores: usize) -> Seat {
-        let (view, sources) = (ArcSwap::from_pointee(View::EMPTY), ArcSwap::default());
-        Seat { id, group, marks: Marks::new(cores), view, sources }
+    fn new(id: SeatId, group: GroupName, cores: usize, view: View) -> Seat {
+        let until = match view.lead {
+            Lead::Us => u64::MAX,
+            Lead::Relay(_) | Lead::Mirror | Lead::Nobody => 0,
+        };
+        Seat {
+            id,
+            group,
+            marks: Marks::new(cores),
+            view: ArcSwap::from_pointee(view),
+            sources: ArcSwap::default(),
+            leads_until: CachePadded::new(AtomicU64::new(until)),
+        }
+    }
+
+    /// Whether there are no other nodes that could lead.
+    pub fn leads_for_ever(&self) -> bool {
+        // Relaxed: a lone number; what it guards is judged by the time, not by other data.
+        self.leads_until.load(Ordering::Relaxed) == u64::MAX
+    }
+
+    /// Whether this node, if the view says that it leads, may still do so: it has perhaps not run for a
+    /// while, or has lost its lease, and nothing has said so yet.
+    pub fn leads(&self, now: Millis) -> bool {
+        // Relaxed: see `leads_for_ever`.
+        now.0 < self.leads_until.load(Ordering::Relaxed)
+    }
+
+    /// Says until when it may.
+    pub fn set_leads_until(&self, until: Millis) {
+        // Relaxed: see `leads_for_ever`.
+        self.leads_until.store(until.0, Ordering::Relaxed);
     }
 
     /// The name of a source that is remembered.
@@ -132,6 +164,8 @@ pub struct Seats {
     cores: usize,
     sources_max: usize,
     reserved: Reserved,
+    /// How each begins.
+    view: View,
 }
 
 /// Who sat in which seat before a restart, and until when the seats are kept for them.
@@ -150,7 +184,13 @@ impl Seats {
         let seats = ArcSwap::from_pointee(HashMap::new());
         let (next_source, next_seat) = (AtomicU64::new(1), AtomicU64::new(1));
         let reserved = Reserved::default();
-        Seats { seats, next_source, next_seat, cores, sources_max, reserved }
+        let view = View::EMPTY;
+        Seats { seats, next_source, next_seat, cores, sources_max, reserved, view }
+    }
+
+    /// The same in a cluster, where it must be learned first who leads a group.
+    pub fn unled(self) -> Seats {
+        Seats { view: View::UNLED, ..self }
     }
 
     /// The same, with seats that are kept for those who sat in them before.
@@ -197,7 +237,10 @@ impl Seats {
             let mut more = HashMap::clone(&seats);
             // Relaxed: only that no number is given twice matters.
             let id = SeatId(self.next_seat.fetch_add(1, Ordering::Relaxed));
-            more.insert(group.clone(), Arc::new(Seat::new(id, group.clone(), self.cores)));
+            more.insert(
+                group.clone(),
+                Arc::new(Seat::new(id, group.clone(), self.cores, self.view)),
+            );
             self.seats.compare_and_swap(&*seats, Arc::new(more));
         }
     }

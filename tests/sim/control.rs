@@ -169,6 +169,7 @@ impl Proxy {
                 continue;
             }
             let presence = Presence {
+                granted: Millis(0),
                 last_heard,
                 last_answered: Millis(traces.last_answered),
                 connected,

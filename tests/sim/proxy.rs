@@ -203,6 +203,7 @@ impl Proxy {
             }
             Fate::Park if now - since >= PARK_MAX.0 => self.answer(who, 503, now),
             Fate::Park => self.parked.push((who, since)),
+            Fate::Relay(_) => unreachable!("there is one node"),
             Fate::Filter(Voice::New) => self.ask(core, who, Voice::New, since, now),
             Fate::Filter(Voice::Old) if self.mutation == Mutation::LetOldTalk => {
                 self.forward(core, who, came, now);

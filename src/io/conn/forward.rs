@@ -21,10 +21,10 @@ use crate::wire::http::rewrite::finish_head;
 use crate::wire::remote_write::protocol::Protocol;
 use crate::wire::remote_write::push::Push;
 
-/// The buffer of a request that is on its way to the endpoint.
-struct Lent {
-    bytes: Arc<Vec<u8>>,
-    range: Range<usize>,
+/// The buffer of a request that is on its way to the endpoint, or to another node.
+pub(super) struct Lent {
+    pub(super) bytes: Arc<Vec<u8>>,
+    pub(super) range: Range<usize>,
     /// What of it lies behind the request: the beginning of the next one.
     rest: usize,
     /// The same, should the buffer be lost to a timeout.
@@ -145,21 +145,27 @@ impl Conn {
     async fn send(
         &mut self,
         request: &Request,
-        mut body: Body,
+        body: Body,
     ) -> (Result<(Link, Answer), SendError>, Lent) {
-        let (share, is_own) = (body.share.take(), body.gathered.is_none());
-        let (outgoing, rest) = self.outgoing(request, body);
-        let (bytes, range) = (outgoing.bytes.clone(), outgoing.range.clone());
-        let spare = bytes[range.end..].to_vec();
+        let (outgoing, lent) = self.lend(request, body);
         let result = {
             let _in_flight = self.speaker.in_flight();
             upstream::send(&self.core, &self.slot, outgoing).await
         };
-        (result, Lent { bytes, range, rest, spare, is_own, _share: share })
+        (result, lent)
+    }
+
+    /// The request as it goes out, from where it was read.
+    pub(super) fn lend(&mut self, request: &Request, mut body: Body) -> (Outgoing, Lent) {
+        let (share, is_own) = (body.share.take(), body.gathered.is_none());
+        let (outgoing, rest) = self.outgoing(request, body);
+        let (bytes, range) = (outgoing.bytes.clone(), outgoing.range.clone());
+        let spare = bytes[range.end..].to_vec();
+        (outgoing, Lent { bytes, range, rest, spare, is_own, _share: share })
     }
 
     /// The buffer is the connection's again, or what was read of the next request in a new one.
-    fn take_back(&mut self, lent: Lent) {
+    pub(super) fn take_back(&mut self, lent: Lent) {
         match (Arc::try_unwrap(lent.bytes), lent.is_own) {
             (Ok(buffer), true) => self.inbound.restore(buffer, lent.rest),
             (Err(_), true) => self.inbound.replace(&lent.spare),

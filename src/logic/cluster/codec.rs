@@ -33,14 +33,15 @@ impl fmt::Display for CodecError {
 impl std::error::Error for CodecError {}
 
 /// The longest node: family, IPv6 address, port, generation.
-const NODE_BYTES_MAX: usize = 1 + 16 + 2 + 8;
+pub const NODE_BYTES_MAX: usize = 1 + 16 + 2 + 8;
 /// The longest member: a node, its incarnation, its state.
 const MEMBER_BYTES_MAX: usize = NODE_BYTES_MAX + 2 + 1;
 /// The longest header: two nodes, an incarnation, and a message about a third.
 const HEADER_BYTES_MAX: usize = 3 * NODE_BYTES_MAX + 2 + 1 + 1;
 
-fn put_node(node: &Node, buf: &mut impl BufMut) {
-    match node.address.ip() {
+/// Appends an address: family, IP address, port.
+pub fn put_address(address: SocketAddr, buf: &mut impl BufMut) {
+    match address.ip() {
         IpAddr::V4(ip) => {
             buf.put_u8(4);
             buf.put_slice(&ip.octets());
@@ -50,11 +51,17 @@ fn put_node(node: &Node, buf: &mut impl BufMut) {
             buf.put_slice(&ip.octets());
         }
     }
-    buf.put_u16(node.address.port());
+    buf.put_u16(address.port());
+}
+
+/// Appends a node: its address, its generation.
+pub fn put_node(node: &Node, buf: &mut impl BufMut) {
+    put_address(node.address, buf);
     buf.put_u64(node.generation);
 }
 
-fn byte(buf: &mut impl Buf) -> Result<u8, CodecError> {
+/// Reads one byte.
+pub fn byte(buf: &mut impl Buf) -> Result<u8, CodecError> {
     buf.try_get_u8().map_err(|_| CodecError::Short)
 }
 
@@ -64,15 +71,22 @@ fn octets<const N: usize>(buf: &mut impl Buf) -> Result<[u8; N], CodecError> {
     Ok(octets)
 }
 
-fn node(buf: &mut impl Buf) -> Result<Node, CodecError> {
+/// Reads what [`put_address`] has written.
+pub fn address(buf: &mut impl Buf) -> Result<SocketAddr, CodecError> {
     let ip = match byte(buf)? {
         4 => IpAddr::V4(Ipv4Addr::from(octets::<4>(buf)?)),
         6 => IpAddr::V6(Ipv6Addr::from(octets::<16>(buf)?)),
         _ => return Err(CodecError::Unknown),
     };
     let port = buf.try_get_u16().map_err(|_| CodecError::Short)?;
+    Ok(SocketAddr::new(ip, port))
+}
+
+/// Reads what [`put_node`] has written.
+pub fn node(buf: &mut impl Buf) -> Result<Node, CodecError> {
+    let address = address(buf)?;
     let generation = buf.try_get_u64().map_err(|_| CodecError::Short)?;
-    Ok(Node { address: SocketAddr::new(ip, port), generation })
+    Ok(Node { address, generation })
 }
 
 /// Tag, the number of a probe, and the third node, of those messages that have them.

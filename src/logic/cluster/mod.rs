@@ -1,7 +1,15 @@
-//! Who is in the cluster: machines with the time passed in. Datagrams come and go as values. The server
-//! does not use it yet.
+//! Who is in the cluster, and who leads what: machines with the time passed in. Datagrams come and go
+//! as values.
 
 pub mod codec;
+pub mod group;
+pub mod leadership;
+pub mod lease;
+pub mod member;
 pub mod node;
+pub mod notice;
+pub mod pass;
 pub mod replays;
+pub mod settle;
+pub mod standing;
 pub mod swim;

@@ -22,6 +22,7 @@ use crate::base::limits::{ANNOUNCE_EVERY, PROBE_PERIOD, PROBE_REPLY_MAX, SUSPECT
 use crate::base::time::Millis;
 use crate::logic::cluster::codec::Codec;
 use crate::logic::cluster::node::Node;
+use crate::logic::cluster::notice::TAG_BYTES;
 use crate::wire::cluster::seal::PAYLOAD_BYTES_MAX;
 
 /// What has changed in the cluster.
@@ -100,7 +101,7 @@ fn config() -> Config {
         suspect_to_down_after: SUSPECT_MAX.into(),
         // Who comes back has another generation: the one that died stays dead.
         remove_down_after: Some(Duration::from_secs(3600)),
-        max_packet_size: some(PAYLOAD_BYTES_MAX),
+        max_packet_size: some(PAYLOAD_BYTES_MAX - TAG_BYTES),
         notify_down_members: true,
         periodic_announce: every(Millis(10_000), 1),
         periodic_announce_to_down_members: every(Millis(10_000), 1),

@@ -26,6 +26,8 @@ pub const SEAL_BYTES: usize = VERSION_BYTES + size_of::<Nonce>() + STAMP_BYTES +
 pub const DATAGRAM_BYTES_MAX: usize = 1232;
 /// The longest payload.
 pub const PAYLOAD_BYTES_MAX: usize = DATAGRAM_BYTES_MAX - SEAL_BYTES;
+/// The longest pass of a relayed request: a datagram in base64.
+pub const PASS_BYTES_MAX: usize = DATAGRAM_BYTES_MAX.div_ceil(3) * 4;
 /// More keys than a change from one to the next needs: each is tried for each foreign datagram.
 const KEYS_MAX: usize = 4;
 
@@ -117,6 +119,12 @@ impl Seal {
         Seal { keys: vec![key], context: context(name) }
     }
 
+    /// The same keys for the passes of relayed requests: what was sealed as one is never taken for the
+    /// other.
+    pub fn of_passes(&self) -> Seal {
+        Seal { keys: self.keys.clone(), context: [b"pass of ", &self.context[..]].concat() }
+    }
+
     /// The datagram that carries `payload`. `None`: it is longer than [`PAYLOAD_BYTES_MAX`].
     pub fn seal(&self, nonce: Nonce, stamp: Stamp, payload: &[u8]) -> Option<Vec<u8>> {
         if payload.len() > PAYLOAD_BYTES_MAX {
@@ -201,6 +209,16 @@ mod tests {
             assert!(ours.open(&datagram[..length]).is_err(), "{length}");
         }
         assert_eq!(ours.open(&[VERSION; DATAGRAM_BYTES_MAX + 1]), Err(Foreign::Size));
+    }
+
+    #[test]
+    fn a_pass_is_no_datagram_and_the_other_way_round() {
+        let seal = seal(&[1], "a");
+        let datagram = seal.seal([3; 24], STAMP, b"abc").expect("not too long");
+        let pass = seal.of_passes().seal([3; 24], STAMP, b"abc").expect("not too long");
+        assert_eq!(seal.of_passes().open(&datagram), Err(Foreign::Seal));
+        assert_eq!(seal.open(&pass), Err(Foreign::Seal));
+        assert!(seal.of_passes().open(&pass).is_ok());
     }
 
     #[test]

@@ -101,6 +101,8 @@ pub struct Head<'b> {
     pub content_type: Option<&'b [u8]>,
     /// The `Content-Encoding` header, if there is exactly one.
     pub content_encoding: Option<&'b [u8]>,
+    /// The `X-Highlander-Pass` header, if there is exactly one.
+    pub pass: Option<&'b [u8]>,
     /// The head as received, from the request line to the empty line.
     pub raw: &'b [u8],
     /// Bytes that the head took up in what was read: `raw`, and an empty line before it.
@@ -180,6 +182,7 @@ impl<'b> Head<'b> {
             tenant: found.tenant,
             content_type: found.content_type.filter(|_| found.types == 1),
             content_encoding: found.content_encoding.filter(|_| found.encodings_of_content == 1),
+            pass: found.pass.filter(|_| found.passes == 1),
             raw: bytes,
             bytes: bytes.len(),
         })
@@ -205,6 +208,8 @@ struct Found<'b> {
     content_type: Option<&'b [u8]>,
     encodings_of_content: usize,
     content_encoding: Option<&'b [u8]>,
+    passes: usize,
+    pass: Option<&'b [u8]>,
 }
 
 impl<'b> Found<'b> {
@@ -239,6 +244,10 @@ impl<'b> Found<'b> {
             17 if name.eq_ignore_ascii_case("transfer-encoding") => {
                 self.encodings += 1;
                 self.chunked = value.eq_ignore_ascii_case(b"chunked");
+            }
+            17 if name.eq_ignore_ascii_case("x-highlander-pass") => {
+                self.passes += 1;
+                self.pass = Some(value);
             }
             12 if name.eq_ignore_ascii_case("content-type") => {
                 self.types += 1;

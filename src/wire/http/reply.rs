@@ -41,9 +41,16 @@ pub enum Refusal {
     HoldFull,
     /// More connections than `--max-connections`.
     TooManyConnections,
+    /// Nobody leads the group, as far as is known.
+    NoLeader,
+    /// A node has relayed the request to us, and we do not lead: it is to ask again who does.
+    NotLeader,
     /// We are about to end.
     ShuttingDown,
 }
+
+/// What a node is told that has relayed a request to one that does not lead: 421 Misdirected Request.
+pub const MISDIRECTED: u16 = 421;
 
 impl Refusal {
     /// The status and what is wrong, in a few words for whoever reads the sender's log.
@@ -66,6 +73,8 @@ impl Refusal {
             Refusal::SeatReserved => (503, "waiting for the source that was promoted before"),
             Refusal::HoldFull => (503, "no room to hold what is not delivered yet"),
             Refusal::TooManyConnections => (503, "too many connections"),
+            Refusal::NoLeader => (503, "no node leads this group"),
+            Refusal::NotLeader => (MISDIRECTED, "this node does not lead the group"),
             Refusal::ShuttingDown => (503, "shutting down"),
         }
     }
@@ -90,6 +99,8 @@ impl Refusal {
             | Refusal::SeatChanged
             | Refusal::HandOver
             | Refusal::SeatReserved
+            | Refusal::NoLeader
+            | Refusal::NotLeader
             | Refusal::HoldFull => Persistence::KeepAlive,
         }
     }
@@ -194,6 +205,7 @@ fn reason(status: u16) -> &'static str {
         413 => "Content Too Large",
         414 => "URI Too Long",
         417 => "Expectation Failed",
+        MISDIRECTED => "Misdirected Request",
         431 => "Request Header Fields Too Large",
         502 => "Bad Gateway",
         503 => "Service Unavailable",

@@ -3,6 +3,7 @@
 //! Kept lines are copied as they stand, spelling and spacing too, and in as few pieces as there
 //! are dropped lines: a Prometheus's head is three copies.
 
+use crate::wire::cluster::seal::PASS_BYTES_MAX;
 use crate::wire::http::head::{Framing, Head};
 use crate::wire::http::target::Mount;
 
@@ -19,13 +20,29 @@ pub struct Route {
     pub authorization: Option<Vec<u8>>,
 }
 
+/// Whose head it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stretch {
+    /// A source's.
+    First,
+    /// One that another node has written for the endpoint already.
+    Second,
+}
+
+/// The header with which one node relays a request to another, see `logic::cluster::pass`. From
+/// anyone else it means nothing, and it goes no further.
+pub const PASS: &str = "X-Highlander-Pass";
+
 impl Route {
     /// Appends the head to `out`: whole if the body's length is known, else up to the line that
     /// [`finish_head`] adds.
-    pub fn append_head(&self, head: &Head<'_>, out: &mut Vec<u8>) {
+    pub fn append_head(&self, head: &Head<'_>, stretch: Stretch, out: &mut Vec<u8>) {
         out.extend_from_slice(head.method.as_bytes());
         out.push(b' ');
-        self.mount.append(head.target, out);
+        match stretch {
+            Stretch::First => self.mount.append(head.target, out),
+            Stretch::Second => out.extend_from_slice(head.target),
+        }
         out.extend_from_slice(b" HTTP/1.1\r\nHost: ");
         out.extend_from_slice(&self.host);
         out.extend_from_slice(b"\r\n");
@@ -63,6 +80,7 @@ impl Route {
             4 => is("host"),
             6 => is("expect"),
             13 => is("authorization") && self.authorization.is_some(),
+            17 if is(PASS) => true,
             21 => is("x-highlander-instance"),
             _ => false,
         };
@@ -77,6 +95,22 @@ pub const LENGTH_LINE_BYTES_MAX: usize = 48;
 pub fn finish_head(body_bytes: usize, out: &mut Vec<u8>) {
     append_line(b"Content-Length", body_bytes.to_string().as_bytes(), out);
     out.extend_from_slice(b"\r\n");
+}
+
+/// What [`add_pass`] adds at most: the name, a pass of the longest kind and the line end.
+pub const PASS_LINE_BYTES_MAX: usize = PASS.len() + PASS_BYTES_MAX + b": \r\n".len();
+
+/// Puts the pass of a relayed request into a head, before the empty line that ends it, or before the
+/// length if that is still to come.
+pub fn add_pass(framing: Framing, pass: &[u8], out: &mut Vec<u8>) {
+    let is_whole = matches!(framing, Framing::Length(_));
+    if is_whole {
+        out.truncate(out.len() - b"\r\n".len());
+    }
+    append_line(PASS.as_bytes(), pass, out);
+    if is_whole {
+        out.extend_from_slice(b"\r\n");
+    }
 }
 
 /// Whether a header speaks of one connection and not of the message. `Transfer-Encoding` and
@@ -127,7 +161,7 @@ mod tests {
         let mut room = header_room();
         let head = Head::parse(head.as_bytes(), &mut room).expect("good").expect("whole");
         let mut out = Vec::new();
-        route.append_head(&head, &mut out);
+        route.append_head(&head, Stretch::First, &mut out);
         if head.framing == Framing::Chunked {
             finish_head(3, &mut out);
         }
@@ -144,6 +178,36 @@ mod tests {
                         User-Agent: Prometheus/3.5.0\r\ncontent-LENGTH:3\r\nX-Empty:\r\n\
                         X-Spaced:   a  b  \r\nX-Last: \u{fc}\r\nX-Highlander-Instance: 7\r\n\r\n";
         assert_eq!(rewritten(&route(), head), expected);
+    }
+
+    #[test]
+    fn a_pass_is_put_into_a_head_and_never_goes_further() {
+        let route = Route { mount: Mount { prefix: b"/a".into(), query: Vec::new() }, ..route() };
+        for (line, more) in
+            [("Content-Length: 3", ""), ("Transfer-Encoding: chunked", "X-A: 1\r\n")]
+        {
+            let text = format!("POST /b HTTP/1.1\r\nHost: a\r\n{more}{line}\r\n\r\n");
+            let mut room = header_room();
+            let head = Head::parse(text.as_bytes(), &mut room).expect("good").expect("whole");
+            let mut first = Vec::new();
+            route.append_head(&head, Stretch::First, &mut first);
+            let plain = first.clone();
+            add_pass(head.framing, b"secret", &mut first);
+            assert!(String::from_utf8_lossy(&first).contains("\r\nX-Highlander-Pass: secret\r\n"));
+            if head.framing == Framing::Chunked {
+                finish_head(3, &mut first);
+            }
+            let mut room = header_room();
+            let head = Head::parse(&first, &mut room).expect("good").expect("whole");
+            let mut second = Vec::new();
+            route.append_head(&head, Stretch::Second, &mut second);
+            let second = String::from_utf8(second).expect("text stays text");
+            assert!(second.starts_with("POST /a/b HTTP/1.1\r\n"), "{second}");
+            assert!(!second.contains("secret"));
+            if more.is_empty() {
+                assert_eq!(second.as_bytes(), plain);
+            }
+        }
     }
 
     #[test]

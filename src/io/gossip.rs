@@ -1,0 +1,218 @@
+//! The thread that speaks with the other nodes: datagrams in, datagrams out, and what follows for the
+//! seats. What is decided is decided in `logic::cluster`.
+
+use std::io;
+use std::net::{SocketAddr, UdpSocket};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use crossbeam::channel::{Receiver, Sender, bounded};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+
+use crate::base::limits::{
+    DATAGRAMS_PER_TURN, GOSSIP_TURN, LEAVE_MAX, LEAVE_STEADY_MAX, MARKS_EVERY,
+};
+use crate::base::time::Millis;
+use crate::io::clock::Clock;
+use crate::io::log::Log;
+use crate::io::resolver::Addresses;
+use crate::io::seating::Seating;
+use crate::logic::cluster::member::{Dropped, Member, Outcome, Setting};
+use crate::logic::cluster::swim::{Change, Letter};
+use crate::shared::metrics::{Counter, Counters};
+use crate::wire::cluster::seal::{DATAGRAM_BYTES_MAX, Nonce, Seal, Stamp};
+
+/// The thread as it is started.
+pub struct Gossip {
+    /// Where datagrams come and go.
+    pub socket: UdpSocket,
+    /// The seal of the cluster.
+    pub seal: Seal,
+    /// What the member is made with.
+    pub setting: Setting,
+    /// The configured peers.
+    pub peers: Vec<Addresses>,
+    /// What follows for the seats.
+    pub seating: Seating,
+    /// The clock.
+    pub clock: Clock,
+    /// The log.
+    pub log: Log,
+    /// Its counters.
+    pub counters: Arc<Counters>,
+}
+
+/// The thread as it runs.
+pub struct Running {
+    leaves: Arc<AtomicBool>,
+    stops: Arc<AtomicBool>,
+    left: Receiver<()>,
+    thread: JoinHandle<()>,
+}
+
+impl Running {
+    /// Gives away what this node leads; returns when others lead it, or when it took too long.
+    pub fn leave(&self) {
+        // Relaxed: they guard no other data.
+        self.leaves.store(true, Ordering::Relaxed);
+        let patience = LEAVE_MAX.after(LEAVE_STEADY_MAX).after(Millis(1000));
+        let _ = self.left.recv_timeout(patience.into());
+    }
+
+    /// Tells the others that this node goes, and ends the thread.
+    pub fn stop(self) {
+        self.stops.store(true, Ordering::Relaxed);
+        // It has no panics of its own.
+        let _ = self.thread.join();
+    }
+}
+
+/// The thread's own.
+struct Mouth {
+    socket: UdpSocket,
+    seal: Seal,
+    stamp: Stamp,
+    counters: Arc<Counters>,
+}
+
+impl Gossip {
+    /// Starts the thread.
+    pub fn start(self) -> io::Result<Running> {
+        self.socket.set_nonblocking(true)?;
+        let (leaves, stops) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
+        let (say_left, left) = bounded(1);
+        let flags = (leaves.clone(), stops.clone());
+        let thread = thread::Builder::new().name("gossip".into());
+        let thread = thread.spawn(move || self.run(&flags.0, &flags.1, &say_left))?;
+        Ok(Running { leaves, stops, left, thread })
+    }
+
+    fn run(self, leaves: &AtomicBool, stops: &AtomicBool, say_left: &Sender<()>) {
+        let Gossip { socket, seal, setting, peers, mut seating, clock, log, counters } = self;
+        let began = u64::try_from(clock.unix_now().0).unwrap_or_default();
+        let stamp = Stamp { process: began.wrapping_mul(1_000_000), sequence: 0 };
+        let mut mouth = Mouth { socket, seal, stamp, counters };
+        let mut member = Member::new(setting, &addresses(&peers), clock.now());
+        let mut leaving = Leaving::default();
+        let (mut next_look, mut next_release) = (Millis(0), Millis(0));
+        // Relaxed: see `Running`.
+        while !stops.load(Ordering::Relaxed) {
+            mouth.wait(member.due().since(clock.now()).min(GOSSIP_TURN));
+            let now = clock.now();
+            mouth.listen(&mut member, now);
+            if now >= next_look {
+                next_look = now.after(GOSSIP_TURN);
+                member.set_peers(&addresses(&peers));
+                seating.look(&mut member, now);
+            }
+            member.on_time(now);
+            // Before anybody hears of it.
+            for outcome in member.take_outcomes() {
+                match outcome {
+                    Outcome::Led(group, lead, standing) => {
+                        seating.on_led(&member, &group, lead, standing, now);
+                    }
+                    Outcome::Free(_) => {}
+                }
+            }
+            seating.set_until(&member);
+            if now >= next_release {
+                next_release = now.after(MARKS_EVERY);
+                seating.release(&member);
+            }
+            for change in member.take_changes() {
+                match change {
+                    Change::Up(node) => log.info(&format!("node up : '{}'", node.address)),
+                    Change::Down(node) => log.info(&format!("node down : '{}'", node.address)),
+                }
+            }
+            mouth.say(member.take_letters());
+            if leaves.load(Ordering::Relaxed)
+                && leaving.is_over(&mut member, seating.is_steady(), now)
+            {
+                let _ = say_left.try_send(());
+            }
+        }
+        member.say_farewell(clock.now());
+        mouth.say(member.take_letters());
+    }
+}
+
+fn addresses(peers: &[Addresses]) -> Vec<SocketAddr> {
+    peers.iter().flat_map(|peer| peer.now().iter().copied().collect::<Vec<_>>()).collect()
+}
+
+/// How far this node has come with leaving.
+#[derive(Default)]
+struct Leaving {
+    asked: Option<Millis>,
+    began: Option<Millis>,
+}
+
+impl Leaving {
+    /// Hand-overs that are under way are finished first: nobody else has what they send on.
+    fn is_over(&mut self, member: &mut Member, is_steady: bool, now: Millis) -> bool {
+        let asked = *self.asked.get_or_insert(now);
+        if self.began.is_none() && (is_steady || now.since(asked) >= LEAVE_STEADY_MAX) {
+            self.began = Some(now);
+            member.leave(now);
+        }
+        self.began.is_some_and(|began| member.has_left() || now.since(began) >= LEAVE_MAX)
+    }
+}
+
+impl Mouth {
+    /// Waits until a datagram is there, but not longer than `patience`.
+    fn wait(&self, patience: Millis) {
+        let patience = Duration::from(patience);
+        let timeout = Timespec {
+            tv_sec: i64::try_from(patience.as_secs()).unwrap_or(0),
+            tv_nsec: i64::from(patience.subsec_nanos()),
+        };
+        let mut fds = [PollFd::new(&self.socket, PollFlags::IN)];
+        // A signal ends the wait early, which does no harm.
+        let _ = poll(&mut fds, Some(&timeout));
+    }
+
+    fn listen(&self, member: &mut Member, now: Millis) {
+        // One byte more than the longest tells a longer one.
+        let mut buffer = [0; DATAGRAM_BYTES_MAX + 1];
+        for _ in 0..DATAGRAMS_PER_TURN {
+            let bytes = match self.socket.recv_from(&mut buffer) {
+                Ok((bytes, _)) => bytes,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
+                // What an earlier datagram met on its way.
+                Err(_) => continue,
+            };
+            let counter = match self.seal.open(&buffer[..bytes]) {
+                Err(_) => Counter::DatagramsForeign,
+                Ok((stamp, payload)) => match member.on_datagram(stamp, &payload, now) {
+                    Ok(()) => Counter::Datagrams,
+                    Err(Dropped::Replayed) => Counter::DatagramsReplayed,
+                    Err(Dropped::Unreadable) => Counter::DatagramsUnreadable,
+                },
+            };
+            self.counters.add(counter, 1);
+        }
+    }
+
+    fn say(&mut self, letters: Vec<Letter>) {
+        for Letter { to, payload } in letters {
+            self.stamp.sequence += 1;
+            let mut nonce: Nonce = [0; 24];
+            let dice = rustix::rand::getrandom(&mut nonce, rustix::rand::GetRandomFlags::empty());
+            let sealed = dice.ok().and_then(|_| self.seal.seal(nonce, self.stamp, &payload));
+            let sent = sealed.and_then(|datagram| self.socket.send_to(&datagram, to).ok());
+            match sent {
+                Some(bytes) => {
+                    self.counters.add(Counter::DatagramsSent, 1);
+                    self.counters.add(Counter::DatagramBytesSent, bytes as u64);
+                }
+                // A peer may not be there, or the way to it: it is told again.
+                None => self.counters.add(Counter::DatagramsUnsent, 1),
+            }
+        }
+    }
+}

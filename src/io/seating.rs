@@ -1,0 +1,182 @@
+//! What the cluster's decisions mean for the seats, and what it is told of them.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use crossbeam::channel::Sender;
+
+use crate::base::limits::LOW_MARK_SLACK;
+use crate::base::time::Millis;
+use crate::io::core::Handle;
+use crate::io::log::Log;
+use crate::io::orders::Word;
+use crate::logic::cluster::group;
+use crate::logic::cluster::member::Member;
+use crate::logic::cluster::standing::{Sitting, Standing};
+use crate::logic::source::{GroupName, Payload, SourceName};
+use crate::logic::view::{Event, Heard, Lead, Past, Stage};
+use crate::shared::metrics::{Counter, Counters};
+use crate::shared::state::{Seat, SeatId, Seats};
+
+/// What becomes of requests on a node that does not lead, `--cluster-mode`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Mode {
+    /// Each source reaches one node: they go to the one that leads.
+    #[default]
+    Relay,
+    /// Each source pushes to every node: they are held.
+    Mirror,
+}
+
+/// The seats, as the cluster's thread has to do with them.
+pub struct Seating {
+    /// All of them.
+    pub seats: Arc<Seats>,
+    /// What becomes of requests here if another leads.
+    pub mode: Mode,
+    /// How far back from the low mark requests are kept, `--hold-window`.
+    pub window: Millis,
+    /// Whom to wake after a change.
+    pub cores: Vec<Arc<Handle>>,
+    /// The conductor, who is told of each change.
+    pub conductor: Sender<Word>,
+    /// The log.
+    pub log: Log,
+    /// The counters of the cluster's thread.
+    pub counters: Arc<Counters>,
+    /// The seats that the cluster knows of.
+    pub known: HashMap<SeatId, GroupName>,
+}
+
+impl Seating {
+    /// Tells the member of new seats, of forgotten ones, and how those stand that this node leads.
+    pub fn look(&mut self, member: &mut Member, now: Millis) {
+        let seats = self.seats.all();
+        for (group, seat) in seats.iter() {
+            if self.known.insert(seat.id, group.clone()).is_none() {
+                member.on_wanted(group, now);
+            }
+            let view = **seat.view();
+            if view.lead == Lead::Us {
+                let sitting = view.promoted.and_then(|promoted| sitting(seat, &promoted));
+                member.on_seat(group, view.epoch, sitting, seat.marks.low());
+            }
+        }
+        let is_there =
+            |id: &SeatId, group: &GroupName| seats.get(group).is_some_and(|seat| seat.id == *id);
+        self.known.retain(|id, group| {
+            let stays = is_there(id, group);
+            if !stays && !seats.contains_key(group) {
+                member.on_forgotten(group);
+            }
+            stays
+        });
+    }
+
+    /// Who leads a group has changed.
+    pub fn on_led(
+        &mut self,
+        member: &Member,
+        name: &GroupName,
+        lead: group::Lead,
+        standing: Option<Box<Standing>>,
+        now: Millis,
+    ) {
+        let Ok(seat) = self.seats.seat(name) else {
+            return self.log.warn("a group of the cluster has no room here: too many groups");
+        };
+        self.known.insert(seat.id, name.clone());
+        let was_ours = seat.view().lead == Lead::Us;
+        let event = match lead {
+            group::Lead::Us => Event::Led(self.past(&seat, standing.map(|it| *it), now)),
+            group::Lead::At(to) if self.mode == Mode::Relay => Event::Left(Lead::Relay(to)),
+            group::Lead::At(_) => Event::Left(Lead::Mirror),
+            group::Lead::Nobody => Event::Left(Lead::Nobody),
+        };
+        let until = member.led().find(|(led, _)| *led == name).map(|(_, until)| until);
+        seat.set_leads_until(until.unwrap_or_default());
+        if seat.on_event(event, Millis(0)).is_none() {
+            return;
+        }
+        let is_ours = lead == group::Lead::Us;
+        if is_ours != was_ours {
+            self.counters.add(Counter::LeadChanges, 1);
+            self.log.info(&format!("isLeader changed to {is_ours}{}", suffix(name)));
+        }
+        // It ends after this thread.
+        let _ = self.conductor.send(Word::Changed(seat));
+        self.cores.iter().for_each(|core| core.ring());
+    }
+
+    /// How the group stood, as far as this node can go on from there.
+    fn past(&self, seat: &Arc<Seat>, standing: Option<Standing>, now: Millis) -> Past {
+        let Some(Standing { group, epoch, sitting, low, .. }) = standing else { return Past::None };
+        if let Some(low) = low {
+            // A slow scrape bears the time of its begin.
+            seat.marks.raise_floor(low.before(LOW_MARK_SLACK));
+        }
+        let heir = sitting.and_then(|sitting| {
+            let Sitting { name, weight, address, payload, patience } = sitting;
+            let (_, source) = self.seats.attach(&group, &name, weight, address).ok()?;
+            source.expect(now, patience);
+            if payload == Payload::RemoteWrite {
+                source.on_write();
+            }
+            source.detach();
+            Some(Heard { source: source.id, weight, address, payload })
+        });
+        Past::Known(epoch, heir)
+    }
+
+    /// Says until when this node may lead what it leads.
+    pub fn set_until(&self, member: &Member) {
+        let seats = self.seats.all();
+        for (group, until) in member.led() {
+            if let Some(seat) = seats.get(group) {
+                seat.set_leads_until(until);
+            }
+        }
+    }
+
+    /// Lets the cores let go of what other leaders have covered.
+    pub fn release(&self, member: &Member) {
+        for (group, seat) in self.seats.all().iter() {
+            let is_led_elsewhere = matches!(seat.view().lead, Lead::Relay(_) | Lead::Mirror);
+            let low = member.standing(group).and_then(|standing| standing.low);
+            if let Some(low) = low.filter(|_| is_led_elsewhere) {
+                seat.marks.raise_release(low.before(self.window));
+            }
+        }
+    }
+
+    /// Whether no hand-over is under way in a group that this node leads.
+    pub fn is_steady(&self) -> bool {
+        let is_closed = |seat: &Arc<Seat>| matches!(seat.view().stage, Stage::Closed(_));
+        !self.seats.all().values().any(is_closed)
+    }
+}
+
+/// Who sits in a seat, as other nodes are told.
+fn sitting(seat: &Seat, promoted: &Heard) -> Option<Sitting> {
+    let sources = seat.sources();
+    let source = sources.all.iter().find(|source| source.id == promoted.source)?;
+    // A connection does not outlive its node.
+    let name = Some(source.name.clone()).filter(|it| !matches!(it, SourceName::Connection(..)))?;
+    Some(Sitting {
+        name,
+        weight: promoted.weight,
+        address: promoted.address,
+        payload: promoted.payload,
+        patience: source.patience(),
+    })
+}
+
+/// What tells the group in a line of the log; nothing for the one without a name.
+fn suffix(group: &GroupName) -> String {
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).escape_debug().to_string();
+    match (&*group.tenant, &*group.group) {
+        ([], []) => String::new(),
+        ([], group) => format!(" (group '{}')", text(group)),
+        (tenant, group) => format!(" (tenant '{}', group '{}')", text(tenant), text(group)),
+    }
+}

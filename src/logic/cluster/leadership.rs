@@ -1,0 +1,470 @@
+//! Who leads which group: the incumbent for as long as it lives, else the first in the group's order of
+//! the living nodes.
+//!
+//! A leader claims a group with a term higher than any it has heard of, and tells everybody. Of two
+//! claims all nodes count the same one, see [`Standing::overrules`]; so two sides of a partition that have
+//! both led agree as soon as they hear of each other. That they do not both lead meanwhile is what leases
+//! are for: where they are wanted, nobody claims a group or goes on leading it without one.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
+
+use crate::base::limits::{
+    ASK_EVERY, CLAIM_PATIENCE, GOSSIP_WHOLE, LEASE, STANDING_FORGOTTEN, STANDINGS_MAX,
+};
+use crate::base::time::{Millis, UnixMillis};
+use crate::logic::cluster::group::{Group, Lead};
+use crate::logic::cluster::node::Node;
+use crate::logic::cluster::notice::Notice;
+use crate::logic::cluster::standing::{GroupKey, Sitting, Standing, Term};
+use crate::logic::source::GroupName;
+use crate::logic::view::Epoch;
+
+/// Whether leases are needed to lead.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Leases {
+    /// They are.
+    Needed,
+    /// They are not: a node leads until it hears of another.
+    None,
+}
+
+/// What follows.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Effect {
+    /// A group is led by another, or by nobody, or by this node, which goes on from how it stood: from
+    /// nothing, if the group is new.
+    Led(GroupName, Lead, Option<Standing>),
+    /// To one node.
+    Tell(SocketAddr, Notice),
+    /// To all others, at once.
+    TellAll(Standing),
+    /// This node does not lead the group any more, and its lease may go to others.
+    Free(GroupKey),
+}
+
+/// The groups of the cluster, as one node knows them.
+#[derive(Debug)]
+pub struct Leadership {
+    me: Node,
+    listen: SocketAddr,
+    leases: Leases,
+    others: BTreeSet<Node>,
+    groups: BTreeMap<GroupKey, Group>,
+    /// Whether it knows how the groups stand.
+    is_settled: bool,
+    is_leaving: bool,
+    effects: Vec<Effect>,
+}
+
+impl Leadership {
+    /// A node that knows of no group and leads none. Requests reach it at `listen`.
+    pub fn new(me: Node, listen: SocketAddr, leases: Leases) -> Leadership {
+        Leadership {
+            me,
+            listen,
+            leases,
+            others: BTreeSet::new(),
+            groups: BTreeMap::new(),
+            is_settled: false,
+            is_leaving: false,
+            effects: Vec::new(),
+        }
+    }
+
+    /// Who else is there, and which life this node is in.
+    pub fn on_members(&mut self, me: Node, others: BTreeSet<Node>, now: Millis) {
+        let new: Vec<Node> = others.difference(&self.others).copied().collect();
+        self.others = others;
+        let before = std::mem::replace(&mut self.me, me);
+        if before != me && self.leases == Leases::Needed {
+            self.go_on_from(before, now);
+        }
+        let led = self.groups.values().filter(|group| group.is_led_by(me));
+        let led: Vec<Standing> = led.filter_map(|group| group.standing.clone()).collect();
+        for node in new.iter().filter(|_| !led.is_empty()) {
+            self.effects.push(Effect::Tell(node.address, Notice::Standings(led.clone())));
+        }
+        self.decide_all(now);
+    }
+
+    /// The others have been asked, or can't be: this node may lead.
+    pub fn settle(&mut self, now: Millis) {
+        self.is_settled = true;
+        self.decide_all(now);
+    }
+
+    /// This node does not know any more whether others lead in its place.
+    pub fn unsettle(&mut self, now: Millis) {
+        self.is_settled = false;
+        self.decide_all(now);
+    }
+
+    /// Whether it may lead.
+    pub fn is_settled(&self) -> bool {
+        self.is_settled
+    }
+
+    /// A source of this node belongs to this group.
+    pub fn on_wanted(&mut self, name: &GroupName, now: Millis) {
+        let key = GroupKey::of(name);
+        if !self.groups.contains_key(&key) && self.groups.len() >= STANDINGS_MAX {
+            return;
+        }
+        let group = self.groups.entry(key).or_insert_with(|| Group::new(name.clone(), now));
+        group.is_wanted = true;
+        self.decide(key, now);
+    }
+
+    /// Another node says how a group stands.
+    pub fn on_standing(&mut self, standing: Standing, now: Millis) {
+        let key = standing.key();
+        if !self.groups.contains_key(&key) && self.groups.len() >= STANDINGS_MAX {
+            return;
+        }
+        let new = || Group::new(standing.group.clone(), now);
+        let group = self.groups.entry(key).or_insert_with(new);
+        match &group.standing {
+            Some(known) if standing.is_of_one_term(known) => {
+                group.heard = now;
+                if known.leader != self.me && standing.epoch >= known.epoch {
+                    let low = standing.low.max(known.low);
+                    group.standing = Some(Standing { low, ..standing });
+                }
+            }
+            Some(known) if known.overrules(&standing) => {
+                // Whoever says so has not heard of us.
+                if known.leader == self.me && group.given.is_none() && now >= group.next_ask {
+                    group.next_ask = now.after(ASK_EVERY);
+                    let standings = vec![known.clone()];
+                    let to = standing.leader.address;
+                    self.effects.push(Effect::Tell(to, Notice::Standings(standings)));
+                }
+            }
+            Some(_) | None => {
+                group.heard = now;
+                group.standing = Some(standing);
+                group.given = None;
+                group.is_ours_to_take = false;
+            }
+        }
+        self.decide(key, now);
+    }
+
+    /// The leader of a group has come so far.
+    pub fn on_mark(&mut self, from: Node, key: GroupKey, low: UnixMillis, now: Millis) {
+        let Some(group) = self.groups.get_mut(&key).filter(|group| group.is_led_by(from)) else {
+            return;
+        };
+        group.heard = now;
+        if let Some(standing) = &mut group.standing {
+            standing.low = standing.low.max(Some(low));
+        }
+    }
+
+    /// The leader of a group goes, and this node is to follow it.
+    pub fn on_given(&mut self, standing: Standing, now: Millis) {
+        let (key, of) = (standing.key(), (standing.term, standing.leader));
+        self.on_standing(standing, now);
+        if let Some(group) = self.groups.get_mut(&key)
+            && group.standing.as_ref().is_some_and(|known| (known.term, known.leader) == of)
+            && of.1 != self.me
+        {
+            group.is_ours_to_take = true;
+            self.decide(key, now);
+        }
+    }
+
+    /// This node has the lease of a group until then.
+    pub fn on_lease(&mut self, key: GroupKey, until: Millis, now: Millis) {
+        if let Some(group) = self.groups.get_mut(&key) {
+            group.lease = until;
+            self.decide(key, now);
+        }
+    }
+
+    /// Says how the seat of a group that this node leads is now.
+    pub fn on_seat(
+        &mut self,
+        name: &GroupName,
+        epoch: Epoch,
+        sitting: Option<Sitting>,
+        low: Option<UnixMillis>,
+    ) {
+        let me = self.me;
+        let Some(group) = self.groups.get_mut(&GroupKey::of(name)) else { return };
+        let Some(standing) = group.standing.as_mut().filter(|it| it.leader == me) else { return };
+        standing.low = low.max(standing.low);
+        // Somebody may still be expected who sat in it under the last leader.
+        if epoch > standing.epoch || standing.sitting != sitting && epoch == standing.epoch {
+            standing.epoch = epoch;
+            standing.sitting = sitting;
+            group.has_changed = true;
+        }
+    }
+
+    /// The seat of a group has been forgotten: nobody has come to it for long.
+    pub fn on_forgotten(&mut self, name: &GroupName) {
+        let key = GroupKey::of(name);
+        if self.groups.remove(&key).is_some_and(|group| group.told == Lead::Us) {
+            self.effects.push(Effect::Free(key));
+        }
+    }
+
+    /// This node is about to go: it gives away what it leads.
+    pub fn leave(&mut self, now: Millis) {
+        self.is_leaving = true;
+        self.decide_all(now);
+    }
+
+    /// Whether nothing is left to be given away, or nobody is there to take it.
+    pub fn has_left(&self) -> bool {
+        let is_ours = |group: &Group| group.is_led_by(self.me);
+        self.is_leaving && (self.others.is_empty() || !self.groups.values().any(is_ours))
+    }
+
+    /// Time has passed.
+    pub fn on_time(&mut self, now: Millis) {
+        let me = self.me;
+        self.groups.retain(|_, group| {
+            group.is_led_by(me) || group.is_wanted || now.since(group.heard) < STANDING_FORGOTTEN
+        });
+        self.decide_all(now);
+    }
+
+    /// The groups that this node needs the leases of, those that it leads or is to lead, and the last
+    /// term of each that it knows of.
+    pub fn wanted(&self, now: Millis) -> Vec<(GroupKey, Term)> {
+        let is_wanted = |(key, group): &(&GroupKey, &Group)| {
+            self.is_settled
+                && group.given.is_none()
+                && (group.is_led_by(self.me) || self.is_to_claim(**key, group, now))
+        };
+        let term = |group: &Group| group.standing.as_ref().map_or(Term(0), |it| it.term);
+        self.groups.iter().filter(is_wanted).map(|(key, group)| (*key, term(group))).collect()
+    }
+
+    /// Whether a node that knows of nothing later than `term` may be promised the lease of a group. If
+    /// not, it is to hear of this first.
+    pub fn objection(&self, key: GroupKey, asks: Node, term: Term) -> Option<&Standing> {
+        let standing = self.groups.get(&key)?.standing.as_ref()?;
+        (standing.term > term && standing.leader != asks).then_some(standing)
+    }
+
+    /// The groups that this node leads, and until when it has the lease of each.
+    pub fn led(&self) -> impl Iterator<Item = (&GroupName, Millis)> {
+        let led = self.groups.values().filter(|group| group.told == Lead::Us);
+        led.map(|group| (&group.name, group.lease))
+    }
+
+    /// All groups that it knows of, after this one.
+    pub fn standings(&self, after: Option<GroupKey>) -> impl Iterator<Item = &Standing> {
+        let from = after.map_or(0, |after| after.0.saturating_add(1));
+        let groups = self.groups.range(GroupKey(from)..);
+        groups.filter_map(|(_, group)| group.standing.as_ref())
+    }
+
+    /// How one group stands.
+    pub fn standing(&self, name: &GroupName) -> Option<&Standing> {
+        self.groups.get(&GroupKey::of(name))?.standing.as_ref()
+    }
+
+    /// What it has said of a group last.
+    pub fn lead(&self, name: &GroupName) -> Lead {
+        self.groups.get(&GroupKey::of(name)).map_or(Lead::Nobody, |group| group.told)
+    }
+
+    /// The standings of the groups it leads that the others are to be told of: what has changed, and
+    /// each now and then.
+    pub fn take_news(&mut self, now: Millis) -> Vec<Standing> {
+        let me = self.me;
+        let is_due = |group: &Group| group.has_changed || now.since(group.told_at) >= GOSSIP_WHOLE;
+        let mut news = Vec::new();
+        for group in self.groups.values_mut().filter(|it| it.told == Lead::Us && it.is_led_by(me)) {
+            if is_due(group) {
+                group.has_changed = false;
+                group.told_at = now;
+                news.extend(group.standing.clone());
+            }
+        }
+        news
+    }
+
+    /// The low marks of the groups that it leads.
+    pub fn marks(&self) -> impl Iterator<Item = (GroupKey, UnixMillis)> {
+        let led = self.groups.iter().filter(|(_, group)| group.told == Lead::Us);
+        led.filter_map(|(key, group)| Some((*key, group.standing.as_ref()?.low?)))
+    }
+
+    /// What follows from all that has happened.
+    pub fn take_effects(&mut self) -> Vec<Effect> {
+        std::mem::take(&mut self.effects)
+    }
+
+    /// This node was taken for dead in the life before. What it has the leases of nobody else can lead
+    /// now.
+    fn go_on_from(&mut self, before: Node, now: Millis) {
+        let me = self.me;
+        let led = self.groups.values_mut().filter(|it| it.is_led_by(before) && now < it.lease);
+        for standing in led.filter_map(|group| group.standing.as_mut()) {
+            standing.leader = me;
+            standing.term.0 += 1;
+            self.effects.push(Effect::TellAll(standing.clone()));
+        }
+    }
+
+    fn decide_all(&mut self, now: Millis) {
+        let keys: Vec<GroupKey> = self.groups.keys().copied().collect();
+        for key in keys {
+            self.decide(key, now);
+        }
+    }
+
+    fn decide(&mut self, key: GroupKey, now: Millis) {
+        let Some(group) = self.groups.get(&key) else { return };
+        let leader = group.standing.as_ref().map(|standing| (standing.leader, standing.listen));
+        let has_lease = self.leases == Leases::None || now < group.lease;
+        let lead = match leader {
+            _ if !self.is_settled => Lead::Nobody,
+            Some((leader, _)) if leader == self.me && self.is_leaving => {
+                return self.give(key, now);
+            }
+            Some((leader, _)) if leader == self.me => match has_lease {
+                true => Lead::Us,
+                false => Lead::Nobody,
+            },
+            Some((leader, listen)) if self.others.contains(&leader) && !group.is_ours_to_take => {
+                Lead::At(listen)
+            }
+            _ => return self.decide_vacant(key, has_lease, now),
+        };
+        if let Some(group) = self.groups.get_mut(&key) {
+            group.vacant_since = None;
+        }
+        self.tell(key, lead);
+    }
+
+    /// A group that nobody leads.
+    fn decide_vacant(&mut self, key: GroupKey, has_lease: bool, now: Millis) {
+        self.tell(key, Lead::Nobody);
+        let Some(group) = self.groups.get_mut(&key) else { return };
+        group.vacant_since.get_or_insert(now);
+        let Some(group) = self.groups.get(&key) else { return };
+        if self.is_to_claim(key, group, now) {
+            if has_lease {
+                self.claim(key, now);
+            }
+            return;
+        }
+        let first = self.in_order(key).first().copied();
+        let Some(group) = self.groups.get_mut(&key) else { return };
+        if let Some(first) = first.filter(|_| group.is_wanted && now >= group.next_ask) {
+            group.next_ask = now.after(ASK_EVERY);
+            // It may never have heard of the group, or of who led it.
+            let notice = match &group.standing {
+                Some(standing) => Notice::Standings(vec![standing.clone()]),
+                None => Notice::Wanted(group.name.clone()),
+            };
+            self.effects.push(Effect::Tell(first.address, notice));
+        }
+    }
+
+    /// Whether it is this node's turn to claim a group that nobody leads.
+    fn is_to_claim(&self, key: GroupKey, group: &Group, now: Millis) -> bool {
+        let is_led = group.standing.as_ref().is_some_and(|it| self.others.contains(&it.leader));
+        if self.is_leaving || is_led && !group.is_ours_to_take {
+            return false;
+        }
+        let order = self.in_order(key);
+        let place = order.iter().position(|node| *node == self.me).unwrap_or_default();
+        let vacant_for = group.vacant_since.map_or(Millis(0), |since| now.since(since));
+        let patience = CLAIM_PATIENCE.times(place as u64);
+        group.is_ours_to_take || vacant_for >= patience && now >= group.yields_until
+    }
+
+    /// Another node asks for the lease of a group. If this one does too, has not got it yet, and comes
+    /// later in the group's order, it makes way: of many that ask at once none would get enough. True
+    /// if it has to give back what it was promised.
+    pub fn makes_way(&mut self, key: GroupKey, asks: Node, now: Millis) -> bool {
+        let Some(group) = self.groups.get(&key) else { return false };
+        let score = |node: Node| (key.score(node.address), node.address);
+        let is_contending = group.standing.as_ref().is_none_or(|it| it.leader != self.me)
+            && group.vacant_since.is_some()
+            && self.is_to_claim(key, group, now)
+            && !group.is_ours_to_take;
+        if !is_contending || score(asks) <= score(self.me) {
+            return false;
+        }
+        if let Some(group) = self.groups.get_mut(&key) {
+            group.yields_until = now.after(LEASE.times(2));
+        }
+        true
+    }
+
+    /// The living nodes, the one to lead this group first.
+    fn in_order(&self, key: GroupKey) -> Vec<Node> {
+        let mut nodes: Vec<Node> =
+            self.others.iter().copied().chain((!self.is_leaving).then_some(self.me)).collect();
+        nodes.sort_by_key(|node| std::cmp::Reverse((key.score(node.address), node.address)));
+        nodes
+    }
+
+    fn claim(&mut self, key: GroupKey, now: Millis) {
+        let (me, listen) = (self.me, self.listen);
+        let Some(group) = self.groups.get_mut(&key) else { return };
+        let before = group.standing.clone();
+        let term = Term(before.as_ref().map_or(0, |before| before.term.0) + 1);
+        let standing = match before.clone() {
+            Some(before) => Standing { term, leader: me, listen, ..before },
+            None => Standing {
+                group: group.name.clone(),
+                term,
+                leader: me,
+                listen,
+                epoch: Epoch::default(),
+                sitting: None,
+                low: None,
+            },
+        };
+        group.standing = Some(standing.clone());
+        group.given = None;
+        group.is_ours_to_take = false;
+        group.vacant_since = None;
+        (group.told_at, group.heard) = (now, now);
+        group.told = Lead::Us;
+        self.effects.push(Effect::Led(group.name.clone(), Lead::Us, before));
+        self.effects.push(Effect::TellAll(standing));
+    }
+
+    /// Gives a group to the first of the others, and asks again until it leads.
+    fn give(&mut self, key: GroupKey, now: Millis) {
+        self.tell(key, Lead::Nobody);
+        let order = self.in_order(key);
+        let Some(group) = self.groups.get_mut(&key) else { return };
+        let to = group.given.filter(|to| order.iter().any(|node| node.address == *to));
+        let Some(to) = to.or(order.first().map(|node| node.address)) else { return };
+        if group.given.is_none() {
+            group.lease = Millis(0);
+            self.effects.push(Effect::Free(key));
+        }
+        if group.given != Some(to) || now >= group.next_ask {
+            group.given = Some(to);
+            group.next_ask = now.after(ASK_EVERY);
+            let standing = group.standing.clone();
+            self.effects.extend(standing.map(|it| Effect::Tell(to, Notice::Give(it))));
+        }
+    }
+
+    fn tell(&mut self, key: GroupKey, lead: Lead) {
+        let Some(group) = self.groups.get_mut(&key).filter(|group| group.told != lead) else {
+            return;
+        };
+        group.told = lead;
+        let standing = group.standing.clone();
+        self.effects.push(Effect::Led(group.name.clone(), lead, standing));
+    }
+}
+
+#[cfg(test)]
+#[path = "leadership_tests.rs"]
+mod tests;

@@ -1,0 +1,333 @@
+//! Whole members in a network that loses, delays, doubles and cuts: simulated, one seed at a time.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use rand::rngs::Xoshiro256PlusPlus;
+use rand::{Rng as _, RngExt as _, SeedableRng as _};
+
+use super::*;
+use crate::base::limits::{LEASE, SETTLE_MAX};
+
+struct Sim {
+    dice: Xoshiro256PlusPlus,
+    now: Millis,
+    size: usize,
+    leases: LeaseKind,
+    nodes: Vec<One>,
+    mail: BTreeMap<(Millis, u64), (usize, Stamp, Vec<u8>)>,
+    posted: u64,
+    lost_percent: u32,
+    late_max: u64,
+    cut: BTreeSet<(usize, usize)>,
+    /// Times at which two nodes were told at once that they may lead one group.
+    overlaps: Vec<Millis>,
+    /// How long nobody has led, since when.
+    unled: Vec<Millis>,
+}
+
+struct One {
+    member: Option<Member>,
+    lives: u64,
+    sequence: u64,
+    stopped_until: Millis,
+    /// Its clock goes so much faster, in tenths of a percent.
+    drift: i64,
+}
+
+fn address(place: usize) -> SocketAddr {
+    SocketAddr::from(([10, 0, 0, place as u8 + 1], 6746))
+}
+
+fn group() -> GroupName {
+    GroupName { tenant: Box::default(), group: (*b"g").into() }
+}
+
+impl Sim {
+    fn new(seed: u64, size: usize, leases: LeaseKind) -> Sim {
+        let mut dice = Xoshiro256PlusPlus::seed_from_u64(seed);
+        let lost_percent = [0, 0, 5, 20][dice.random_range(0..4)];
+        let node = |dice: &mut Xoshiro256PlusPlus| One {
+            member: None,
+            lives: 0,
+            sequence: 0,
+            stopped_until: Millis(0),
+            drift: dice.random_range(-5..=5),
+        };
+        let nodes = (0..size).map(|_| node(&mut dice)).collect();
+        let mut sim = Sim {
+            dice,
+            now: Millis(1000),
+            size,
+            leases,
+            nodes,
+            mail: BTreeMap::new(),
+            posted: 0,
+            lost_percent,
+            late_max: 200,
+            cut: BTreeSet::new(),
+            overlaps: Vec::new(),
+            unled: Vec::new(),
+        };
+        (0..size).for_each(|place| sim.start(place));
+        sim
+    }
+
+    /// The time as a node's own clock has it.
+    fn own_now(&self, place: usize) -> Millis {
+        let now = self.now.0 as i64;
+        Millis((now + now * self.nodes[place].drift / 1000) as u64)
+    }
+
+    fn start(&mut self, place: usize) {
+        let now = self.own_now(place);
+        let node = &mut self.nodes[place];
+        node.lives += 1;
+        node.sequence = 0;
+        let me = Node { address: address(place), generation: self.now.0 };
+        let listen = SocketAddr::from(([10, 0, 0, place as u8 + 1], 9091));
+        let (leases, settle_max) = (self.leases, SETTLE_MAX);
+        let setting = Setting { me, listen, leases, settle_max, seed: self.dice.next_u64() };
+        let peers: Vec<SocketAddr> = (0..self.size).map(address).collect();
+        let mut member = Member::new(setting, &peers, now);
+        member.on_wanted(&group(), now);
+        node.member = Some(member);
+    }
+
+    fn step(&mut self) {
+        self.now = self.now.after(Millis(10));
+        while let Some(entry) = self.mail.first_entry().filter(|it| it.key().0 <= self.now) {
+            let (to, stamp, payload) = entry.remove();
+            let now = self.own_now(to);
+            let node = &mut self.nodes[to];
+            if self.now < node.stopped_until {
+                // It waits in the socket.
+                let due = node.stopped_until.after(Millis(1));
+                self.posted += 1;
+                self.mail.insert((due, self.posted), (to, stamp, payload));
+                continue;
+            }
+            if let Some(member) = &mut node.member {
+                // A replay is a replay.
+                let _ = member.on_datagram(stamp, &payload, now);
+            }
+        }
+        for place in 0..self.nodes.len() {
+            let now = self.own_now(place);
+            let node = &mut self.nodes[place];
+            if self.now < node.stopped_until {
+                continue;
+            }
+            let Some(member) = &mut node.member else { continue };
+            member.on_time(now);
+            member.take_outcomes();
+            for Letter { to, payload } in member.take_letters() {
+                node.sequence += 1;
+                let stamp =
+                    Stamp { process: node.lives << 8 | place as u64, sequence: node.sequence };
+                let Some(to) = (0..self.size).find(|other| address(*other) == to) else { continue };
+                let copies = if self.dice.random_range(0..50) == 0 { 2 } else { 1 };
+                for _ in 0..copies {
+                    let is_lost = self.dice.random_range(0..100) < self.lost_percent;
+                    let late = [1, 1, 5, 30, 200][self.dice.random_range(0..5)].min(self.late_max);
+                    if !is_lost && !self.cut.contains(&(place, to)) {
+                        self.posted += 1;
+                        let due = self.now.after(Millis(late));
+                        self.mail.insert((due, self.posted), (to, stamp, payload.clone()));
+                    }
+                }
+            }
+        }
+        let leaders = self.leaders();
+        if leaders.len() > 1 {
+            self.overlaps.push(self.now);
+        }
+        if leaders.is_empty() {
+            self.unled.push(self.now);
+        }
+    }
+
+    /// Who would send now: those that run, and those that have just woken and know nothing yet.
+    fn leaders(&self) -> Vec<usize> {
+        let leads = |place: &usize| {
+            let now = self.own_now(*place);
+            let member = self.nodes[*place].member.as_ref();
+            member.is_some_and(|member| member.led().any(|(_, until)| now < until))
+        };
+        (0..self.nodes.len()).filter(leads).collect()
+    }
+
+    fn run(&mut self, span: Millis) {
+        let until = self.now.after(span);
+        while self.now < until {
+            self.step();
+        }
+    }
+
+    fn fail(&mut self) {
+        let place = self.dice.random_range(0..self.size);
+        let other = (place + self.dice.random_range(1..self.size)) % self.size;
+        match self.dice.random_range(0..5) {
+            0 => self.nodes[place].member = None,
+            1 => {
+                let span = self.dice.random_range(300..12_000);
+                self.nodes[place].stopped_until = self.now.after(Millis(span));
+            }
+            2 => {
+                for third in (0..self.size).filter(|third| *third != place) {
+                    self.cut.extend([(place, third), (third, place)]);
+                }
+            }
+            3 => self.cut.extend([(place, other)]),
+            _ => {
+                self.nodes[place].member = None;
+                let span = self.dice.random_range(10..3000);
+                self.run(Millis(span));
+                self.start(place);
+            }
+        }
+    }
+
+    fn heal(&mut self) {
+        self.cut.clear();
+        (self.lost_percent, self.late_max) = (0, 30);
+        for place in 0..self.size {
+            if self.nodes[place].member.is_none() {
+                self.start(place);
+            }
+        }
+    }
+
+    /// What each node says of itself and of the group, for a failure.
+    fn told(&self) -> String {
+        let mut told =
+            format!("at {:?}, lost {} %, cut {:?}", self.now, self.lost_percent, self.cut);
+        for node in &self.nodes {
+            let Some(member) = &node.member else { continue };
+            let others: Vec<u8> = member
+                .others()
+                .iter()
+                .map(|other| match other.address.ip() {
+                    std::net::IpAddr::V4(ip) => ip.octets()[3],
+                    std::net::IpAddr::V6(_) => 0,
+                })
+                .collect();
+            let standing = member.standing(&group()).map(|it| (it.term, it.leader));
+            let wanted = member.wanted(self.now).len();
+            told += &format!(
+                "\n  {:?} settled {} others {others:?} says {:?} {standing:?} wants {wanted}",
+                member.me(),
+                member.is_settled(),
+                member.lead(&group())
+            );
+        }
+        told
+    }
+
+    /// One leader, and everybody says so.
+    fn is_at_one(&self) -> bool {
+        let leaders = self.leaders();
+        let leads: BTreeSet<Option<SocketAddr>> = self
+            .nodes
+            .iter()
+            .filter_map(|node| node.member.as_ref())
+            .map(|member| match member.lead(&group()) {
+                Lead::Us => Some(member.setting.listen),
+                Lead::At(at) => Some(at),
+                Lead::Nobody => None,
+            })
+            .collect();
+        leaders.len() == 1 && leads.len() == 1 && !leads.contains(&None)
+    }
+}
+
+fn seeds(count: u64) -> std::ops::Range<u64> {
+    let from = std::env::var("MEMBER_FROM").ok().and_then(|text| text.parse().ok()).unwrap_or(0);
+    let count =
+        std::env::var("MEMBER_SEEDS").ok().and_then(|text| text.parse().ok()).unwrap_or(count);
+    from..from + count
+}
+
+#[test]
+fn whatever_fails_there_is_one_leader_soon_after_it_is_over_and_it_stays() {
+    for seed in seeds(60) {
+        let size = [2, 3, 5][seed as usize % 3];
+        let leases =
+            if size > 2 && seed % 2 == 0 { LeaseKind::Majority(size) } else { LeaseKind::None };
+        let mut sim = Sim::new(seed, size, leases);
+        sim.run(Millis(15_000));
+        for _ in 0..3 {
+            sim.fail();
+            let span = sim.dice.random_range(100..15_000);
+            sim.run(Millis(span));
+        }
+        sim.heal();
+        sim.run(Millis(10_000).after(LEASE));
+        assert!(sim.is_at_one(), "seed {seed}: {size} nodes, {leases:?}, {}", sim.told());
+        let leader = sim.leaders();
+        sim.run(Millis(10_000));
+        assert!(
+            sim.is_at_one() && sim.leaders() == leader,
+            "seed {seed}: it does not stay {leader:?}: {}",
+            sim.told()
+        );
+    }
+}
+
+#[test]
+fn with_leases_two_never_lead_at_once() {
+    for seed in seeds(60) {
+        let size = [3, 5][seed as usize % 2];
+        let mut sim = Sim::new(seed, size, LeaseKind::Majority(size));
+        sim.run(Millis(15_000));
+        for _ in 0..6 {
+            sim.fail();
+            let span = sim.dice.random_range(100..8000);
+            sim.run(Millis(span));
+            if sim.dice.random_range(0..2) == 0 {
+                let (lost_percent, late_max) = (sim.lost_percent, sim.late_max);
+                sim.heal();
+                (sim.lost_percent, sim.late_max) = (lost_percent, late_max);
+            }
+        }
+        sim.heal();
+        sim.run(Millis(10_000));
+        assert_eq!(sim.overlaps.first(), None, "seed {seed}");
+        let leads = |until: &Millis| sim.unled.iter().any(|at| at == until);
+        assert!(!leads(&sim.now), "seed {seed}: nobody leads {}", sim.told());
+    }
+}
+
+#[test]
+fn a_dead_leader_is_followed_within_two_seconds_half_of_the_time() {
+    let mut spans = Vec::new();
+    for seed in 0..40 {
+        let mut sim = Sim::new(seed, 2 + seed as usize % 2, LeaseKind::None);
+        sim.lost_percent = 0;
+        sim.run(Millis(15_000 + seed * 37));
+        let leader = sim.leaders()[0];
+        sim.nodes[leader].member = None;
+        let died = sim.now;
+        while sim.leaders().is_empty() {
+            sim.step();
+        }
+        spans.push(sim.now.since(died));
+    }
+    spans.sort_unstable();
+    assert!(spans[20] < Millis(2000) && spans[39] < Millis(4000), "{spans:?}");
+}
+
+#[test]
+fn a_leader_that_was_stopped_does_not_lead_on_waking() {
+    for seed in 0..20 {
+        let size = 2 + seed as usize % 2;
+        let leases = if size == 3 { LeaseKind::Majority(3) } else { LeaseKind::None };
+        let mut sim = Sim::new(seed, size, leases);
+        sim.lost_percent = 0;
+        sim.run(Millis(15_000));
+        let leader = sim.leaders()[0];
+        sim.nodes[leader].stopped_until = sim.now.after(LEASE).after(Millis(5000));
+        sim.run(LEASE.after(Millis(15_000)));
+        assert_eq!(sim.overlaps.first(), None, "seed {seed}");
+        assert!(sim.is_at_one() && sim.leaders() != [leader], "seed {seed}");
+    }
+}
