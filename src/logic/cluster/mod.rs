@@ -2,6 +2,7 @@
 //! does not use it yet.
 
 pub mod codec;
+pub mod etcd_lease;
 pub mod node;
 pub mod replays;
 pub mod swim;
