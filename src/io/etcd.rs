@@ -91,7 +91,7 @@ impl Etcd {
     /// [`LEASE_STOP_MAX`] at the latest: then the lease ends by itself.
     pub fn stop(self) {
         let Etcd { asks, told, stopping, ended } = self;
-        // Release: goes with nothing; the request under way may see it late.
+        // Release: the thread sees it at the latest when it sees that nobody can ask any more.
         stopping.store(true, Ordering::Release);
         drop((asks, told));
         let _ = ended.recv_timeout(LEASE_STOP_MAX.into());
@@ -113,7 +113,7 @@ struct Keeper {
 impl Keeper {
     /// Until nobody can ask any more.
     fn run(&mut self, asked: &Receiver<Ask>) {
-        loop {
+        while !self.is_stopping() {
             let step = self.lease.poll(self.clock.now());
             let rest = match &step {
                 Step::Rest(until) => until.since(self.clock.now()),
@@ -151,8 +151,15 @@ impl Keeper {
         match done {
             Ok(()) => {}
             Err(ClientError::LeaseGone) => self.lease.on_lease_gone(self.clock.now()),
+            // It was not tried with all.
+            Err(_) if self.is_stopping() => {}
             Err(error) => self.lease.on_trouble(self.clock.now(), error.to_string()),
         }
+    }
+
+    fn is_stopping(&self) -> bool {
+        // Acquire: pairs with the store in `stop`.
+        self.stopping.load(Ordering::Acquire)
     }
 
     fn grant(&mut self) -> Result<(), ClientError> {
@@ -180,7 +187,7 @@ impl Keeper {
     }
 
     fn ask(&mut self, path: &str, body: &[u8]) -> Result<(Millis, wire::Answer), ClientError> {
-        // Acquire: pairs with the store in `stop`.
+        // Acquire: as in `is_stopping`, which would borrow all of it.
         let stopping = &self.stopping;
         self.client.ask(path, body, &|| !stopping.load(Ordering::Acquire))
     }

@@ -111,12 +111,17 @@ impl Node {
 
     /// The last it was told of etcd is that there is none.
     pub fn is_unreachable(&self) -> bool {
-        let of_etcd = |told: &Told| match told {
-            Told::Unreachable(_) => Some(true),
-            Told::Again => Some(false),
+        self.trouble().is_some()
+    }
+
+    /// And why.
+    pub fn trouble(&self) -> Option<&str> {
+        let of_etcd = self.told.iter().rev().find_map(|(_, told)| match told {
+            Told::Unreachable(reason) => Some(Some(reason.as_str())),
+            Told::Again => Some(None),
             Told::Granted { .. } | Told::Taken { .. } | Told::Lost { .. } => None,
-        };
-        self.told.iter().rev().find_map(|(_, told)| of_etcd(told)).unwrap_or(false)
+        });
+        of_etcd.flatten()
     }
 
     /// When it was promised `key`, and until when.

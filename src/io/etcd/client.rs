@@ -88,6 +88,9 @@ pub struct Client {
 impl Client {
     /// Reads the files of `config`; connects with the first request only.
     pub fn new(config: &EtcdConfig, clock: Clock) -> io::Result<Client> {
+        if config.hosts.is_empty() {
+            return Err(io::Error::other("no etcd is named"));
+        }
         let mut agent = Agent::config_builder()
             .timeout_global(Some(LEASE_REQUEST_MAX.into()))
             .http_status_as_error(false)
