@@ -101,7 +101,8 @@
 //! The server is one node and does not gossip yet. Its first rooms stand: a datagram is opened
 //! ([`wire::cluster::seal`]), must not have come before ([`logic::cluster::replays`]), and says who is
 //! alive ([`logic::cluster::swim`]). Who leads a group will take the way of a tick's event from there: to
-//! the seat, through the pure step, published by the same swap.
+//! the seat, through the pure step, published by the same swap. Where an etcd says who may lead,
+//! [`io::etcd`] holds this node's keys in it, as [`logic::cluster::etcd_lease`] decides.
 
 pub mod base;
 pub mod cli;

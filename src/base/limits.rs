@@ -212,3 +212,29 @@ pub const PASS_RENEWED: Millis = Millis(10_000);
 pub const GOSSIP_TURN: Millis = Millis(50);
 /// A node that goes first waits so long for hand-overs to open: what they send on nobody else has.
 pub const LEAVE_STEADY_MAX: Millis = Millis(10_000);
+
+/// For how long a lease is asked for: a node that dies is replaced no later than this after its last
+/// sign of life. etcd itself takes no less than one and a half times its election, 1.5 s.
+pub const LEASE_TTL: Millis = Millis(3_000);
+/// How often a lease is kept alive: two tries may fail before it ends.
+pub const LEASE_RENEW_EVERY: Millis = Millis(1_000);
+/// The pause after a round in which no etcd did what it was asked.
+pub const LEASE_RETRY: Millis = Millis(250);
+/// How long one etcd may take for one answer: of three, two may hang, and the lease still lives.
+pub const LEASE_REQUEST_MAX: Millis = Millis(500);
+/// How long giving a lease back may take in all: the process is to end.
+pub const LEASE_STOP_MAX: Millis = Millis(1_000);
+/// A promise is believed for no longer than this; etcd raises what it is asked for to a few seconds.
+pub const LEASE_PROMISE_MAX: Millis = Millis(60_000);
+/// What is taken off a promise because two clocks do not run alike: far more than crystals differ.
+pub const LEASE_DRIFT_PERCENT: u64 = 2;
+/// Keys that one request takes or gives back; etcd takes 128 steps unless told otherwise.
+pub const LEASE_KEYS_PER_REQUEST: usize = 64;
+/// Keys of one cluster that are read: of all groups, and again as many that are on their way out.
+pub const LEASE_ENTRIES_MAX: usize = 2 * GROUPS_MAX;
+/// The longest answer of an etcd: so many keys with the longest names of cluster and node.
+pub const LEASE_ANSWER_BYTES_MAX: usize = 4 * 1024 * 1024;
+/// What has been asked of a lease and not yet been taken up.
+pub const LEASE_ASKS_MAX: usize = 256;
+/// What a lease has said and nobody has taken yet; then it waits, and nothing is prolonged.
+pub const LEASE_TOLD_MAX: usize = 4 * GROUPS_MAX;

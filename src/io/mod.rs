@@ -11,6 +11,7 @@ pub mod core;
 pub mod deadline;
 pub mod descriptors;
 pub mod driver;
+pub mod etcd;
 pub mod gossip;
 pub mod inbound;
 pub mod link;

@@ -2,6 +2,7 @@
 //! as values.
 
 pub mod codec;
+pub mod etcd_lease;
 pub mod group;
 pub mod leadership;
 pub mod lease;

@@ -1,3 +1,4 @@
-//! What the nodes of a cluster send each other.
+//! What the nodes of a cluster send each other, and an etcd.
 
+pub mod etcd;
 pub mod seal;
