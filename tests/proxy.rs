@@ -5,6 +5,8 @@
 mod answers;
 #[path = "proxy/bounds.rs"]
 mod bounds;
+#[path = "proxy/cluster.rs"]
+mod cluster;
 #[path = "proxy/election.rs"]
 mod election;
 #[path = "proxy/handover.rs"]

@@ -11,13 +11,19 @@ use highlander::wire::remote_write::{protocol::Protocol, snappy};
 
 use crate::support::*;
 
-fn now_ms() -> i64 {
+pub fn now_ms() -> i64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970");
     since.as_millis() as i64
 }
 
 /// A request of `source` with one sample of each of three series.
-fn write(source: &str, weight: u64, protocol: Protocol, timestamp_ms: i64, value: f64) -> Vec<u8> {
+pub fn write(
+    source: &str,
+    weight: u64,
+    protocol: Protocol,
+    timestamp_ms: i64,
+    value: f64,
+) -> Vec<u8> {
     let sample = [Sample { value, timestamp_ms }];
     let (mut one, mut two) = (WriteRequestBuilder::new(), RequestBuilder::new());
     for series in ["a", "b", "c"] {
@@ -33,7 +39,7 @@ fn write(source: &str, weight: u64, protocol: Protocol, timestamp_ms: i64, value
 }
 
 /// The times and values that the endpoint has got of series `a`, of version 1 requests.
-fn stored(endpoint: &Endpoint) -> Vec<(i64, f64)> {
+pub fn stored(endpoint: &Endpoint) -> Vec<(i64, f64)> {
     let mut all = Vec::new();
     for got in endpoint.got() {
         let Ok(body) = snappy::decode(&got.body, 8 << 20) else { continue };
