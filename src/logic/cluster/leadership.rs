@@ -329,10 +329,10 @@ impl Leadership {
             Some((leader, _)) if leader == self.me && self.is_leaving => {
                 return self.give(key, now);
             }
-            Some((leader, _)) if leader == self.me => match has_lease {
-                true => Lead::Us,
-                false => Lead::Nobody,
-            },
+            Some((leader, _)) if leader == self.me && has_lease => Lead::Us,
+            Some((leader, _)) if leader == self.me => {
+                return self.decide_unleased(key, now);
+            }
             Some((leader, listen)) if self.others.contains(&leader) && !group.is_ours_to_take => {
                 Lead::At(listen)
             }
@@ -340,8 +340,20 @@ impl Leadership {
         };
         if let Some(group) = self.groups.get_mut(&key) {
             group.vacant_since = None;
+            group.unleased_since = None;
         }
         self.tell(key, lead);
+    }
+
+    /// A group that this node leads, and has no lease of. Another may get it: it is given away, for the
+    /// others would wait for this node as long as it lives.
+    fn decide_unleased(&mut self, key: GroupKey, now: Millis) {
+        let Some(group) = self.groups.get_mut(&key) else { return };
+        let since = *group.unleased_since.get_or_insert(now);
+        match now.since(since) >= CLAIM_PATIENCE {
+            true => self.give(key, now),
+            false => self.tell(key, Lead::Nobody),
+        }
     }
 
     /// A group that nobody leads.
@@ -439,10 +451,14 @@ impl Leadership {
     /// Gives a group to the first of the others, and asks again until it leads.
     fn give(&mut self, key: GroupKey, now: Millis) {
         self.tell(key, Lead::Nobody);
-        let order = self.in_order(key);
+        let mut order = self.in_order(key);
+        order.retain(|node| *node != self.me);
         let Some(group) = self.groups.get_mut(&key) else { return };
         let to = group.given.filter(|to| order.iter().any(|node| node.address == *to));
-        let Some(to) = to.or(order.first().map(|node| node.address)) else { return };
+        let Some(to) = to.or(order.first().map(|node| node.address)) else {
+            group.given = None;
+            return;
+        };
         if group.given.is_none() {
             group.lease = Millis(0);
             self.effects.push(Effect::Free(key));

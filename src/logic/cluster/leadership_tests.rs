@@ -158,6 +158,26 @@ fn with_leases_nobody_claims_or_leads_without_one() {
 }
 
 #[test]
+fn a_leader_that_can_get_no_lease_gives_the_group_to_one_that_perhaps_can() {
+    let name = group_of(1);
+    let key = GroupKey::of(&name);
+    let mut one = one(1, 3, Leases::Needed);
+    one.on_wanted(&name, NOW);
+    one.on_lease(key, NOW.after(Millis(1000)), NOW);
+    let lost = NOW.after(Millis(1000));
+    one.on_time(lost);
+    one.on_time(lost.after(Millis(CLAIM_PATIENCE.0 - 1)));
+    one.take_effects();
+    let later = lost.after(CLAIM_PATIENCE);
+    one.on_time(later);
+    let is_give = |effect: &Effect| matches!(effect, Effect::Tell(_, Notice::Give(_)));
+    assert!(one.take_effects().iter().any(is_give));
+    assert_eq!(one.wanted(later), []);
+    one.on_members(node(1), BTreeSet::new(), later);
+    assert_eq!(one.wanted(later), [(key, Term(1))], "nobody is there to take it");
+}
+
+#[test]
 fn a_lease_is_not_promised_to_one_that_has_missed_a_term() {
     let name = group_of(1);
     let key = GroupKey::of(&name);
