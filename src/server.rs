@@ -162,6 +162,7 @@ pub fn start(config: Config) -> Result<Running, StartError> {
         window: config.hold_window,
         cores: workers.iter().map(|worker| worker.handle.clone()).collect(),
         conductor: words.0.clone(),
+        clock,
         log: log.clone(),
         counters: counters[3].clone(),
         known: Default::default(),

@@ -7,6 +7,7 @@ use crossbeam::channel::Sender;
 
 use crate::base::limits::LOW_MARK_SLACK;
 use crate::base::time::Millis;
+use crate::io::clock::Clock;
 use crate::io::core::Handle;
 use crate::io::log::Log;
 use crate::io::orders::Word;
@@ -40,6 +41,8 @@ pub struct Seating {
     pub cores: Vec<Arc<Handle>>,
     /// The conductor, who is told of each change.
     pub conductor: Sender<Word>,
+    /// The clock.
+    pub clock: Clock,
     /// The log.
     pub log: Log,
     /// The counters of the cluster's thread.
@@ -113,6 +116,7 @@ impl Seating {
         let Some(Standing { group, epoch, sitting, low, .. }) = standing else { return Past::None };
         if let Some(low) = low {
             // A slow scrape bears the time of its begin.
+            let low = low.min(self.clock.unix_now());
             seat.marks.raise_floor(low.before(LOW_MARK_SLACK));
         }
         let heir = sitting.and_then(|sitting| {
@@ -144,6 +148,7 @@ impl Seating {
             let is_led_elsewhere = matches!(seat.view().lead, Lead::Relay(_) | Lead::Mirror);
             let low = member.standing(group).and_then(|standing| standing.low);
             if let Some(low) = low.filter(|_| is_led_elsewhere) {
+                let low = low.min(self.clock.unix_now());
                 seat.marks.raise_release(low.before(self.window));
             }
         }
