@@ -54,8 +54,12 @@ pub struct Leadership {
     /// Whether it knows how the groups stand.
     is_settled: bool,
     is_leaving: bool,
+    next_forget: Millis,
     effects: Vec<Effect>,
 }
+
+/// How often what nobody tells of is looked for.
+const FORGET_EVERY: Millis = Millis(1000);
 
 impl Leadership {
     /// A node that knows of no group and leads none. Requests reach it at `listen`.
@@ -68,6 +72,7 @@ impl Leadership {
             groups: BTreeMap::new(),
             is_settled: false,
             is_leaving: false,
+            next_forget: Millis(0),
             effects: Vec::new(),
         }
     }
@@ -105,7 +110,8 @@ impl Leadership {
         self.is_settled
     }
 
-    /// A source of this node belongs to this group.
+    /// There is a seat of this group now, on this node or on one that asks this one to lead it. What was
+    /// said of the group is said again.
     pub fn on_wanted(&mut self, name: &GroupName, now: Millis) {
         let key = GroupKey::of(name);
         if !self.groups.contains_key(&key) && self.groups.len() >= STANDINGS_MAX {
@@ -113,6 +119,10 @@ impl Leadership {
         }
         let group = self.groups.entry(key).or_insert_with(|| Group::new(name.clone(), now));
         group.is_wanted = true;
+        if group.told != Lead::Nobody {
+            let (lead, standing) = (group.told, group.standing.clone());
+            self.effects.push(Effect::Led(name.clone(), lead, standing));
+        }
         self.decide(key, now);
     }
 
@@ -203,11 +213,11 @@ impl Leadership {
         }
     }
 
-    /// The seat of a group has been forgotten: nobody has come to it for long.
-    pub fn on_forgotten(&mut self, name: &GroupName) {
-        let key = GroupKey::of(name);
-        if self.groups.remove(&key).is_some_and(|group| group.told == Lead::Us) {
-            self.effects.push(Effect::Free(key));
+    /// The seat of a group has been forgotten on this node: nobody has come to it for long.
+    pub fn on_forgotten(&mut self, name: &GroupName, now: Millis) {
+        if let Some(group) = self.groups.get_mut(&GroupKey::of(name)) {
+            group.is_wanted = false;
+            group.heard = now;
         }
     }
 
@@ -225,11 +235,26 @@ impl Leadership {
 
     /// Time has passed.
     pub fn on_time(&mut self, now: Millis) {
-        let me = self.me;
-        self.groups.retain(|_, group| {
-            group.is_led_by(me) || group.is_wanted || now.since(group.heard) < STANDING_FORGOTTEN
-        });
-        self.decide_all(now);
+        if now >= self.next_forget {
+            self.next_forget = now.after(FORGET_EVERY);
+            let effects = &mut self.effects;
+            self.groups.retain(|key, group| {
+                let stays = group.is_wanted || now.since(group.heard) < STANDING_FORGOTTEN;
+                if !stays && group.told == Lead::Us {
+                    effects.push(Effect::Free(*key));
+                }
+                stays
+            });
+        }
+        // Of the others nothing changes because time passes.
+        let waits = |group: &Group| match group.told {
+            Lead::Nobody => true,
+            Lead::Us => self.leases == Leases::Needed,
+            Lead::At(_) => false,
+        };
+        let waiting = self.groups.iter().filter(|(_, group)| waits(group));
+        let waiting: Vec<GroupKey> = waiting.map(|(key, _)| *key).collect();
+        waiting.into_iter().for_each(|key| self.decide(key, now));
     }
 
     /// The groups that this node needs the leases of, those that it leads or is to lead, and the last

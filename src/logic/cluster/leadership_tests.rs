@@ -269,6 +269,37 @@ fn what_changes_is_told_soon_and_everything_now_and_then() {
 }
 
 #[test]
+fn a_group_to_which_nobody_comes_here_is_known_all_the_same() {
+    let name = group_of(1);
+    let mut one = one(1, 3, Leases::None);
+    one.on_standing(standing(&name, 3, 2), NOW);
+    one.on_wanted(&name, NOW);
+    one.take_effects();
+    one.on_forgotten(&name, NOW);
+    one.on_wanted(&name, NOW);
+    let again = (Lead::At(listen(2)), Some(Term(3)));
+    assert_eq!(leads(&mut one), [again], "its new seat is to be told");
+    one.on_forgotten(&name, NOW);
+    one.on_members(node(1), BTreeSet::from([node(3)]), NOW);
+    assert_eq!(leads(&mut one).last(), Some(&(Lead::Us, Some(Term(3)))));
+}
+
+#[test]
+fn a_group_that_this_node_leads_and_nobody_comes_to_is_given_up_after_a_while() {
+    let name = group_of(1);
+    let mut one = one(1, 3, Leases::None);
+    one.on_wanted(&name, NOW);
+    one.on_time(NOW.after(STANDING_FORGOTTEN.times(2)));
+    assert_eq!(one.lead(&name), Lead::Us);
+    one.take_effects();
+    let forgotten = NOW.after(STANDING_FORGOTTEN.times(2));
+    one.on_forgotten(&name, forgotten);
+    one.on_time(forgotten.after(STANDING_FORGOTTEN));
+    assert_eq!(one.take_effects(), [Effect::Free(GroupKey::of(&name))]);
+    assert_eq!(one.standings(None).count(), 0);
+}
+
+#[test]
 fn groups_are_bounded_and_forgotten_when_nobody_tells_of_them() {
     let mut one = one(1, 3, Leases::None);
     for number in 0..2 * STANDINGS_MAX {
