@@ -274,6 +274,38 @@ fn a_forged_pass_makes_nobody_another_source() {
 }
 
 #[test]
+fn a_relayed_source_is_idle_while_its_connection_is_open_and_lost_when_it_is_closed() {
+    let endpoint = Endpoint::storage();
+    let ports = ports(2);
+    let nodes = [0, 1].map(|place| start("epoll", endpoint.address, &ports, place));
+    let at = now_ms() - 60_000;
+    for node in &nodes {
+        assert_eq!(ask(node, &write("warm", 0, Protocol::V1, at, 0.0)).status, 204);
+    }
+    let leader = nodes.iter().position(|node| count(node, Counter::Relayed) == 0);
+    let follower = 1 - leader.expect("one of them leads");
+    let mut source = nodes[follower].connect();
+    let mut standby = nodes[follower].connect();
+    let promotions = || nodes.iter().map(|node| count(node, Counter::Promotions)).sum::<u64>();
+    until("the heavier one has the seat", || {
+        let at = now_ms();
+        assert_eq!(source.ask(&write("a", 9, Protocol::V1, at, 1.0)).status, 204);
+        assert_eq!(standby.ask(&write("b", 1, Protocol::V1, at, 2.0)).status, 204);
+        std::thread::sleep(Duration::from_millis(100));
+        stored(&endpoint).last().is_some_and(|it| it.1 == 1.0)
+    });
+    let before = promotions();
+    // Three times the expiry of one without a connection.
+    std::thread::sleep(Duration::from_secs(3));
+    assert_eq!(promotions(), before);
+    drop(source);
+    until("it is lost", || promotions() > before);
+    for node in nodes {
+        node.running.stop();
+    }
+}
+
+#[test]
 fn mirrored_the_one_that_takes_the_lead_has_what_a_dead_source_and_its_standby_pushed() {
     let endpoint = Endpoint::storage();
     let ports = ports(2);

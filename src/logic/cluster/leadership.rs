@@ -351,7 +351,9 @@ impl Leadership {
         let has_lease = self.leases == Leases::None || now < group.lease;
         let lead = match leader {
             _ if !self.is_settled => Lead::Nobody,
-            Some((leader, _)) if leader == self.me && self.is_leaving => {
+            Some((leader, _))
+                if leader == self.me && self.is_leaving && !self.others.is_empty() =>
+            {
                 return self.give(key, now);
             }
             Some((leader, _)) if leader == self.me && has_lease => Lead::Us,

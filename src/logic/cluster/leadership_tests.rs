@@ -216,6 +216,15 @@ fn one_that_goes_gives_its_groups_away_and_asks_until_they_are_taken() {
 }
 
 #[test]
+fn one_that_goes_and_is_alone_leads_to_its_end() {
+    let name = group_of(1);
+    let mut one = one(1, 1, Leases::None);
+    one.on_wanted(&name, NOW);
+    one.leave(NOW);
+    assert_eq!((one.lead(&name), one.has_left()), (Lead::Us, true));
+}
+
+#[test]
 fn a_given_group_that_is_given_late_is_not_taken_from_whoever_leads_it_now() {
     let name = group_of(1);
     let mut one = one(1, 3, Leases::None);
