@@ -75,10 +75,10 @@ impl Seating {
 
     fn take_in(&mut self, member: &mut Member, now: Millis) {
         for (group, seat) in self.seen.iter() {
-            if !self.known.contains_key(&seat.id) {
-                self.known.insert(seat.id, group.clone());
+            self.known.entry(seat.id).or_insert_with(|| {
                 member.on_wanted(group, now);
-            }
+                group.clone()
+            });
         }
         self.known.retain(|id, group| {
             let seat = self.seen.get(group);

@@ -6,11 +6,13 @@
 //! both led agree as soon as they hear of each other. That they do not both lead meanwhile is what leases
 //! are for: where they are wanted, nobody claims a group or goes on leading it without one.
 
+mod leases;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 
 use crate::base::limits::{
-    ASK_EVERY, CLAIM_PATIENCE, GOSSIP_WHOLE, LEASE, STANDING_FORGOTTEN, STANDINGS_MAX,
+    ASK_EVERY, CLAIM_PATIENCE, GOSSIP_WHOLE, STANDING_FORGOTTEN, STANDINGS_MAX,
 };
 use crate::base::time::{Millis, UnixMillis};
 use crate::logic::cluster::group::{Group, Lead};
@@ -185,14 +187,6 @@ impl Leadership {
         }
     }
 
-    /// This node has the lease of a group until then.
-    pub fn on_lease(&mut self, key: GroupKey, until: Millis, now: Millis) {
-        if let Some(group) = self.groups.get_mut(&key) {
-            group.lease = until;
-            self.decide(key, now);
-        }
-    }
-
     /// Says how the seat of a group that this node leads is now.
     pub fn on_seat(
         &mut self,
@@ -257,25 +251,6 @@ impl Leadership {
         waiting.into_iter().for_each(|key| self.decide(key, now));
     }
 
-    /// The groups that this node needs the leases of, those that it leads or is to lead, and the last
-    /// term of each that it knows of.
-    pub fn wanted(&self, now: Millis) -> Vec<(GroupKey, Term)> {
-        let is_wanted = |(key, group): &(&GroupKey, &Group)| {
-            self.is_settled
-                && group.given.is_none()
-                && (group.is_led_by(self.me) || self.is_to_claim(**key, group, now))
-        };
-        let term = |group: &Group| group.standing.as_ref().map_or(Term(0), |it| it.term);
-        self.groups.iter().filter(is_wanted).map(|(key, group)| (*key, term(group))).collect()
-    }
-
-    /// Whether a node that knows of nothing later than `term` may be promised the lease of a group. If
-    /// not, it is to hear of this first.
-    pub fn objection(&self, key: GroupKey, asks: Node, term: Term) -> Option<&Standing> {
-        let standing = self.groups.get(&key)?.standing.as_ref()?;
-        (standing.term > term && standing.leader != asks).then_some(standing)
-    }
-
     /// The groups that this node leads, and until when it has the lease of each.
     pub fn led(&self) -> impl Iterator<Item = (&GroupName, Millis)> {
         let led = self.groups.values().filter(|group| group.told == Lead::Us);
@@ -326,18 +301,6 @@ impl Leadership {
         std::mem::take(&mut self.effects)
     }
 
-    /// This node was taken for dead in the life before. What it has the leases of nobody else can lead
-    /// now.
-    fn go_on_from(&mut self, before: Node, now: Millis) {
-        let me = self.me;
-        let led = self.groups.values_mut().filter(|it| it.is_led_by(before) && now < it.lease);
-        for standing in led.filter_map(|group| group.standing.as_mut()) {
-            standing.leader = me;
-            standing.term.0 += 1;
-            self.effects.push(Effect::TellAll(standing.clone()));
-        }
-    }
-
     fn decide_all(&mut self, now: Millis) {
         let keys: Vec<GroupKey> = self.groups.keys().copied().collect();
         for key in keys {
@@ -370,17 +333,6 @@ impl Leadership {
             group.unleased_since = None;
         }
         self.tell(key, lead);
-    }
-
-    /// A group that this node leads, and has no lease of. Another may get it: it is given away, for the
-    /// others would wait for this node as long as it lives.
-    fn decide_unleased(&mut self, key: GroupKey, now: Millis) {
-        let Some(group) = self.groups.get_mut(&key) else { return };
-        let since = *group.unleased_since.get_or_insert(now);
-        match now.since(since) >= CLAIM_PATIENCE {
-            true => self.give(key, now),
-            false => self.tell(key, Lead::Nobody),
-        }
     }
 
     /// A group that nobody leads.
@@ -419,25 +371,6 @@ impl Leadership {
         let vacant_for = group.vacant_since.map_or(Millis(0), |since| now.since(since));
         let patience = CLAIM_PATIENCE.times(place as u64);
         group.is_ours_to_take || vacant_for >= patience && now >= group.yields_until
-    }
-
-    /// Another node asks for the lease of a group. If this one does too, has not got it yet, and comes
-    /// later in the group's order, it makes way: of many that ask at once none would get enough. True
-    /// if it has to give back what it was promised.
-    pub fn makes_way(&mut self, key: GroupKey, asks: Node, now: Millis) -> bool {
-        let Some(group) = self.groups.get(&key) else { return false };
-        let score = |node: Node| (key.score(node.address), node.address);
-        let is_contending = group.standing.as_ref().is_none_or(|it| it.leader != self.me)
-            && group.vacant_since.is_some()
-            && self.is_to_claim(key, group, now)
-            && !group.is_ours_to_take;
-        if !is_contending || score(asks) <= score(self.me) {
-            return false;
-        }
-        if let Some(group) = self.groups.get_mut(&key) {
-            group.yields_until = now.after(LEASE.times(2));
-        }
-        true
     }
 
     /// The living nodes, the one to lead this group first.
