@@ -55,9 +55,11 @@ impl Seating {
     /// Tells the member of new seats, of forgotten ones, and how those stand that this node leads.
     pub fn look(&mut self, member: &mut Member, now: Millis) {
         let seats = self.seats.all();
+        let mut new = Vec::new();
         for (group, seat) in seats.iter() {
             if self.known.insert(seat.id, group.clone()).is_none() {
                 member.on_wanted(group, now);
+                new.push(group.clone());
             }
             let view = **seat.view();
             if view.lead == Lead::Us {
@@ -74,6 +76,14 @@ impl Seating {
             }
             stays
         });
+        drop(seats);
+        for group in new {
+            // What was said of it before was said of a seat that is gone.
+            let lead = member.lead(&group);
+            if matches!(lead, group::Lead::At(_)) {
+                self.on_led(member, &group, lead, None, now);
+            }
+        }
     }
 
     /// Who leads a group has changed.

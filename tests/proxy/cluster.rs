@@ -314,3 +314,26 @@ fn mirrored_the_one_that_takes_the_lead_has_what_a_dead_source_and_its_standby_p
     assert_eq!(stored, expected.collect::<Vec<_>>());
     nodes.remove(0).running.stop();
 }
+
+#[test]
+fn a_node_that_nobody_came_to_for_a_while_after_its_start_does_not_lead_what_another_leads() {
+    let endpoint = Endpoint::storage();
+    let ports = ports(2);
+    // The one that would lead first comes later, too.
+    for later in [0, 1] {
+        let first = start("epoll", endpoint.address, &ports, 1 - later);
+        let at = now_ms() - 60_000;
+        assert_eq!(ask(&first, &write("a", 1, Protocol::V1, at, 1.0)).status, 204);
+        let second = start("epoll", endpoint.address, &ports, later);
+        // Ticks in which its seat, which nobody has come to, is forgotten.
+        std::thread::sleep(Duration::from_secs(2));
+        assert_eq!(ask(&second, &write("a", 1, Protocol::V1, at + 1000, 1.0)).status, 204);
+        std::thread::sleep(Duration::from_secs(3));
+        assert_eq!(ask(&second, &write("a", 1, Protocol::V1, at + 2000, 1.0)).status, 204);
+        assert_eq!(count(&second, Counter::LeadChanges), 0, "{later}");
+        assert_eq!(count(&first, Counter::LeadChanges), 1, "{later}");
+        assert_eq!(count(&second, Counter::Relayed), 2, "{later}");
+        first.running.stop();
+        second.running.stop();
+    }
+}

@@ -203,9 +203,16 @@ impl Leadership {
         }
     }
 
-    /// The seat of a group has been forgotten: nobody has come to it for long.
+    /// The seat of a group has been forgotten: nobody comes to it here any more. Who leads it elsewhere
+    /// is still so.
     pub fn on_forgotten(&mut self, name: &GroupName) {
         let key = GroupKey::of(name);
+        let Some(group) = self.groups.get_mut(&key) else { return };
+        group.is_wanted = false;
+        let is_of_another = group.standing.as_ref().is_some_and(|it| it.leader != self.me);
+        if is_of_another && group.told != Lead::Us {
+            return;
+        }
         if self.groups.remove(&key).is_some_and(|group| group.told == Lead::Us) {
             self.effects.push(Effect::Free(key));
         }

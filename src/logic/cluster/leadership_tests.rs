@@ -278,3 +278,23 @@ fn groups_are_bounded_and_forgotten_when_nobody_tells_of_them() {
     one.on_time(NOW.after(STANDING_FORGOTTEN));
     assert_eq!(one.standings(None).count(), 0);
 }
+
+#[test]
+fn a_seat_that_nobody_comes_to_is_forgotten_and_who_leads_it_elsewhere_is_not() {
+    let name = group_of(1);
+    let mut first = one(1, 3, Leases::None);
+    first.on_standing(standing(&name, 7, 2), NOW);
+    first.on_forgotten(&name);
+    first.take_effects();
+    first.on_wanted(&name, NOW.after(ASK_EVERY));
+    first.on_time(NOW.after(CLAIM_PATIENCE.times(2)));
+    assert_eq!((first.lead(&name), leads(&mut first)), (Lead::At(listen(2)), vec![]));
+    // What it leads itself it gives up with the seat.
+    let own = group_of(1);
+    let mut leader = one(1, 3, Leases::None);
+    leader.on_wanted(&own, NOW);
+    leader.take_effects();
+    leader.on_forgotten(&own);
+    assert_eq!(leader.take_effects(), [Effect::Free(GroupKey::of(&own))]);
+    assert_eq!(leader.standing(&own), None);
+}
