@@ -337,3 +337,47 @@ fn a_node_that_nobody_came_to_for_a_while_after_its_start_does_not_lead_what_ano
         second.running.stop();
     }
 }
+
+#[test]
+fn mirrored_a_source_that_dies_with_the_leader_is_lost_as_soon_as_its_silence_says() {
+    let endpoint = Endpoint::storage();
+    let ports = ports(2);
+    let mirror = |place| {
+        Proxy::with("epoll", endpoint.address, |cli| {
+            node(&ports, place)(cli);
+            cli.cluster_mode = Some("mirror".into());
+        })
+    };
+    let mut nodes = Vec::from([0, 1].map(mirror));
+    let at = now_ms() - 60_000;
+    for node in &nodes {
+        assert_eq!(ask(node, &write("a", 1, Protocol::V1, at, 1.0)).status, 204);
+    }
+    // It is patient with one that is new and has connections.
+    let mut promoted: Vec<Client> = nodes.iter().map(Proxy::connect).collect();
+    let mut standby: Vec<Client> = nodes.iter().map(Proxy::connect).collect();
+    for scrape in 1..30 {
+        for place in [0, 1] {
+            let of_a = write("a", 1, Protocol::V1, at + scrape * 1000, 1.0);
+            assert_eq!(promoted[place].ask(&of_a).status, 204);
+            let of_b = write("b", 0, Protocol::V1, at + scrape * 1000 + 300, 2.0);
+            assert_eq!(standby[place].ask(&of_b).status, 204);
+        }
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    let held = nodes.iter().map(|node| count(node, Counter::Held)).collect::<Vec<_>>();
+    let leader = usize::from(held[0] > held[1]);
+    drop(promoted);
+    nodes.remove(leader).running.stop();
+    let begun = Instant::now();
+    for scrape in 30.. {
+        let request = write("b", 0, Protocol::V1, at + scrape * 1000 + 300, 2.0);
+        assert_eq!(standby[1 - leader].ask(&request).status, 204);
+        if stored(&endpoint).iter().any(|it| it.1 == 2.0) {
+            break;
+        }
+        assert!(begun.elapsed() < Duration::from_secs(8), "the standby is not promoted");
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    nodes.remove(0).running.stop();
+}
