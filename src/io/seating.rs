@@ -143,7 +143,11 @@ impl Seating {
         let heir = sitting.and_then(|sitting| {
             let Sitting { name, weight, address, payload, patience } = sitting;
             let (_, source) = self.seats.attach(&group, &name, weight, address).ok()?;
-            source.expect(now, patience);
+            // Where it pushes to every node, this one has heard itself whether it lives.
+            let silence = now.since(source.presence().last_heard);
+            if self.mode == Mode::Relay || silence >= patience {
+                source.expect(now, patience);
+            }
             if payload == Payload::RemoteWrite {
                 source.on_write();
             }

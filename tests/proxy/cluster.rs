@@ -346,3 +346,70 @@ fn mirrored_the_one_that_takes_the_lead_has_what_a_dead_source_and_its_standby_p
     assert_eq!(stored, expected.collect::<Vec<_>>());
     nodes.remove(0).running.stop();
 }
+
+#[test]
+fn a_node_that_nobody_came_to_for_a_while_after_its_start_does_not_lead_what_another_leads() {
+    let endpoint = Endpoint::storage();
+    let ports = ports(2);
+    // The one that would lead first comes later, too.
+    for later in [0, 1] {
+        let first = start("epoll", endpoint.address, &ports, 1 - later);
+        let at = now_ms() - 60_000;
+        assert_eq!(ask(&first, &write("a", 1, Protocol::V1, at, 1.0)).status, 204);
+        let second = start("epoll", endpoint.address, &ports, later);
+        // Ticks in which its seat, which nobody has come to, is forgotten.
+        std::thread::sleep(Duration::from_secs(2));
+        assert_eq!(ask(&second, &write("a", 1, Protocol::V1, at + 1000, 1.0)).status, 204);
+        std::thread::sleep(Duration::from_secs(3));
+        assert_eq!(ask(&second, &write("a", 1, Protocol::V1, at + 2000, 1.0)).status, 204);
+        assert_eq!(count(&second, Counter::LeadChanges), 0, "{later}");
+        assert_eq!(count(&first, Counter::LeadChanges), 1, "{later}");
+        assert_eq!(count(&second, Counter::Relayed), 2, "{later}");
+        first.running.stop();
+        second.running.stop();
+    }
+}
+
+#[test]
+fn mirrored_a_source_that_dies_with_the_leader_is_lost_as_soon_as_its_silence_says() {
+    let endpoint = Endpoint::storage();
+    let ports = ports(2);
+    let mirror = |place| {
+        Proxy::with("epoll", endpoint.address, |cli| {
+            node(&ports, place)(cli);
+            cli.cluster_mode = Some("mirror".into());
+        })
+    };
+    let mut nodes = Vec::from([0, 1].map(mirror));
+    let at = now_ms() - 60_000;
+    for node in &nodes {
+        assert_eq!(ask(node, &write("a", 1, Protocol::V1, at, 1.0)).status, 204);
+    }
+    // It is patient with one that is new and has connections.
+    let mut promoted: Vec<Client> = nodes.iter().map(Proxy::connect).collect();
+    let mut standby: Vec<Client> = nodes.iter().map(Proxy::connect).collect();
+    for scrape in 1..30 {
+        for place in [0, 1] {
+            let of_a = write("a", 1, Protocol::V1, at + scrape * 1000, 1.0);
+            assert_eq!(promoted[place].ask(&of_a).status, 204);
+            let of_b = write("b", 0, Protocol::V1, at + scrape * 1000 + 300, 2.0);
+            assert_eq!(standby[place].ask(&of_b).status, 204);
+        }
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    let held = nodes.iter().map(|node| count(node, Counter::Held)).collect::<Vec<_>>();
+    let leader = usize::from(held[0] > held[1]);
+    drop(promoted);
+    nodes.remove(leader).running.stop();
+    let begun = Instant::now();
+    for scrape in 30.. {
+        let request = write("b", 0, Protocol::V1, at + scrape * 1000 + 300, 2.0);
+        assert_eq!(standby[1 - leader].ask(&request).status, 204);
+        if stored(&endpoint).iter().any(|it| it.1 == 2.0) {
+            break;
+        }
+        assert!(begun.elapsed() < Duration::from_secs(8), "the standby is not promoted");
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    nodes.remove(0).running.stop();
+}
