@@ -199,7 +199,12 @@ fn a_flood_of_datagrams_does_not_change_who_leads() {
         nodes.iter().filter_map(|node| node.running.cluster_address()).collect();
     let flood = std::thread::spawn(move || {
         let socket = UdpSocket::bind("127.0.0.1:0").expect("a free port");
+        let begun = Instant::now();
         for number in 0..200_000_usize {
+            // A hundred in a millisecond.
+            while begun.elapsed().as_micros() < number as u128 * 10 {
+                std::thread::sleep(Duration::from_micros(500));
+            }
             // Half of them look as if they were ours until they are opened.
             let mut datagram = body(60 + number % 1170);
             datagram[0] = number as u8 % 2;
