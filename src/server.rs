@@ -166,6 +166,7 @@ pub fn start(config: Config) -> Result<Running, StartError> {
         log: log.clone(),
         counters: counters[3].clone(),
         known: Default::default(),
+        seen: Default::default(),
     };
     let conductor = conductor.start(words.1).map_err(StartError::Thread)?;
     let control = Control {

@@ -12,7 +12,7 @@ use crossbeam::channel::{Receiver, Sender, bounded};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use crate::base::limits::{
-    DATAGRAMS_PER_TURN, GOSSIP_TURN, LEAVE_MAX, LEAVE_STEADY_MAX, MARKS_EVERY,
+    DATAGRAM_ROOM_BYTES, DATAGRAMS_PER_TURN, GOSSIP_TURN, LEAVE_MAX, LEAVE_STEADY_MAX, MARKS_EVERY,
 };
 use crate::base::time::Millis;
 use crate::io::clock::Clock;
@@ -84,6 +84,7 @@ impl Gossip {
     /// Starts the thread.
     pub fn start(self) -> io::Result<Running> {
         self.socket.set_nonblocking(true)?;
+        make_room(&self.socket);
         let (leaves, stops) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
         let (say_left, left) = bounded(1);
         let flags = (leaves.clone(), stops.clone());
@@ -150,6 +151,15 @@ impl Gossip {
             leases.stop();
         }
     }
+}
+
+/// As much room as may be had for datagrams that wait: of a flood those of other nodes are to survive.
+fn make_room(socket: &UdpSocket) {
+    use rustix::net::sockopt::{
+        set_socket_recv_buffer_size as ask, set_socket_recv_buffer_size_force as force,
+    };
+    // Beyond the system's limit only root may; then the limit is what there is.
+    let _ = force(socket, DATAGRAM_ROOM_BYTES).or_else(|_| ask(socket, DATAGRAM_ROOM_BYTES));
 }
 
 fn addresses(peers: &[Addresses]) -> Vec<SocketAddr> {

@@ -49,41 +49,44 @@ pub struct Seating {
     pub counters: Arc<Counters>,
     /// The seats that the cluster knows of.
     pub known: HashMap<SeatId, GroupName>,
+    /// The seats as they were last looked at.
+    pub seen: Arc<HashMap<GroupName, Arc<Seat>>>,
 }
 
 impl Seating {
     /// Tells the member of new seats, of forgotten ones, and how those stand that this node leads.
     pub fn look(&mut self, member: &mut Member, now: Millis) {
         let seats = self.seats.all();
-        let mut new = Vec::new();
-        for (group, seat) in seats.iter() {
-            if self.known.insert(seat.id, group.clone()).is_none() {
-                member.on_wanted(group, now);
-                new.push(group.clone());
-            }
+        // The map is another one whenever a seat has come or gone.
+        if !Arc::ptr_eq(&self.seen, &seats) {
+            self.seen = seats.clone();
+            self.take_in(member, now);
+        }
+        let led: Vec<Arc<Seat>> =
+            member.led().filter_map(|(group, _)| self.seen.get(group).cloned()).collect();
+        for seat in led {
             let view = **seat.view();
             if view.lead == Lead::Us {
-                let sitting = view.promoted.and_then(|promoted| sitting(seat, &promoted));
-                member.on_seat(group, view.epoch, sitting, seat.marks.low());
+                let sitting = view.promoted.and_then(|promoted| sitting(&seat, &promoted));
+                member.on_seat(&seat.group, view.epoch, sitting, seat.marks.low());
             }
         }
-        let is_there =
-            |id: &SeatId, group: &GroupName| seats.get(group).is_some_and(|seat| seat.id == *id);
+    }
+
+    fn take_in(&mut self, member: &mut Member, now: Millis) {
+        for (group, seat) in self.seen.iter() {
+            self.known.entry(seat.id).or_insert_with(|| {
+                member.on_wanted(group, now);
+                group.clone()
+            });
+        }
         self.known.retain(|id, group| {
-            let stays = is_there(id, group);
-            if !stays && !seats.contains_key(group) {
-                member.on_forgotten(group);
+            let seat = self.seen.get(group);
+            if seat.is_none() {
+                member.on_forgotten(group, now);
             }
-            stays
+            seat.is_some_and(|seat| seat.id == *id)
         });
-        drop(seats);
-        for group in new {
-            // What was said of it before was said of a seat that is gone.
-            let lead = member.lead(&group);
-            if matches!(lead, group::Lead::At(_)) {
-                self.on_led(member, &group, lead, None, now);
-            }
-        }
     }
 
     /// Who leads a group has changed.
@@ -95,10 +98,18 @@ impl Seating {
         standing: Option<Box<Standing>>,
         now: Millis,
     ) {
-        let Ok(seat) = self.seats.seat(name) else {
-            return self.log.warn("a group of the cluster has no room here: too many groups");
+        let seat = self.seats.all().get(name).cloned();
+        let seat = match (seat, lead) {
+            (Some(seat), _) => seat,
+            // Nobody has come to it here: whoever does will be told.
+            (None, group::Lead::At(_) | group::Lead::Nobody) => return,
+            (None, group::Lead::Us) => match self.seats.seat(name) {
+                Ok(seat) => seat,
+                Err(_) => {
+                    return self.log.warn("a group to lead has no room here: too many groups");
+                }
+            },
         };
-        self.known.insert(seat.id, name.clone());
         let was_ours = seat.view().lead == Lead::Us;
         let event = match lead {
             group::Lead::Us => Event::Led(self.past(&seat, standing.map(|it| *it), now)),

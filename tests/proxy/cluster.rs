@@ -199,7 +199,12 @@ fn a_flood_of_datagrams_does_not_change_who_leads() {
         nodes.iter().filter_map(|node| node.running.cluster_address()).collect();
     let flood = std::thread::spawn(move || {
         let socket = UdpSocket::bind("127.0.0.1:0").expect("a free port");
+        let begun = Instant::now();
         for number in 0..200_000_usize {
+            // A hundred in a millisecond.
+            while begun.elapsed().as_micros() < number as u128 * 10 {
+                std::thread::sleep(Duration::from_micros(500));
+            }
             // Half of them look as if they were ours until they are opened.
             let mut datagram = body(60 + number % 1170);
             datagram[0] = number as u8 % 2;
@@ -271,6 +276,38 @@ fn a_forged_pass_makes_nobody_another_source() {
     assert_eq!(node.connect().ask(&with(&good, 3.0)).status, 204);
     assert_eq!(stored(&endpoint), [(at, 1.0), (at + 1000, 3.0)]);
     node.running.stop();
+}
+
+#[test]
+fn a_relayed_source_is_idle_while_its_connection_is_open_and_lost_when_it_is_closed() {
+    let endpoint = Endpoint::storage();
+    let ports = ports(2);
+    let nodes = [0, 1].map(|place| start("epoll", endpoint.address, &ports, place));
+    let at = now_ms() - 60_000;
+    for node in &nodes {
+        assert_eq!(ask(node, &write("warm", 0, Protocol::V1, at, 0.0)).status, 204);
+    }
+    let leader = nodes.iter().position(|node| count(node, Counter::Relayed) == 0);
+    let follower = 1 - leader.expect("one of them leads");
+    let mut source = nodes[follower].connect();
+    let mut standby = nodes[follower].connect();
+    let promotions = || nodes.iter().map(|node| count(node, Counter::Promotions)).sum::<u64>();
+    until("the heavier one has the seat", || {
+        let at = now_ms();
+        assert_eq!(source.ask(&write("a", 9, Protocol::V1, at, 1.0)).status, 204);
+        assert_eq!(standby.ask(&write("b", 1, Protocol::V1, at, 2.0)).status, 204);
+        std::thread::sleep(Duration::from_millis(100));
+        stored(&endpoint).last().is_some_and(|it| it.1 == 1.0)
+    });
+    let before = promotions();
+    // Three times the expiry of one without a connection.
+    std::thread::sleep(Duration::from_secs(3));
+    assert_eq!(promotions(), before);
+    drop(source);
+    until("it is lost", || promotions() > before);
+    for node in nodes {
+        node.running.stop();
+    }
 }
 
 #[test]

@@ -181,15 +181,16 @@ fn pair(programs: &Programs, site: &Site) -> Result<Vec<String>, Fault> {
     let script = format!(
         "trap 'kill $(jobs -p)' TERM\n{first} &\n\
          until (exec 3<>/dev/tcp/127.0.0.1/{leader}\n\
-         printf 'POST {PROBED} HTTP/1.1\\r\\nHost: a\\r\\nContent-Length: 0\\r\\n\\r\\n' >&3\n\
+         printf 'POST {PROBED} HTTP/1.1\\r\\nHost: a\\r\\nContent-Encoding: snappy\\r\\n\
+         Content-Type: application/x-protobuf\\r\\nContent-Length: 1\\r\\n\\r\\n\\0' >&3\n\
          read -r line <&3 && [[ $line == *' 2'* ]]) 2>/dev/null; do sleep 0.1; done\n\
          {second} &\nwait\nwait\n"
     );
     Ok(vec!["bash".to_owned(), "-c".to_owned(), script])
 }
 
-/// Takes the seat until the load, with a bigger weight, does.
-const PROBED: &str = "/api/v1/write?highlander_weight=1";
+/// It is the load's source: so there is no hand-over when that comes.
+const PROBED: &str = "/api/v1/write?highlander_weight=50";
 
 fn free_port() -> Result<u16, Fault> {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").during("a free port")?;

@@ -6,11 +6,13 @@
 //! both led agree as soon as they hear of each other. That they do not both lead meanwhile is what leases
 //! are for: where they are wanted, nobody claims a group or goes on leading it without one.
 
+mod leases;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 
 use crate::base::limits::{
-    ASK_EVERY, CLAIM_PATIENCE, GOSSIP_WHOLE, LEASE, STANDING_FORGOTTEN, STANDINGS_MAX,
+    ASK_EVERY, CLAIM_PATIENCE, GOSSIP_WHOLE, STANDING_FORGOTTEN, STANDINGS_MAX,
 };
 use crate::base::time::{Millis, UnixMillis};
 use crate::logic::cluster::group::{Group, Lead};
@@ -54,8 +56,12 @@ pub struct Leadership {
     /// Whether it knows how the groups stand.
     is_settled: bool,
     is_leaving: bool,
+    next_forget: Millis,
     effects: Vec<Effect>,
 }
+
+/// How often what nobody tells of is looked for.
+const FORGET_EVERY: Millis = Millis(1000);
 
 impl Leadership {
     /// A node that knows of no group and leads none. Requests reach it at `listen`.
@@ -68,6 +74,7 @@ impl Leadership {
             groups: BTreeMap::new(),
             is_settled: false,
             is_leaving: false,
+            next_forget: Millis(0),
             effects: Vec::new(),
         }
     }
@@ -105,7 +112,8 @@ impl Leadership {
         self.is_settled
     }
 
-    /// A source of this node belongs to this group.
+    /// There is a seat of this group now, on this node or on one that asks this one to lead it. What was
+    /// said of the group is said again.
     pub fn on_wanted(&mut self, name: &GroupName, now: Millis) {
         let key = GroupKey::of(name);
         if !self.groups.contains_key(&key) && self.groups.len() >= STANDINGS_MAX {
@@ -113,6 +121,10 @@ impl Leadership {
         }
         let group = self.groups.entry(key).or_insert_with(|| Group::new(name.clone(), now));
         group.is_wanted = true;
+        if group.told != Lead::Nobody {
+            let (lead, standing) = (group.told, group.standing.clone());
+            self.effects.push(Effect::Led(name.clone(), lead, standing));
+        }
         self.decide(key, now);
     }
 
@@ -175,14 +187,6 @@ impl Leadership {
         }
     }
 
-    /// This node has the lease of a group until then.
-    pub fn on_lease(&mut self, key: GroupKey, until: Millis, now: Millis) {
-        if let Some(group) = self.groups.get_mut(&key) {
-            group.lease = until;
-            self.decide(key, now);
-        }
-    }
-
     /// Says how the seat of a group that this node leads is now.
     pub fn on_seat(
         &mut self,
@@ -203,18 +207,11 @@ impl Leadership {
         }
     }
 
-    /// The seat of a group has been forgotten: nobody comes to it here any more. Who leads it elsewhere
-    /// is still so.
-    pub fn on_forgotten(&mut self, name: &GroupName) {
-        let key = GroupKey::of(name);
-        let Some(group) = self.groups.get_mut(&key) else { return };
-        group.is_wanted = false;
-        let is_of_another = group.standing.as_ref().is_some_and(|it| it.leader != self.me);
-        if is_of_another && group.told != Lead::Us {
-            return;
-        }
-        if self.groups.remove(&key).is_some_and(|group| group.told == Lead::Us) {
-            self.effects.push(Effect::Free(key));
+    /// The seat of a group has been forgotten on this node: nobody has come to it for long.
+    pub fn on_forgotten(&mut self, name: &GroupName, now: Millis) {
+        if let Some(group) = self.groups.get_mut(&GroupKey::of(name)) {
+            group.is_wanted = false;
+            group.heard = now;
         }
     }
 
@@ -232,30 +229,26 @@ impl Leadership {
 
     /// Time has passed.
     pub fn on_time(&mut self, now: Millis) {
-        let me = self.me;
-        self.groups.retain(|_, group| {
-            group.is_led_by(me) || group.is_wanted || now.since(group.heard) < STANDING_FORGOTTEN
-        });
-        self.decide_all(now);
-    }
-
-    /// The groups that this node needs the leases of, those that it leads or is to lead, and the last
-    /// term of each that it knows of.
-    pub fn wanted(&self, now: Millis) -> Vec<(GroupKey, Term)> {
-        let is_wanted = |(key, group): &(&GroupKey, &Group)| {
-            self.is_settled
-                && group.given.is_none()
-                && (group.is_led_by(self.me) || self.is_to_claim(**key, group, now))
+        if now >= self.next_forget {
+            self.next_forget = now.after(FORGET_EVERY);
+            let effects = &mut self.effects;
+            self.groups.retain(|key, group| {
+                let stays = group.is_wanted || now.since(group.heard) < STANDING_FORGOTTEN;
+                if !stays && group.told == Lead::Us {
+                    effects.push(Effect::Free(*key));
+                }
+                stays
+            });
+        }
+        // Of the others nothing changes because time passes.
+        let waits = |group: &Group| match group.told {
+            Lead::Nobody => true,
+            Lead::Us => self.leases == Leases::Needed,
+            Lead::At(_) => false,
         };
-        let term = |group: &Group| group.standing.as_ref().map_or(Term(0), |it| it.term);
-        self.groups.iter().filter(is_wanted).map(|(key, group)| (*key, term(group))).collect()
-    }
-
-    /// Whether a node that knows of nothing later than `term` may be promised the lease of a group. If
-    /// not, it is to hear of this first.
-    pub fn objection(&self, key: GroupKey, asks: Node, term: Term) -> Option<&Standing> {
-        let standing = self.groups.get(&key)?.standing.as_ref()?;
-        (standing.term > term && standing.leader != asks).then_some(standing)
+        let waiting = self.groups.iter().filter(|(_, group)| waits(group));
+        let waiting: Vec<GroupKey> = waiting.map(|(key, _)| *key).collect();
+        waiting.into_iter().for_each(|key| self.decide(key, now));
     }
 
     /// The groups that this node leads, and until when it has the lease of each.
@@ -308,18 +301,6 @@ impl Leadership {
         std::mem::take(&mut self.effects)
     }
 
-    /// This node was taken for dead in the life before. What it has the leases of nobody else can lead
-    /// now.
-    fn go_on_from(&mut self, before: Node, now: Millis) {
-        let me = self.me;
-        let led = self.groups.values_mut().filter(|it| it.is_led_by(before) && now < it.lease);
-        for standing in led.filter_map(|group| group.standing.as_mut()) {
-            standing.leader = me;
-            standing.term.0 += 1;
-            self.effects.push(Effect::TellAll(standing.clone()));
-        }
-    }
-
     fn decide_all(&mut self, now: Millis) {
         let keys: Vec<GroupKey> = self.groups.keys().copied().collect();
         for key in keys {
@@ -333,7 +314,9 @@ impl Leadership {
         let has_lease = self.leases == Leases::None || now < group.lease;
         let lead = match leader {
             _ if !self.is_settled => Lead::Nobody,
-            Some((leader, _)) if leader == self.me && self.is_leaving => {
+            Some((leader, _))
+                if leader == self.me && self.is_leaving && !self.others.is_empty() =>
+            {
                 return self.give(key, now);
             }
             Some((leader, _)) if leader == self.me && has_lease => Lead::Us,
@@ -350,17 +333,6 @@ impl Leadership {
             group.unleased_since = None;
         }
         self.tell(key, lead);
-    }
-
-    /// A group that this node leads, and has no lease of. Another may get it: it is given away, for the
-    /// others would wait for this node as long as it lives.
-    fn decide_unleased(&mut self, key: GroupKey, now: Millis) {
-        let Some(group) = self.groups.get_mut(&key) else { return };
-        let since = *group.unleased_since.get_or_insert(now);
-        match now.since(since) >= CLAIM_PATIENCE {
-            true => self.give(key, now),
-            false => self.tell(key, Lead::Nobody),
-        }
     }
 
     /// A group that nobody leads.
@@ -399,25 +371,6 @@ impl Leadership {
         let vacant_for = group.vacant_since.map_or(Millis(0), |since| now.since(since));
         let patience = CLAIM_PATIENCE.times(place as u64);
         group.is_ours_to_take || vacant_for >= patience && now >= group.yields_until
-    }
-
-    /// Another node asks for the lease of a group. If this one does too, has not got it yet, and comes
-    /// later in the group's order, it makes way: of many that ask at once none would get enough. True
-    /// if it has to give back what it was promised.
-    pub fn makes_way(&mut self, key: GroupKey, asks: Node, now: Millis) -> bool {
-        let Some(group) = self.groups.get(&key) else { return false };
-        let score = |node: Node| (key.score(node.address), node.address);
-        let is_contending = group.standing.as_ref().is_none_or(|it| it.leader != self.me)
-            && group.vacant_since.is_some()
-            && self.is_to_claim(key, group, now)
-            && !group.is_ours_to_take;
-        if !is_contending || score(asks) <= score(self.me) {
-            return false;
-        }
-        if let Some(group) = self.groups.get_mut(&key) {
-            group.yields_until = now.after(LEASE.times(2));
-        }
-        true
     }
 
     /// The living nodes, the one to lead this group first.

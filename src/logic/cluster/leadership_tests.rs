@@ -216,6 +216,15 @@ fn one_that_goes_gives_its_groups_away_and_asks_until_they_are_taken() {
 }
 
 #[test]
+fn one_that_goes_and_is_alone_leads_to_its_end() {
+    let name = group_of(1);
+    let mut one = one(1, 1, Leases::None);
+    one.on_wanted(&name, NOW);
+    one.leave(NOW);
+    assert_eq!((one.lead(&name), one.has_left()), (Lead::Us, true));
+}
+
+#[test]
 fn a_given_group_that_is_given_late_is_not_taken_from_whoever_leads_it_now() {
     let name = group_of(1);
     let mut one = one(1, 3, Leases::None);
@@ -269,6 +278,37 @@ fn what_changes_is_told_soon_and_everything_now_and_then() {
 }
 
 #[test]
+fn a_group_to_which_nobody_comes_here_is_known_all_the_same() {
+    let name = group_of(1);
+    let mut one = one(1, 3, Leases::None);
+    one.on_standing(standing(&name, 3, 2), NOW);
+    one.on_wanted(&name, NOW);
+    one.take_effects();
+    one.on_forgotten(&name, NOW);
+    one.on_wanted(&name, NOW);
+    let again = (Lead::At(listen(2)), Some(Term(3)));
+    assert_eq!(leads(&mut one), [again], "its new seat is to be told");
+    one.on_forgotten(&name, NOW);
+    one.on_members(node(1), BTreeSet::from([node(3)]), NOW);
+    assert_eq!(leads(&mut one).last(), Some(&(Lead::Us, Some(Term(3)))));
+}
+
+#[test]
+fn a_group_that_this_node_leads_and_nobody_comes_to_is_given_up_after_a_while() {
+    let name = group_of(1);
+    let mut one = one(1, 3, Leases::None);
+    one.on_wanted(&name, NOW);
+    one.on_time(NOW.after(STANDING_FORGOTTEN.times(2)));
+    assert_eq!(one.lead(&name), Lead::Us);
+    one.take_effects();
+    let forgotten = NOW.after(STANDING_FORGOTTEN.times(2));
+    one.on_forgotten(&name, forgotten);
+    one.on_time(forgotten.after(STANDING_FORGOTTEN));
+    assert_eq!(one.take_effects(), [Effect::Free(GroupKey::of(&name))]);
+    assert_eq!(one.standings(None).count(), 0);
+}
+
+#[test]
 fn groups_are_bounded_and_forgotten_when_nobody_tells_of_them() {
     let mut one = one(1, 3, Leases::None);
     for number in 0..2 * STANDINGS_MAX {
@@ -277,24 +317,4 @@ fn groups_are_bounded_and_forgotten_when_nobody_tells_of_them() {
     assert_eq!(one.standings(None).count(), STANDINGS_MAX);
     one.on_time(NOW.after(STANDING_FORGOTTEN));
     assert_eq!(one.standings(None).count(), 0);
-}
-
-#[test]
-fn a_seat_that_nobody_comes_to_is_forgotten_and_who_leads_it_elsewhere_is_not() {
-    let name = group_of(1);
-    let mut first = one(1, 3, Leases::None);
-    first.on_standing(standing(&name, 7, 2), NOW);
-    first.on_forgotten(&name);
-    first.take_effects();
-    first.on_wanted(&name, NOW.after(ASK_EVERY));
-    first.on_time(NOW.after(CLAIM_PATIENCE.times(2)));
-    assert_eq!((first.lead(&name), leads(&mut first)), (Lead::At(listen(2)), vec![]));
-    // What it leads itself it gives up with the seat.
-    let own = group_of(1);
-    let mut leader = one(1, 3, Leases::None);
-    leader.on_wanted(&own, NOW);
-    leader.take_effects();
-    leader.on_forgotten(&own);
-    assert_eq!(leader.take_effects(), [Effect::Free(GroupKey::of(&own))]);
-    assert_eq!(leader.standing(&own), None);
 }
