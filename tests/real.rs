@@ -9,9 +9,17 @@
 //! everything takes ten minutes; 60 and more before a release. The healthy pair at slow scrapes
 //! is watched for three times that.
 //!
+//! The leader of a cluster is killed three times, or as often as fits into `HIGHLANDER_REAL_SECONDS`.
+//!
 //! The tests run side by side, as many as libtest has threads, which is one per core: together, the
 //! programs of one test need a fifth of a core, and most of its time is waiting.
 
+#[path = "real/balancer.rs"]
+mod balancer;
+#[path = "real/cluster.rs"]
+mod cluster;
+#[path = "real/cluster_kill.rs"]
+mod cluster_kill;
 #[path = "real/comeback.rs"]
 mod comeback;
 #[path = "real/failover.rs"]
@@ -44,5 +52,7 @@ mod steady;
 mod storage;
 #[path = "real/storage_down.rs"]
 mod storage_down;
+#[path = "real/tap.rs"]
+mod tap;
 #[path = "real/target.rs"]
 mod target;
