@@ -9,7 +9,8 @@
 //! everything takes ten minutes; 60 and more before a release. The healthy pair at slow scrapes
 //! is watched for three times that.
 //!
-//! The leader of a cluster is killed three times, or as often as fits into `HIGHLANDER_REAL_SECONDS`.
+//! Nodes of a cluster are killed, restarted and frozen. The leader is killed three times, or as often as
+//! fits into `HIGHLANDER_REAL_SECONDS`.
 //!
 //! The tests run side by side, as many as libtest has threads, which is one per core: together, the
 //! programs of one test need a fifth of a core, and most of its time is waiting.
@@ -18,8 +19,14 @@
 mod balancer;
 #[path = "real/cluster.rs"]
 mod cluster;
+#[path = "real/cluster_freeze.rs"]
+mod cluster_freeze;
 #[path = "real/cluster_kill.rs"]
 mod cluster_kill;
+#[path = "real/cluster_restart.rs"]
+mod cluster_restart;
+#[path = "real/cluster_steady.rs"]
+mod cluster_steady;
 #[path = "real/comeback.rs"]
 mod comeback;
 #[path = "real/failover.rs"]
