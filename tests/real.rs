@@ -9,8 +9,9 @@
 //! everything takes ten minutes; 60 and more before a release. The healthy pair at slow scrapes
 //! is watched for three times that.
 //!
-//! Nodes of a cluster are killed, restarted and frozen. The leader is killed three times, or as often as
-//! fits into `HIGHLANDER_REAL_SECONDS`.
+//! Nodes of a cluster are killed, restarted, frozen, and cut off from each other. For the last, the tests
+//! make networks of their own, in namespaces, and must be root. The leader is killed three times, or as
+//! often as fits into `HIGHLANDER_REAL_SECONDS`.
 //!
 //! The tests run side by side, as many as libtest has threads, which is one per core: together, the
 //! programs of one test need a fifth of a core, and most of its time is waiting.
@@ -19,6 +20,8 @@
 mod balancer;
 #[path = "real/cluster.rs"]
 mod cluster;
+#[path = "real/cluster_cut.rs"]
+mod cluster_cut;
 #[path = "real/cluster_freeze.rs"]
 mod cluster_freeze;
 #[path = "real/cluster_kill.rs"]
@@ -37,6 +40,8 @@ mod http;
 mod json;
 #[path = "real/judge.rs"]
 mod judge;
+#[path = "real/namespaces.rs"]
+mod namespaces;
 #[path = "real/pair.rs"]
 mod pair;
 #[path = "real/program.rs"]
