@@ -122,7 +122,8 @@ impl World {
             println!("{:#?}", self.plan);
             record.print();
         }
-        record.check()
+        record.check_covered()?;
+        record.check_whole()
     }
 
     /// What must be true at every step.
