@@ -248,7 +248,11 @@ impl Node {
             self.seating.release(&self.member);
             self.release_alone();
         }
-        self.member.take_changes();
+        for change in self.member.take_changes() {
+            if crate::world::is_traced() {
+                println!("{}: node {} {change:?}", self.world, self.place);
+            }
+        }
         for Letter { to, payload } in self.member.take_letters() {
             self.say(to, payload);
         }

@@ -105,7 +105,7 @@ impl Plan {
             nodes,
             drifts: (0..nodes).map(|_| dice.between(0, 20) as i64 - 10).collect(),
             skews: (0..nodes).map(|_| dice.between(0, 100) as i64 - 50).collect(),
-            lost_percent: dice.one_of(&[0, 0, 1, 5]),
+            lost_percent: dice.one_of(&[0, 0, 1]),
             interval,
             series: Vec::new(),
             sources: Vec::new(),

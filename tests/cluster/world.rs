@@ -395,7 +395,13 @@ impl World {
         let copies = if self.plan.dice.chance(2) { 2 } else { 1 };
         for _ in 0..copies {
             let is_lost = self.plan.dice.chance(self.lost_percent);
-            let late = self.plan.dice.one_of(&[1, 1, 1, 2, 5, 5, 30, 120]);
+            let late = self.plan.dice.one_of(&[1, 1, 1, 2, 5, 5, 20, 60]);
+            if is_traced() && std::env::var("CLUSTER_MAIL").is_ok() && payload[0] == 0 {
+                println!(
+                    "{}: mail {from} -> {to} lost {is_lost} late {late} {payload:?}",
+                    self.now
+                );
+            }
             if !is_lost && !self.cuts.contains(&(from, to)) {
                 let at = (to, self.places[to].lives);
                 let datagram = ToNode::Datagram(stamp, payload.clone());
