@@ -135,6 +135,30 @@ pub struct Cli {
     #[argh(option, arg_name = "number")]
     pub cluster_size: Option<String>,
 
+    /// take the leases from an etcd instead: etcd://host:2379,host:2379, or etcds:// with TLS
+    #[argh(option, arg_name = "url")]
+    pub cluster_lease: Option<String>,
+
+    /// certificates to trust the etcd by, if not the system's
+    #[argh(option, arg_name = "file")]
+    pub cluster_lease_ca_file: Option<String>,
+
+    /// certificate to show the etcd
+    #[argh(option, arg_name = "file")]
+    pub cluster_lease_cert_file: Option<String>,
+
+    /// key of that certificate
+    #[argh(option, arg_name = "file")]
+    pub cluster_lease_key_file: Option<String>,
+
+    /// user of the etcd
+    #[argh(option, arg_name = "name")]
+    pub cluster_lease_user: Option<String>,
+
+    /// file with the password of that user
+    #[argh(option, arg_name = "file")]
+    pub cluster_lease_password_file: Option<String>,
+
     /// relay (a source reaches any node) or mirror (it pushes to every node) (default relay)
     #[argh(option, arg_name = "mode")]
     pub cluster_mode: Option<String>,

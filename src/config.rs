@@ -3,6 +3,7 @@
 //! Parsed, not validated: a `Config` cannot hold a zero tick or half a password.
 
 mod cluster;
+mod etcd;
 mod faults;
 
 use std::net::{SocketAddr, ToSocketAddrs as _};

@@ -76,12 +76,23 @@ fn a_cluster_is_read_from_its_flags() {
     assert_eq!((cluster.size, cluster.mode), (Some(3), Mode::Mirror));
     assert_eq!((cluster.name.as_str(), cluster.keys), ("highlander", None));
     assert_eq!(Config::from_cli(&Cli::default()).expect("no flags").cluster, None);
+    let config = Config::from_cli(&Cli {
+        cluster_bind: some("127.0.0.1"),
+        cluster_lease: some("etcds://a:2379,[::1]:7/"),
+        ..Cli::default()
+    });
+    let etcd = config.expect("good flags").cluster.and_then(|cluster| cluster.etcd);
+    let etcd = etcd.expect("an etcd");
+    assert_eq!(etcd.hosts, ["a:2379", "[::1]:7"]);
+    assert!(etcd.tls.is_some() && etcd.login.is_none());
 }
 
 #[test]
 fn every_fault_of_a_cluster_is_named() {
     let cluster = Cli { cluster_bind: some("127.0.0.1:0"), ..Cli::default() };
-    let cases: [(Cli, &str); 9] = [
+    let lease = |url: &str| Cli { cluster_lease: some(url), ..Cli::default() };
+    let user = Cli { cluster_lease_user: some("u"), ..lease("etcd://a:1") };
+    let cases: [(Cli, &str); 15] = [
         (Cli { cluster_size: some("3"), ..Cli::default() }, "--cluster-size needs"),
         (Cli { cluster_insecure: true, ..Cli::default() }, "--cluster-insecure needs"),
         (Cli { cluster_size: some("2"), ..Cli::default() }, "--cluster-size is less than 3"),
@@ -91,11 +102,21 @@ fn every_fault_of_a_cluster_is_named() {
         (Cli { cluster_name: some("a b"), ..Cli::default() }, "--cluster-name"),
         (Cli { cluster_advertise: some("::::"), ..Cli::default() }, "--cluster-advertise '::::'"),
         (Cli { cluster_key_file: some("/nowhere"), ..Cli::default() }, "--cluster-key-file '/no"),
+        (lease("http://a:1"), "--cluster-lease does not begin"),
+        (lease("etcd://u:p@a:1"), "--cluster-lease '***@a:1' is no"),
+        (lease("etcd://a"), "--cluster-lease 'a' is no"),
+        (user, "--cluster-lease-user and"),
+        (Cli { cluster_size: some("3"), ..lease("etcd://a:1") }, "--cluster-size and"),
+        (
+            Cli { cluster_lease_ca_file: some("/ca"), ..lease("etcd://a:1") },
+            "--cluster-lease is etcd://",
+        ),
     ];
     for (number, (flags, fault)) in cases.into_iter().enumerate() {
         let bind = if number < 2 { None } else { cluster.cluster_bind.clone() };
         let found = faults(Cli { cluster_bind: bind, ..flags });
-        assert!(found.len() == 1 && found[0].starts_with(fault), "{fault}: {found:?}");
+        assert!(found.iter().any(|it| it.starts_with(fault)), "{fault}: {found:?}");
+        assert!(found.len() <= 2, "{fault}: {found:?}");
     }
 }
 

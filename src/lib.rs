@@ -37,13 +37,20 @@
 //! | weight | `highlander_weight`; the bigger one wins |
 //! | promoted, standby | the source whose data goes out; the others |
 //! | seat | the place of the promoted source of a group |
-//! | view | the published answer to "who is promoted", with an epoch that only rises |
+//! | view | the published answer to "who is promoted, and who leads", with an epoch that only rises |
+//! | node, member | one process of a cluster; the same as the others know it |
+//! | leader | the node that decides and forwards for a group |
+//! | term | counts the changes of a group's leader |
+//! | standing | what nodes tell each other of a group |
+//! | lease, promise | a leader's right to lead, until when; what it is made of at those who give it |
+//! | settled | a node that knows how the groups stand, and may lead |
+//! | pass | what a relaying node says of who sent a request |
 //! | last heard, silence | when a source's last whole request came; the time since |
 //! | expiry, patience | the configured limit of silence; what it comes to for one source now |
 //! | rhythm | how long a source's pauses are, learned by looking |
 //! | tick | the moment at which silence is looked at |
 //! | beat | the moment, ten times a second, at which a core looks at its deadlines |
-//! | forward, hold, park, filter, refuse | what can become of a request: to the endpoint; kept for a hand-over; waiting for one; through one; a status of our own |
+//! | forward, hold, park, filter, relay, refuse | what can become of a request: to the endpoint; kept for a hand-over; waiting for one; through one; to the leader; a status of our own |
 //! | held, delivered, in doubt | kept requests: a standby's; those the endpoint acknowledged; those it may have |
 //! | hand-over | what a change of the seat sets off: closed while held requests are sent on, then open |
 //! | keeper | the live source that keeps its voice in an open hand-over |
@@ -98,11 +105,16 @@
 //!
 //! # The way of a gossip message
 //!
-//! The server is one node and does not gossip yet. Its first rooms stand: a datagram is opened
-//! ([`wire::cluster::seal`]), must not have come before ([`logic::cluster::replays`]), and says who is
-//! alive ([`logic::cluster::swim`]). Who leads a group will take the way of a tick's event from there: to
-//! the seat, through the pure step, published by the same swap. Where an etcd says who may lead,
-//! [`io::etcd`] holds this node's keys in it, as [`logic::cluster::etcd_lease`] decides.
+//! A datagram ([`io::gossip`]) is opened ([`wire::cluster::seal`]), must not have come before
+//! ([`logic::cluster::replays`]) and is a notice ([`logic::cluster::notice`]) to the member
+//! ([`logic::cluster::member`]): of who is alive ([`logic::cluster::swim`]), how groups stand
+//! ([`logic::cluster::standing`]), what is promised to whom ([`logic::cluster::lease`]; where an etcd
+//! promises, [`io::etcd`] and [`io::leases`]). Who leads a group follows
+//! ([`logic::cluster::leadership`]), and takes the way of a tick's event from there: to the seat
+//! ([`io::seating`]), through the pure step, published by the same swap.
+//!
+//! A request whose view names another node goes there ([`wire::http::rewrite::add_pass`],
+//! [`logic::cluster::pass`], [`io::upstream::relay`]); the leader takes its source from the pass.
 
 pub mod base;
 pub mod cli;

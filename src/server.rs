@@ -16,7 +16,9 @@ use crate::io::conductor::{self, Conductor};
 use crate::io::control::{self, Control};
 use crate::io::core::{Relaying, Settings};
 use crate::io::descriptors;
+use crate::io::etcd::Etcd;
 use crate::io::gossip::{self, Gossip};
+use crate::io::leases::Leases;
 use crate::io::log::Log;
 use crate::io::resolver::Addresses;
 use crate::io::seating::Seating;
@@ -47,6 +49,8 @@ pub enum StartError {
     State(PathBuf, io::Error),
     /// The address for the cluster's datagrams can't be bound.
     Cluster(SocketAddr, io::Error),
+    /// The leases of the etcd can't be asked for: a file can't be used.
+    Lease(io::Error),
 }
 
 impl fmt::Display for StartError {
@@ -59,6 +63,7 @@ impl fmt::Display for StartError {
             StartError::Cluster(address, error) => {
                 write!(f, "can't bind --cluster-bind {address}: {error}")
             }
+            StartError::Lease(error) => write!(f, "--cluster-lease: {error}"),
         }
     }
 }
@@ -114,7 +119,7 @@ pub fn start(config: Config) -> Result<Running, StartError> {
         Identity::Connection => SOURCES_MAX.max(config.connections_max),
     };
     let state = state(&config)?;
-    let ground = ground(&config, &addresses, clock)?;
+    let ground = ground(&config, &addresses, clock, &log)?;
     let seats = Seats::new(cores, sources_max).with_reserved(reserved(&state, clock));
     let seats = Arc::new(if ground.is_some() { seats.unled() } else { seats });
     let memory = Arc::new(Memory::new(config.hold_bytes_max));
@@ -157,9 +162,11 @@ pub fn start(config: Config) -> Result<Running, StartError> {
         window: config.hold_window,
         cores: workers.iter().map(|worker| worker.handle.clone()).collect(),
         conductor: words.0.clone(),
+        clock,
         log: log.clone(),
         counters: counters[3].clone(),
         known: Default::default(),
+        seen: Default::default(),
     };
     let conductor = conductor.start(words.1).map_err(StartError::Thread)?;
     let control = Control {
@@ -282,12 +289,14 @@ struct Ground {
     seal: Seal,
     setting: Setting,
     peers: Vec<(String, u16)>,
+    leases: Option<Leases>,
 }
 
 fn ground(
     config: &Config,
     listen: &[SocketAddr],
     clock: Clock,
+    log: &Log,
 ) -> Result<Option<Ground>, StartError> {
     let Some(cluster) = &config.cluster else { return Ok(None) };
     let fault = |error| StartError::Cluster(cluster.bind, error);
@@ -303,15 +312,28 @@ fn ground(
         at.set_ip(advertise.ip());
     }
     let generation = u64::try_from(clock.unix_now().0).unwrap_or_default();
-    let leases = cluster.size.map_or(LeaseKind::None, LeaseKind::Majority);
+    let kind = match (&cluster.etcd, cluster.size) {
+        (Some(_), _) => LeaseKind::Elsewhere,
+        (None, Some(size)) => LeaseKind::Majority(size),
+        (None, None) => LeaseKind::None,
+    };
+    let etcd = cluster.etcd.as_ref().map(|etcd| {
+        Etcd::start(etcd, &cluster.name, &advertise.to_string(), clock, log).map(Leases::new)
+    });
     let setting = Setting {
         me: Node { address: advertise, generation },
         listen: at,
-        leases,
+        leases: kind,
         settle_max: cluster.settle_max,
         seed: RandomState::new().hash_one(0),
     };
-    Ok(Some(Ground { socket, seal: cluster.seal(), setting, peers: cluster.peers.clone() }))
+    Ok(Some(Ground {
+        socket,
+        seal: cluster.seal(),
+        setting,
+        peers: cluster.peers.clone(),
+        leases: etcd.transpose().map_err(StartError::Lease)?,
+    }))
 }
 
 impl Ground {
@@ -329,6 +351,7 @@ impl Ground {
             peers: peers.collect::<io::Result<_>>()?,
             counters: seating.counters.clone(),
             seating,
+            leases: self.leases,
             clock,
             log: log.clone(),
         };

@@ -3,6 +3,8 @@
 //! All nodes of a test share one clock, so that what they were promised can be laid side by side.
 //! `tests/run` installs etcd and openssl; if one is missing the test fails.
 
+#[path = "etcd/cluster.rs"]
+mod cluster;
 #[path = "etcd/node.rs"]
 mod node;
 #[expect(dead_code, reason = "what other tests use of it")]
@@ -12,6 +14,10 @@ mod program;
 mod relay;
 #[path = "etcd/server.rs"]
 mod server;
+
+#[expect(dead_code, reason = "what other tests use of it")]
+#[path = "proxy/support.rs"]
+mod support;
 
 use std::thread::sleep;
 use std::time::Duration;

@@ -15,7 +15,7 @@ use std::sync::LazyLock;
 
 use highlander::base::limits::{BODY_BYTES_MAX, HEAD_BYTES_MAX, HEADERS_MAX, TARGET_BYTES_MAX};
 use highlander::wire::http::head::{Framing, Head, HeadError, Persistence, Version, header_room};
-use highlander::wire::http::rewrite::{LENGTH_LINE_BYTES_MAX, Route, finish_head};
+use highlander::wire::http::rewrite::{LENGTH_LINE_BYTES_MAX, Route, Stretch, finish_head};
 use highlander::wire::http::target::{Mount, Parameters};
 use highlander_fuzz::cuts;
 use highlander_fuzz::lines::Lines;
@@ -121,7 +121,7 @@ fn is_spelled_loosely(head: &Head<'_>) -> bool {
 
 fn check_rewritten(head: &Head<'_>, route: &Route) {
     let mut out = Vec::new();
-    route.append_head(head, &mut out);
+    route.append_head(head, Stretch::First, &mut out);
     if head.framing == Framing::Chunked {
         let before = out.len();
         finish_head(BODY_BYTES_MAX, &mut out);
@@ -157,7 +157,7 @@ fn headroom(route: &Route) -> usize {
 fn expected_lines(head: &Head<'_>, route: &Route) -> Vec<Vec<u8>> {
     let lines = Lines::of(head.raw);
     let is_ours = |name: &str| match name {
-        "host" | "expect" | "x-highlander-instance" => true,
+        "host" | "expect" | "x-highlander-instance" | "x-highlander-pass" => true,
         "authorization" => route.authorization.is_some(),
         _ => false,
     };

@@ -7,6 +7,7 @@ mod body;
 mod endpoint;
 mod fault;
 mod framer;
+mod gossip;
 mod histogram;
 mod load;
 mod reading;
@@ -41,6 +42,7 @@ enum Part {
     Runner(Box<runner::Options>),
     Replay(replay::Options),
     Soak(soak::Options),
+    Gossip(gossip::Options),
 }
 
 fn main() -> ExitCode {
@@ -52,6 +54,7 @@ fn main() -> ExitCode {
         Part::Runner(options) => runner::run(*options),
         Part::Replay(options) => replay::run(&options),
         Part::Soak(options) => soak::run(&options),
+        Part::Gossip(options) => gossip::run(&options),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

@@ -201,6 +201,8 @@ pub const LEASE_DRIFT: Millis = Millis(LEASE.0 / 50);
 pub const LEASE_MARGIN: Millis = Millis(100);
 /// How long a node that goes tries to give its groups to others.
 pub const LEAVE_MAX: Millis = Millis(3_000);
+/// The kernel's room for datagrams that have not been read yet: what a flood sends in some 30 ms.
+pub const DATAGRAM_ROOM_BYTES: usize = 4 * 1024 * 1024;
 /// Datagrams that are read in one turn: a flood must not keep a node from saying that it lives.
 pub const DATAGRAMS_PER_TURN: usize = 256;
 /// How old the pass of a relayed request may be: clocks of nodes may differ, and one pass serves for some

@@ -2,10 +2,12 @@
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, ToSocketAddrs as _, UdpSocket};
 
+use super::etcd::etcd;
 use super::faults::{Faults, Secret};
 use crate::base::limits::SETTLE_MAX;
 use crate::base::time::Millis;
 use crate::cli::Cli;
+use crate::io::etcd::client::EtcdConfig;
 use crate::io::seating::Mode;
 use crate::wire::cluster::seal::Seal;
 
@@ -24,6 +26,8 @@ pub struct Cluster {
     pub keys: Option<Secret>,
     /// How many nodes there are, if leases come from a majority of them.
     pub size: Option<usize>,
+    /// The etcd, if leases come from one.
+    pub etcd: Option<EtcdConfig>,
     /// What becomes of requests if another node leads.
     pub mode: Mode,
     /// How long the node waits for its peers when it begins.
@@ -51,6 +55,7 @@ pub fn cluster(cli: &Cli, faults: &mut Faults) -> Option<Cluster> {
             ("--cluster-key-file", cli.cluster_key_file.is_some()),
             ("--cluster-insecure", cli.cluster_insecure),
             ("--cluster-size", cli.cluster_size.is_some()),
+            ("--cluster-lease", cli.cluster_lease.is_some()),
             ("--cluster-mode", cli.cluster_mode.is_some()),
             ("--cluster-settle", cli.cluster_settle.is_some()),
         ] {
@@ -71,6 +76,10 @@ pub fn cluster(cli: &Cli, faults: &mut Faults) -> Option<Cluster> {
     if size.is_some_and(|size| size < 3) {
         faults.add("--cluster-size", "is less than 3: two nodes can't outvote each other");
     }
+    let etcd = etcd(cli, faults);
+    if size.is_some() && etcd.is_some() {
+        faults.add("--cluster-size", "and --cluster-lease exclude each other");
+    }
     let mode = faults.choice(
         "--cluster-mode",
         &cli.cluster_mode,
@@ -78,7 +87,7 @@ pub fn cluster(cli: &Cli, faults: &mut Faults) -> Option<Cluster> {
     );
     let settle_max = faults.duration("--cluster-settle", &cli.cluster_settle, SETTLE_MAX.0);
     let advertise = advertise(cli.cluster_advertise.as_deref(), bind, &peers, faults);
-    Some(Cluster { bind, advertise, peers, name, keys, size, mode, settle_max })
+    Some(Cluster { bind, advertise, peers, name, keys, size, etcd, mode, settle_max })
 }
 
 /// Host and port, `host`, `host:port` or `[v6]:port`.

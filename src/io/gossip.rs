@@ -12,10 +12,11 @@ use crossbeam::channel::{Receiver, Sender, bounded};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use crate::base::limits::{
-    DATAGRAMS_PER_TURN, GOSSIP_TURN, LEAVE_MAX, LEAVE_STEADY_MAX, MARKS_EVERY,
+    DATAGRAM_ROOM_BYTES, DATAGRAMS_PER_TURN, GOSSIP_TURN, LEAVE_MAX, LEAVE_STEADY_MAX, MARKS_EVERY,
 };
 use crate::base::time::Millis;
 use crate::io::clock::Clock;
+use crate::io::leases::Leases;
 use crate::io::log::Log;
 use crate::io::resolver::Addresses;
 use crate::io::seating::Seating;
@@ -36,6 +37,8 @@ pub struct Gossip {
     pub peers: Vec<Addresses>,
     /// What follows for the seats.
     pub seating: Seating,
+    /// The leases, if they come from an etcd.
+    pub leases: Option<Leases>,
     /// The clock.
     pub clock: Clock,
     /// The log.
@@ -81,6 +84,7 @@ impl Gossip {
     /// Starts the thread.
     pub fn start(self) -> io::Result<Running> {
         self.socket.set_nonblocking(true)?;
+        make_room(&self.socket);
         let (leaves, stops) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
         let (say_left, left) = bounded(1);
         let flags = (leaves.clone(), stops.clone());
@@ -90,7 +94,8 @@ impl Gossip {
     }
 
     fn run(self, leaves: &AtomicBool, stops: &AtomicBool, say_left: &Sender<()>) {
-        let Gossip { socket, seal, setting, peers, mut seating, clock, log, counters } = self;
+        let Gossip { socket, seal, setting, peers, mut seating, mut leases, clock, log, counters } =
+            self;
         let began = u64::try_from(clock.unix_now().0).unwrap_or_default();
         let stamp = Stamp { process: began.wrapping_mul(1_000_000), sequence: 0 };
         let mut mouth = Mouth { socket, seal, stamp, counters };
@@ -102,19 +107,26 @@ impl Gossip {
             mouth.wait(member.due().since(clock.now()).min(GOSSIP_TURN));
             let now = clock.now();
             mouth.listen(&mut member, now);
-            if now >= next_look {
+            // Relaxed: see `Running`. Who goes says how its seats stand now.
+            let leaves = leaves.load(Ordering::Relaxed);
+            if now >= next_look || leaves {
                 next_look = now.after(GOSSIP_TURN);
                 member.set_peers(&addresses(&peers));
                 seating.look(&mut member, now);
             }
             member.on_time(now);
+            if let Some(leases) = &mut leases {
+                leases.exchange(&mut member, now);
+            }
             // Before anybody hears of it.
             for outcome in member.take_outcomes() {
                 match outcome {
                     Outcome::Led(group, lead, standing) => {
                         seating.on_led(&member, &group, lead, standing, now);
                     }
-                    Outcome::Free(_) => {}
+                    Outcome::Free(key) => {
+                        leases.iter_mut().for_each(|leases| leases.free(key));
+                    }
                 }
             }
             seating.set_until(&member);
@@ -129,15 +141,25 @@ impl Gossip {
                 }
             }
             mouth.say(member.take_letters());
-            if leaves.load(Ordering::Relaxed)
-                && leaving.is_over(&mut member, seating.is_steady(), now)
-            {
+            if leaves && leaving.is_over(&mut member, seating.is_steady(), now) {
                 let _ = say_left.try_send(());
             }
         }
         member.say_farewell(clock.now());
         mouth.say(member.take_letters());
+        if let Some(leases) = leases {
+            leases.stop();
+        }
     }
+}
+
+/// As much room as may be had for datagrams that wait: of a flood those of other nodes are to survive.
+fn make_room(socket: &UdpSocket) {
+    use rustix::net::sockopt::{
+        set_socket_recv_buffer_size as ask, set_socket_recv_buffer_size_force as force,
+    };
+    // Beyond the system's limit only root may; then the limit is what there is.
+    let _ = force(socket, DATAGRAM_ROOM_BYTES).or_else(|_| ask(socket, DATAGRAM_ROOM_BYTES));
 }
 
 fn addresses(peers: &[Addresses]) -> Vec<SocketAddr> {

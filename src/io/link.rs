@@ -20,8 +20,9 @@ use crate::base::limits::{FIRST_READ_BYTES, HEAD_BYTES_MAX};
 pub enum To {
     /// To the endpoint.
     Endpoint,
-    /// To the node that takes requests here.
-    Node(SocketAddr),
+    /// To the node that takes requests here, for what comes on this connection of a source and for
+    /// nothing else: the leader sees it open and closed as the source's own.
+    Node(SocketAddr, u64),
 }
 
 /// A connection to the endpoint or to a node: a reader, and the half to write to.

@@ -36,10 +36,18 @@ impl Links {
         None
     }
 
+    /// A connection of a source has ended: so do those over which it was relayed.
+    pub fn on_closed(&self, connection: u64) {
+        let of = |to: &To| matches!(to, To::Node(_, number) if *number == connection);
+        self.idle.borrow_mut().retain(|to, _| !of(to));
+    }
+
     /// Closes what has been idle for too long, or was closed at the other end.
     pub fn prune(&self, now: Millis) {
-        let is_good =
-            |since: Millis, link: &mut Link| now.since(since) < UPSTREAM_IDLE && link.is_clean();
+        let is_good = |since: Millis, link: &mut Link| {
+            let is_used = now.since(since) < UPSTREAM_IDLE || link.to != To::Endpoint;
+            is_used && link.is_clean()
+        };
         self.idle.borrow_mut().retain(|to, idle| {
             idle.retain_mut(|(since, link)| is_good(*since, link));
             *to == To::Endpoint || !idle.is_empty()

@@ -14,6 +14,7 @@ pub mod driver;
 pub mod etcd;
 pub mod gossip;
 pub mod inbound;
+pub mod leases;
 pub mod link;
 pub mod links;
 pub mod log;

@@ -221,7 +221,8 @@ impl Passage<'_> {
         let range = 0..head.len();
         let outgoing = Outgoing { bytes: Arc::new(head), range, asked: Asked::Other };
         let (core, slot) = (self.core, self.slot);
-        let relayed = upstream::relay(core, slot, to, outgoing);
+        let way = (to, self.speaker.connection());
+        let relayed = upstream::relay(core, slot, way, outgoing);
         match until_led_otherwise(core, self.speaker.seat(), to, relayed).await {
             Some(Ok((link, answer))) if answer.status != MISDIRECTED => {
                 let is_refused = answer.status >= 500 || answer.status == 429;

@@ -7,6 +7,7 @@ use crossbeam::channel::Sender;
 
 use crate::base::limits::LOW_MARK_SLACK;
 use crate::base::time::Millis;
+use crate::io::clock::Clock;
 use crate::io::core::Handle;
 use crate::io::log::Log;
 use crate::io::orders::Word;
@@ -40,36 +41,51 @@ pub struct Seating {
     pub cores: Vec<Arc<Handle>>,
     /// The conductor, who is told of each change.
     pub conductor: Sender<Word>,
+    /// The clock.
+    pub clock: Clock,
     /// The log.
     pub log: Log,
     /// The counters of the cluster's thread.
     pub counters: Arc<Counters>,
     /// The seats that the cluster knows of.
     pub known: HashMap<SeatId, GroupName>,
+    /// The seats as they were last looked at.
+    pub seen: Arc<HashMap<GroupName, Arc<Seat>>>,
 }
 
 impl Seating {
     /// Tells the member of new seats, of forgotten ones, and how those stand that this node leads.
     pub fn look(&mut self, member: &mut Member, now: Millis) {
         let seats = self.seats.all();
-        for (group, seat) in seats.iter() {
-            if self.known.insert(seat.id, group.clone()).is_none() {
-                member.on_wanted(group, now);
-            }
+        // The map is another one whenever a seat has come or gone.
+        if !Arc::ptr_eq(&self.seen, &seats) {
+            self.seen = seats.clone();
+            self.take_in(member, now);
+        }
+        let led: Vec<Arc<Seat>> =
+            member.led().filter_map(|(group, _)| self.seen.get(group).cloned()).collect();
+        for seat in led {
             let view = **seat.view();
             if view.lead == Lead::Us {
-                let sitting = view.promoted.and_then(|promoted| sitting(seat, &promoted));
-                member.on_seat(group, view.epoch, sitting, seat.marks.low());
+                let sitting = view.promoted.and_then(|promoted| sitting(&seat, &promoted));
+                member.on_seat(&seat.group, view.epoch, sitting, seat.marks.low());
             }
         }
-        let is_there =
-            |id: &SeatId, group: &GroupName| seats.get(group).is_some_and(|seat| seat.id == *id);
+    }
+
+    fn take_in(&mut self, member: &mut Member, now: Millis) {
+        for (group, seat) in self.seen.iter() {
+            self.known.entry(seat.id).or_insert_with(|| {
+                member.on_wanted(group, now);
+                group.clone()
+            });
+        }
         self.known.retain(|id, group| {
-            let stays = is_there(id, group);
-            if !stays && !seats.contains_key(group) {
-                member.on_forgotten(group);
+            let seat = self.seen.get(group);
+            if seat.is_none() {
+                member.on_forgotten(group, now);
             }
-            stays
+            seat.is_some_and(|seat| seat.id == *id)
         });
     }
 
@@ -82,10 +98,18 @@ impl Seating {
         standing: Option<Box<Standing>>,
         now: Millis,
     ) {
-        let Ok(seat) = self.seats.seat(name) else {
-            return self.log.warn("a group of the cluster has no room here: too many groups");
+        let seat = self.seats.all().get(name).cloned();
+        let seat = match (seat, lead) {
+            (Some(seat), _) => seat,
+            // Nobody has come to it here: whoever does will be told.
+            (None, group::Lead::At(_) | group::Lead::Nobody) => return,
+            (None, group::Lead::Us) => match self.seats.seat(name) {
+                Ok(seat) => seat,
+                Err(_) => {
+                    return self.log.warn("a group to lead has no room here: too many groups");
+                }
+            },
         };
-        self.known.insert(seat.id, name.clone());
         let was_ours = seat.view().lead == Lead::Us;
         let event = match lead {
             group::Lead::Us => Event::Led(self.past(&seat, standing.map(|it| *it), now)),
@@ -113,12 +137,17 @@ impl Seating {
         let Some(Standing { group, epoch, sitting, low, .. }) = standing else { return Past::None };
         if let Some(low) = low {
             // A slow scrape bears the time of its begin.
+            let low = low.min(self.clock.unix_now());
             seat.marks.raise_floor(low.before(LOW_MARK_SLACK));
         }
         let heir = sitting.and_then(|sitting| {
             let Sitting { name, weight, address, payload, patience } = sitting;
             let (_, source) = self.seats.attach(&group, &name, weight, address).ok()?;
-            source.expect(now, patience);
+            // Where it pushes to every node, this one has heard itself whether it lives.
+            let silence = now.since(source.presence().last_heard);
+            if self.mode == Mode::Relay || silence >= patience {
+                source.expect(now, patience);
+            }
             if payload == Payload::RemoteWrite {
                 source.on_write();
             }
@@ -144,6 +173,7 @@ impl Seating {
             let is_led_elsewhere = matches!(seat.view().lead, Lead::Relay(_) | Lead::Mirror);
             let low = member.standing(group).and_then(|standing| standing.low);
             if let Some(low) = low.filter(|_| is_led_elsewhere) {
+                let low = low.min(self.clock.unix_now());
                 seat.marks.raise_release(low.before(self.window));
             }
         }

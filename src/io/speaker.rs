@@ -61,6 +61,14 @@ struct Known {
     stock: Rc<Stock>,
 }
 
+impl Drop for Speaker {
+    fn drop(&mut self) {
+        if self.core.settings.relaying.is_some() {
+            self.core.links.on_closed(self.connection);
+        }
+    }
+}
+
 impl Drop for Known {
     fn drop(&mut self) {
         self.source.detach();
@@ -161,6 +169,11 @@ impl Speaker {
         let name = settings.identity.name(named, weight, self.peer, self.connection);
         let group = GroupName { tenant: tenant.into(), group: group.into() };
         Ok(Claim { group, name, weight, address: self.peer, stretch: Stretch::First })
+    }
+
+    /// The number of the connection.
+    pub fn connection(&self) -> u64 {
+        self.connection
     }
 
     /// Whether another node has relayed what is said.

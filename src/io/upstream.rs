@@ -65,14 +65,14 @@ pub async fn send(
     result
 }
 
-/// The same to another node.
+/// The same to another node, for the connection of a source with this number.
 pub async fn relay(
     core: &Core,
     slot: &Slot,
-    node: SocketAddr,
+    (node, connection): (SocketAddr, u64),
     outgoing: Outgoing,
 ) -> Result<(Link, Answer), SendError> {
-    try_send(core, slot, To::Node(node), outgoing).await
+    try_send(core, slot, To::Node(node, connection), outgoing).await
 }
 
 /// Gives a connection back whose answer nobody wants to read. Only what is there already is read
@@ -101,7 +101,7 @@ async fn try_send(
     }
     let mut link = match to {
         To::Endpoint => connect_to_endpoint(core, slot).await?,
-        To::Node(node) => connect(core, slot, to, node, NODE_CONNECTS_MAX).await?,
+        To::Node(node, _) => connect(core, slot, to, node, NODE_CONNECTS_MAX).await?,
     };
     match exchange(core, slot, &mut link, outgoing).await {
         Exchange::Answered(answer) => Ok((link, answer)),

@@ -4,11 +4,19 @@
 use std::net::{SocketAddr, UdpSocket};
 use std::time::{Duration, Instant};
 
+use highlander::base::time::{Millis, UnixMillis};
 use highlander::cli::Cli;
+use highlander::logic::cluster::node::Node;
+use highlander::logic::cluster::notice::Notice;
+use highlander::logic::cluster::pass::Pass;
+use highlander::logic::cluster::standing::{Standing, Term};
+use highlander::logic::source::{GroupName, SourceName, Weight};
+use highlander::logic::view::Epoch;
 use highlander::shared::metrics::Counter;
+use highlander::wire::cluster::seal::{Seal, Stamp};
 use highlander::wire::remote_write::protocol::Protocol;
 
-use crate::handover::{now_ms, stored, write};
+use crate::handover::{await_hand_overs, now_ms, stored, write};
 use crate::support::*;
 
 /// Ports that are free now, one for each node's datagrams.
@@ -123,4 +131,290 @@ fn when_the_leader_goes_the_other_takes_over_and_the_promoted_source_stays() {
         assert!(stored.iter().all(|it| it.1 == 1.0), "{stored:?}");
         other.running.stop();
     });
+}
+
+/// What a node with the right key could say, `count` times.
+fn say(node: &Proxy, seal: &Seal, stamp: Stamp, notice: &Notice, count: usize) {
+    let socket = UdpSocket::bind("127.0.0.1:0").expect("a free port");
+    let to = node.running.cluster_address().expect("it is in a cluster");
+    let datagram = seal.seal([7; 24], stamp, &notice.encode()).expect("a short notice");
+    for _ in 0..count {
+        socket.send_to(&datagram, to).expect("a way on loopback");
+    }
+}
+
+#[test]
+fn a_datagram_that_comes_again_or_from_elsewhere_changes_nothing() {
+    let endpoint = Endpoint::storage();
+    let ports = ports(2);
+    let nodes = [0, 1].map(|place| start("epoll", endpoint.address, &ports, place));
+    let at = now_ms() - 60_000;
+    for node in &nodes {
+        assert_eq!(ask(node, &write("a", 1, Protocol::V1, at, 1.0)).status, 204);
+    }
+    let changes = || nodes.iter().map(|node| count(node, Counter::LeadChanges)).sum::<u64>();
+    assert_eq!(changes(), 1);
+    // A node that claims the group with the highest of terms.
+    let claim = Notice::Standings(vec![Standing {
+        group: GroupName::default(),
+        term: Term(1 << 40),
+        leader: Node { address: ([127, 0, 0, 1], 1).into(), generation: 1 },
+        listen: ([127, 0, 0, 1], 1).into(),
+        epoch: Epoch(0),
+        sitting: None,
+        low: None,
+    }]);
+    let stamp = Stamp { process: 1, sequence: 1 };
+    for seal in [Seal::without_key("another"), Seal::of_file(KEY, "highlander").expect("a key")] {
+        nodes.iter().for_each(|node| say(node, &seal, stamp, &claim, 10));
+    }
+    for node in &nodes {
+        until("they are counted", || count(node, Counter::DatagramsForeign) == 20);
+    }
+    let ours = Seal::without_key("highlander");
+    let ask_views = Notice::Ask(Node::at(([127, 0, 0, 1], 1).into()), None);
+    say(&nodes[0], &ours, stamp, &ask_views, 10);
+    until("they are counted", || count(&nodes[0], Counter::DatagramsReplayed) == 9);
+    assert_eq!(changes(), 1);
+    for node in &nodes {
+        assert_eq!(ask(node, &write("a", 1, Protocol::V1, at + 1000, 1.0)).status, 204);
+    }
+    for node in nodes {
+        node.running.stop();
+    }
+}
+
+const KEY: &str = "AQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQE=";
+
+#[test]
+fn a_flood_of_datagrams_does_not_change_who_leads() {
+    let endpoint = Endpoint::storage();
+    let ports = ports(2);
+    let nodes = [0, 1].map(|place| start("epoll", endpoint.address, &ports, place));
+    let at = now_ms() - 60_000;
+    for node in &nodes {
+        assert_eq!(ask(node, &write("a", 1, Protocol::V1, at, 1.0)).status, 204);
+    }
+    let targets: Vec<SocketAddr> =
+        nodes.iter().filter_map(|node| node.running.cluster_address()).collect();
+    let flood = std::thread::spawn(move || {
+        let socket = UdpSocket::bind("127.0.0.1:0").expect("a free port");
+        let begun = Instant::now();
+        for number in 0..200_000_usize {
+            // A hundred in a millisecond.
+            while begun.elapsed().as_micros() < number as u128 * 10 {
+                std::thread::sleep(Duration::from_micros(500));
+            }
+            // Half of them look as if they were ours until they are opened.
+            let mut datagram = body(60 + number % 1170);
+            datagram[0] = number as u8 % 2;
+            let _ = socket.send_to(&datagram, targets[number % 2]);
+        }
+    });
+    let mut scrape = 1;
+    while !flood.is_finished() {
+        for node in &nodes {
+            let request = write("a", 1, Protocol::V1, at + scrape * 1000, 1.0);
+            assert_eq!(node.connect().ask(&request).status, 204, "{scrape}");
+        }
+        scrape += 1;
+    }
+    flood.join().expect("it ends");
+    let sum = |counter| nodes.iter().map(|node| count(node, counter)).sum::<u64>();
+    assert!(sum(Counter::DatagramsForeign) > 1000 && scrape > 2);
+    assert_eq!(sum(Counter::LeadChanges), 1);
+    for node in nodes {
+        node.running.stop();
+    }
+}
+
+#[test]
+fn a_forged_pass_makes_nobody_another_source() {
+    let endpoint = Endpoint::storage();
+    let ports = ports(1);
+    let node = start("epoll", endpoint.address, &ports, 0);
+    let at = now_ms() - 60_000;
+    assert_eq!(ask(&node, &write("a", 9, Protocol::V1, at, 1.0)).status, 204);
+    let pass = Pass {
+        node: ([127, 0, 0, 1], 1).into(),
+        client: ([127, 0, 0, 1], 2).into(),
+        group: GroupName::default(),
+        source: SourceName::Named((*b"a").into()),
+        weight: Weight(9),
+    };
+    let now = UnixMillis(now_ms());
+    let sealed = |name: &str, now| {
+        pass.seal(&Seal::without_key(name).of_passes(), [1; 24], now).expect("it fits")
+    };
+    let of_datagrams = pass.seal(&Seal::without_key("highlander"), [1; 24], now).expect("it fits");
+    let hour = Millis(3_600_000);
+    let forged = [
+        b"AAAA".to_vec(),
+        sealed("another", now),
+        sealed("highlander", now.before(hour)),
+        sealed("highlander", now.after(hour)),
+        of_datagrams,
+    ];
+    let with = |pass: &[u8], value| {
+        let request = write("b", 1, Protocol::V1, at + 1000, value);
+        let end = find(&request, b"\r\n").expect("a first line") + 2;
+        let line = [b"X-Highlander-Pass: ", pass, b"\r\n"].concat();
+        [&request[..end], &line, &request[end..]].concat()
+    };
+    for (number, pass) in forged.iter().enumerate() {
+        // A standby's, as what it is: held.
+        assert_eq!(node.connect().ask(&with(pass, 2.0)).status, 204, "{number}");
+    }
+    assert_eq!(count(&node, Counter::PassesForged), forged.len() as u64);
+    assert_eq!(stored(&endpoint), [(at, 1.0)]);
+    // Two of them are none, even if one is good.
+    let good = sealed("highlander", now);
+    let twice = [&good[..], b"\r\nX-Highlander-Pass: ", &good].concat();
+    assert_eq!(node.connect().ask(&with(&twice, 2.0)).status, 204);
+    assert_eq!(stored(&endpoint).len(), 1);
+    // A good one counts: it is the promoted source that speaks.
+    assert_eq!(node.connect().ask(&with(&good, 3.0)).status, 204);
+    assert_eq!(stored(&endpoint), [(at, 1.0), (at + 1000, 3.0)]);
+    node.running.stop();
+}
+
+#[test]
+fn a_relayed_source_is_idle_while_its_connection_is_open_and_lost_when_it_is_closed() {
+    let endpoint = Endpoint::storage();
+    let ports = ports(2);
+    let nodes = [0, 1].map(|place| start("epoll", endpoint.address, &ports, place));
+    let at = now_ms() - 60_000;
+    for node in &nodes {
+        assert_eq!(ask(node, &write("warm", 0, Protocol::V1, at, 0.0)).status, 204);
+    }
+    let leader = nodes.iter().position(|node| count(node, Counter::Relayed) == 0);
+    let follower = 1 - leader.expect("one of them leads");
+    let mut source = nodes[follower].connect();
+    let mut standby = nodes[follower].connect();
+    let promotions = || nodes.iter().map(|node| count(node, Counter::Promotions)).sum::<u64>();
+    until("the heavier one has the seat", || {
+        let at = now_ms();
+        assert_eq!(source.ask(&write("a", 9, Protocol::V1, at, 1.0)).status, 204);
+        assert_eq!(standby.ask(&write("b", 1, Protocol::V1, at, 2.0)).status, 204);
+        std::thread::sleep(Duration::from_millis(100));
+        stored(&endpoint).last().is_some_and(|it| it.1 == 1.0)
+    });
+    let before = promotions();
+    // Three times the expiry of one without a connection.
+    std::thread::sleep(Duration::from_secs(3));
+    assert_eq!(promotions(), before);
+    drop(source);
+    until("it is lost", || promotions() > before);
+    for node in nodes {
+        node.running.stop();
+    }
+}
+
+#[test]
+fn mirrored_the_one_that_takes_the_lead_has_what_a_dead_source_and_its_standby_pushed() {
+    let endpoint = Endpoint::storage();
+    let ports = ports(2);
+    let mirror = |place| {
+        Proxy::with("epoll", endpoint.address, |cli| {
+            node(&ports, place)(cli);
+            cli.cluster_mode = Some("mirror".into());
+        })
+    };
+    let nodes = [0, 1].map(mirror);
+    let at = now_ms() - 60_000;
+    let push = |nodes: &[Proxy], source: &str, scrape: i64, value| {
+        for node in nodes {
+            let request = write(source, u64::from(source == "a"), Protocol::V1, at + scrape, value);
+            assert_eq!(ask(node, &request).status, 204);
+        }
+    };
+    for scrape in 0..10 {
+        push(&nodes, "a", scrape * 1000, 1.0);
+        push(&nodes, "b", scrape * 1000 + 300, 2.0);
+    }
+    assert!(nodes.iter().all(|node| count(node, Counter::Relayed) == 0));
+    let held = nodes.iter().map(|node| count(node, Counter::Held)).collect::<Vec<_>>();
+    let leader = held.iter().position(|held| *held == 10).expect("it forwards the other ten");
+    assert_eq!(held[1 - leader], 20);
+    // The promoted source is dead, and so is the node that led, before it has noticed.
+    let mut nodes = Vec::from(nodes);
+    nodes.remove(leader).running.stop();
+    for scrape in 10..15 {
+        push(&nodes, "b", scrape * 1000 + 300, 2.0);
+    }
+    await_hand_overs(&nodes[0], 2);
+    let mut stored = stored(&endpoint);
+    stored.sort_by_key(|it| it.0);
+    stored.dedup();
+    let expected = (0..10).map(|scrape| (at + scrape * 1000, 1.0));
+    let expected = expected.chain((9..15).map(|scrape| (at + scrape * 1000 + 300, 2.0)));
+    assert_eq!(stored, expected.collect::<Vec<_>>());
+    nodes.remove(0).running.stop();
+}
+
+#[test]
+fn a_node_that_nobody_came_to_for_a_while_after_its_start_does_not_lead_what_another_leads() {
+    let endpoint = Endpoint::storage();
+    let ports = ports(2);
+    // The one that would lead first comes later, too.
+    for later in [0, 1] {
+        let first = start("epoll", endpoint.address, &ports, 1 - later);
+        let at = now_ms() - 60_000;
+        assert_eq!(ask(&first, &write("a", 1, Protocol::V1, at, 1.0)).status, 204);
+        let second = start("epoll", endpoint.address, &ports, later);
+        // Ticks in which its seat, which nobody has come to, is forgotten.
+        std::thread::sleep(Duration::from_secs(2));
+        assert_eq!(ask(&second, &write("a", 1, Protocol::V1, at + 1000, 1.0)).status, 204);
+        std::thread::sleep(Duration::from_secs(3));
+        assert_eq!(ask(&second, &write("a", 1, Protocol::V1, at + 2000, 1.0)).status, 204);
+        assert_eq!(count(&second, Counter::LeadChanges), 0, "{later}");
+        assert_eq!(count(&first, Counter::LeadChanges), 1, "{later}");
+        assert_eq!(count(&second, Counter::Relayed), 2, "{later}");
+        first.running.stop();
+        second.running.stop();
+    }
+}
+
+#[test]
+fn mirrored_a_source_that_dies_with_the_leader_is_lost_as_soon_as_its_silence_says() {
+    let endpoint = Endpoint::storage();
+    let ports = ports(2);
+    let mirror = |place| {
+        Proxy::with("epoll", endpoint.address, |cli| {
+            node(&ports, place)(cli);
+            cli.cluster_mode = Some("mirror".into());
+        })
+    };
+    let mut nodes = Vec::from([0, 1].map(mirror));
+    let at = now_ms() - 60_000;
+    for node in &nodes {
+        assert_eq!(ask(node, &write("a", 1, Protocol::V1, at, 1.0)).status, 204);
+    }
+    // It is patient with one that is new and has connections.
+    let mut promoted: Vec<Client> = nodes.iter().map(Proxy::connect).collect();
+    let mut standby: Vec<Client> = nodes.iter().map(Proxy::connect).collect();
+    for scrape in 1..30 {
+        for place in [0, 1] {
+            let of_a = write("a", 1, Protocol::V1, at + scrape * 1000, 1.0);
+            assert_eq!(promoted[place].ask(&of_a).status, 204);
+            let of_b = write("b", 0, Protocol::V1, at + scrape * 1000 + 300, 2.0);
+            assert_eq!(standby[place].ask(&of_b).status, 204);
+        }
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    let held = nodes.iter().map(|node| count(node, Counter::Held)).collect::<Vec<_>>();
+    let leader = usize::from(held[0] > held[1]);
+    drop(promoted);
+    nodes.remove(leader).running.stop();
+    let begun = Instant::now();
+    for scrape in 30.. {
+        let request = write("b", 0, Protocol::V1, at + scrape * 1000 + 300, 2.0);
+        assert_eq!(standby[1 - leader].ask(&request).status, 204);
+        if stored(&endpoint).iter().any(|it| it.1 == 2.0) {
+            break;
+        }
+        assert!(begun.elapsed() < Duration::from_secs(8), "the standby is not promoted");
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    nodes.remove(0).running.stop();
 }

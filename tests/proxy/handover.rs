@@ -58,7 +58,7 @@ fn quick(cli: &mut highlander::cli::Cli) {
 }
 
 /// Waits until so many hand-overs are over.
-fn await_hand_overs(proxy: &Proxy, count: u64) {
+pub fn await_hand_overs(proxy: &Proxy, count: u64) {
     let deadline = Instant::now() + Duration::from_secs(40);
     while proxy.running.count(Counter::HandOvers) < count {
         assert!(Instant::now() < deadline, "no hand-over");

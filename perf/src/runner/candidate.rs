@@ -21,6 +21,8 @@ pub enum Candidate {
     HighlanderEpoll,
     /// Another build of the proxy, such as the one before a change.
     HighlanderBefore,
+    /// Two nodes of a cluster: the load reaches the one that relays to the other.
+    HighlanderPair,
     /// HAProxy as a reverse proxy.
     Haproxy,
     /// HAProxy that reads the body and answers 204 itself: the peer of a standby.
@@ -61,10 +63,11 @@ pub struct Programs {
     pub own: PathBuf,
 }
 
-const NAMES: [(&str, Candidate); 7] = [
+const NAMES: [(&str, Candidate); 8] = [
     ("highlander", Candidate::Highlander),
     ("highlander-epoll", Candidate::HighlanderEpoll),
     ("highlander-before", Candidate::HighlanderBefore),
+    ("highlander-pair", Candidate::HighlanderPair),
     ("haproxy", Candidate::Haproxy),
     ("haproxy-204", Candidate::Haproxy204),
     ("nginx", Candidate::Nginx),
@@ -80,7 +83,13 @@ impl Candidate {
 
     /// True for the proxy itself, whatever its driver.
     pub fn is_highlander(self) -> bool {
-        matches!(self, Self::Highlander | Self::HighlanderEpoll | Self::HighlanderBefore)
+        matches!(
+            self,
+            Self::Highlander
+                | Self::HighlanderEpoll
+                | Self::HighlanderBefore
+                | Self::HighlanderPair
+        )
     }
 
     /// Writes the configuration it needs and says how to start it.
@@ -94,6 +103,7 @@ impl Candidate {
                 let none = || Fault(String::from("highlander-before: --before PATH is missing"));
                 highlander(programs, programs.before.as_ref().ok_or_else(none)?, site, &[])?
             }
+            Self::HighlanderPair => pair(programs, site)?,
             Self::Haproxy => {
                 let forward = format!(
                     "  http-reuse always\n  server sink 127.0.0.1:{} maxconn 2000\n",
@@ -155,6 +165,36 @@ fn highlander(
     argv.extend(words(more));
     argv.extend(programs.highlander_args.iter().cloned());
     Ok(argv)
+}
+
+/// The leader begins alone and is asked once, so that it leads; then the other joins it.
+fn pair(programs: &Programs, site: &Site) -> Result<Vec<String>, Fault> {
+    let node = |port: u16, more: &[&str]| {
+        let site = Site { folder: site.folder, cpu_list: String::new(), port, ..*site };
+        let argv = highlander(programs, &programs.highlander, &site, more)?;
+        Ok::<String, Fault>(argv.join(" "))
+    };
+    let (leader, datagrams) = (free_port()?, [free_port()?, free_port()?]);
+    let binds = datagrams.map(|port| format!("127.0.0.1:{port}"));
+    let first = node(leader, &["-b", &binds[0]])?;
+    let second = node(site.port, &["-b", &binds[1], "-c", &binds[0]])?;
+    let script = format!(
+        "trap 'kill $(jobs -p)' TERM\n{first} &\n\
+         until (exec 3<>/dev/tcp/127.0.0.1/{leader}\n\
+         printf 'POST {PROBED} HTTP/1.1\\r\\nHost: a\\r\\nContent-Encoding: snappy\\r\\n\
+         Content-Type: application/x-protobuf\\r\\nContent-Length: 1\\r\\n\\r\\n\\0' >&3\n\
+         read -r line <&3 && [[ $line == *' 2'* ]]) 2>/dev/null; do sleep 0.1; done\n\
+         {second} &\nwait\nwait\n"
+    );
+    Ok(vec!["bash".to_owned(), "-c".to_owned(), script])
+}
+
+/// It is the load's source: so there is no hand-over when that comes.
+const PROBED: &str = "/api/v1/write?highlander_weight=50";
+
+fn free_port() -> Result<u16, Fault> {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").during("a free port")?;
+    Ok(listener.local_addr().during("a free port")?.port())
 }
 
 fn haproxy(site: &Site, bufsize: usize, rules: &str) -> Result<Vec<String>, Fault> {

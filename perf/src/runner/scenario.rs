@@ -65,12 +65,21 @@ impl Scenario {
     /// The wanted candidates that fit; without a wish, those that the scenario is about.
     fn candidates(self, wanted: &[Candidate]) -> Result<Vec<Candidate>, Fault> {
         use Candidate::{
-            Haproxy, Haproxy204, Highlander, HighlanderBefore, HighlanderEpoll, Nginx, Relay,
+            Haproxy, Haproxy204, Highlander, HighlanderBefore, HighlanderEpoll, HighlanderPair,
+            Nginx, Relay,
         };
         let (usual, fitting): (&[_], &[_]) = match self {
             Self::Forward => {
                 let usual = &[Highlander, HighlanderEpoll, Haproxy, Nginx, Relay];
-                let all = &[Highlander, HighlanderEpoll, HighlanderBefore, Haproxy, Nginx, Relay];
+                let all = &[
+                    Highlander,
+                    HighlanderEpoll,
+                    HighlanderBefore,
+                    HighlanderPair,
+                    Haproxy,
+                    Nginx,
+                    Relay,
+                ];
                 (usual, all)
             }
             Self::Standby => {

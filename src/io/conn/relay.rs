@@ -38,7 +38,8 @@ impl Conn {
         add_pass(request.framing, &pass, &mut self.head_out);
         let (outgoing, lent) = self.lend(request, body);
         let (core, slot) = (&self.core, &self.slot);
-        let relayed = upstream::relay(core, slot, to, outgoing);
+        let way = (to, self.speaker.connection());
+        let relayed = upstream::relay(core, slot, way, outgoing);
         let result = until_led_otherwise(core, self.speaker.seat(), to, relayed).await;
         let (link, answer) = match result {
             Some(Ok((link, answer))) if answer.status != MISDIRECTED => (link, answer),

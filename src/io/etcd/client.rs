@@ -18,7 +18,7 @@ use crate::io::clock::Clock;
 use crate::wire::cluster::etcd::{Answer, AnswerError, LOGIN, login};
 
 /// Where the etcds are, and how to speak with them.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EtcdConfig {
     /// `host:port` of each, in the order in which they are tried; one at least.
     pub hosts: Vec<String>,
@@ -29,7 +29,7 @@ pub struct EtcdConfig {
 }
 
 /// How TLS is spoken. The files are PEM, and read once, at the start.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct EtcdTls {
     /// The certificates that are trusted; those of the system unless given.
     pub ca_file: Option<PathBuf>,
@@ -38,7 +38,7 @@ pub struct EtcdTls {
 }
 
 /// A user of etcd.
-#[derive(Clone)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct EtcdLogin {
     /// Its name.
     pub user: String,

@@ -35,6 +35,8 @@ pub struct Group {
     pub lease: Millis,
     /// Since when nobody leads it.
     pub vacant_since: Option<Millis>,
+    /// Since when this node, which leads it, has no lease of it.
+    pub unleased_since: Option<Millis>,
     /// Until then it does not claim it: another comes before it.
     pub yields_until: Millis,
     /// When somebody may be told or asked of it again.
@@ -60,6 +62,7 @@ impl Group {
             is_ours_to_take: false,
             lease: Millis(0),
             vacant_since: None,
+            unleased_since: None,
             yields_until: Millis(0),
             next_ask: now,
             heard: now,

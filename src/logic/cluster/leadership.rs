@@ -6,11 +6,13 @@
 //! both led agree as soon as they hear of each other. That they do not both lead meanwhile is what leases
 //! are for: where they are wanted, nobody claims a group or goes on leading it without one.
 
+mod leases;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 
 use crate::base::limits::{
-    ASK_EVERY, CLAIM_PATIENCE, GOSSIP_WHOLE, LEASE, STANDING_FORGOTTEN, STANDINGS_MAX,
+    ASK_EVERY, CLAIM_PATIENCE, GOSSIP_WHOLE, STANDING_FORGOTTEN, STANDINGS_MAX,
 };
 use crate::base::time::{Millis, UnixMillis};
 use crate::logic::cluster::group::{Group, Lead};
@@ -54,8 +56,12 @@ pub struct Leadership {
     /// Whether it knows how the groups stand.
     is_settled: bool,
     is_leaving: bool,
+    next_forget: Millis,
     effects: Vec<Effect>,
 }
+
+/// How often what nobody tells of is looked for.
+const FORGET_EVERY: Millis = Millis(1000);
 
 impl Leadership {
     /// A node that knows of no group and leads none. Requests reach it at `listen`.
@@ -68,6 +74,7 @@ impl Leadership {
             groups: BTreeMap::new(),
             is_settled: false,
             is_leaving: false,
+            next_forget: Millis(0),
             effects: Vec::new(),
         }
     }
@@ -105,7 +112,8 @@ impl Leadership {
         self.is_settled
     }
 
-    /// A source of this node belongs to this group.
+    /// There is a seat of this group now, on this node or on one that asks this one to lead it. What was
+    /// said of the group is said again.
     pub fn on_wanted(&mut self, name: &GroupName, now: Millis) {
         let key = GroupKey::of(name);
         if !self.groups.contains_key(&key) && self.groups.len() >= STANDINGS_MAX {
@@ -113,6 +121,10 @@ impl Leadership {
         }
         let group = self.groups.entry(key).or_insert_with(|| Group::new(name.clone(), now));
         group.is_wanted = true;
+        if group.told != Lead::Nobody {
+            let (lead, standing) = (group.told, group.standing.clone());
+            self.effects.push(Effect::Led(name.clone(), lead, standing));
+        }
         self.decide(key, now);
     }
 
@@ -175,14 +187,6 @@ impl Leadership {
         }
     }
 
-    /// This node has the lease of a group until then.
-    pub fn on_lease(&mut self, key: GroupKey, until: Millis, now: Millis) {
-        if let Some(group) = self.groups.get_mut(&key) {
-            group.lease = until;
-            self.decide(key, now);
-        }
-    }
-
     /// Says how the seat of a group that this node leads is now.
     pub fn on_seat(
         &mut self,
@@ -203,11 +207,11 @@ impl Leadership {
         }
     }
 
-    /// The seat of a group has been forgotten: nobody has come to it for long.
-    pub fn on_forgotten(&mut self, name: &GroupName) {
-        let key = GroupKey::of(name);
-        if self.groups.remove(&key).is_some_and(|group| group.told == Lead::Us) {
-            self.effects.push(Effect::Free(key));
+    /// The seat of a group has been forgotten on this node: nobody has come to it for long.
+    pub fn on_forgotten(&mut self, name: &GroupName, now: Millis) {
+        if let Some(group) = self.groups.get_mut(&GroupKey::of(name)) {
+            group.is_wanted = false;
+            group.heard = now;
         }
     }
 
@@ -225,30 +229,26 @@ impl Leadership {
 
     /// Time has passed.
     pub fn on_time(&mut self, now: Millis) {
-        let me = self.me;
-        self.groups.retain(|_, group| {
-            group.is_led_by(me) || group.is_wanted || now.since(group.heard) < STANDING_FORGOTTEN
-        });
-        self.decide_all(now);
-    }
-
-    /// The groups that this node needs the leases of, those that it leads or is to lead, and the last
-    /// term of each that it knows of.
-    pub fn wanted(&self, now: Millis) -> Vec<(GroupKey, Term)> {
-        let is_wanted = |(key, group): &(&GroupKey, &Group)| {
-            self.is_settled
-                && group.given.is_none()
-                && (group.is_led_by(self.me) || self.is_to_claim(**key, group, now))
+        if now >= self.next_forget {
+            self.next_forget = now.after(FORGET_EVERY);
+            let effects = &mut self.effects;
+            self.groups.retain(|key, group| {
+                let stays = group.is_wanted || now.since(group.heard) < STANDING_FORGOTTEN;
+                if !stays && group.told == Lead::Us {
+                    effects.push(Effect::Free(*key));
+                }
+                stays
+            });
+        }
+        // Of the others nothing changes because time passes.
+        let waits = |group: &Group| match group.told {
+            Lead::Nobody => true,
+            Lead::Us => self.leases == Leases::Needed,
+            Lead::At(_) => false,
         };
-        let term = |group: &Group| group.standing.as_ref().map_or(Term(0), |it| it.term);
-        self.groups.iter().filter(is_wanted).map(|(key, group)| (*key, term(group))).collect()
-    }
-
-    /// Whether a node that knows of nothing later than `term` may be promised the lease of a group. If
-    /// not, it is to hear of this first.
-    pub fn objection(&self, key: GroupKey, asks: Node, term: Term) -> Option<&Standing> {
-        let standing = self.groups.get(&key)?.standing.as_ref()?;
-        (standing.term > term && standing.leader != asks).then_some(standing)
+        let waiting = self.groups.iter().filter(|(_, group)| waits(group));
+        let waiting: Vec<GroupKey> = waiting.map(|(key, _)| *key).collect();
+        waiting.into_iter().for_each(|key| self.decide(key, now));
     }
 
     /// The groups that this node leads, and until when it has the lease of each.
@@ -301,18 +301,6 @@ impl Leadership {
         std::mem::take(&mut self.effects)
     }
 
-    /// This node was taken for dead in the life before. What it has the leases of nobody else can lead
-    /// now.
-    fn go_on_from(&mut self, before: Node, now: Millis) {
-        let me = self.me;
-        let led = self.groups.values_mut().filter(|it| it.is_led_by(before) && now < it.lease);
-        for standing in led.filter_map(|group| group.standing.as_mut()) {
-            standing.leader = me;
-            standing.term.0 += 1;
-            self.effects.push(Effect::TellAll(standing.clone()));
-        }
-    }
-
     fn decide_all(&mut self, now: Millis) {
         let keys: Vec<GroupKey> = self.groups.keys().copied().collect();
         for key in keys {
@@ -326,13 +314,15 @@ impl Leadership {
         let has_lease = self.leases == Leases::None || now < group.lease;
         let lead = match leader {
             _ if !self.is_settled => Lead::Nobody,
-            Some((leader, _)) if leader == self.me && self.is_leaving => {
+            Some((leader, _))
+                if leader == self.me && self.is_leaving && !self.others.is_empty() =>
+            {
                 return self.give(key, now);
             }
-            Some((leader, _)) if leader == self.me => match has_lease {
-                true => Lead::Us,
-                false => Lead::Nobody,
-            },
+            Some((leader, _)) if leader == self.me && has_lease => Lead::Us,
+            Some((leader, _)) if leader == self.me => {
+                return self.decide_unleased(key, now);
+            }
             Some((leader, listen)) if self.others.contains(&leader) && !group.is_ours_to_take => {
                 Lead::At(listen)
             }
@@ -340,6 +330,7 @@ impl Leadership {
         };
         if let Some(group) = self.groups.get_mut(&key) {
             group.vacant_since = None;
+            group.unleased_since = None;
         }
         self.tell(key, lead);
     }
@@ -382,25 +373,6 @@ impl Leadership {
         group.is_ours_to_take || vacant_for >= patience && now >= group.yields_until
     }
 
-    /// Another node asks for the lease of a group. If this one does too, has not got it yet, and comes
-    /// later in the group's order, it makes way: of many that ask at once none would get enough. True
-    /// if it has to give back what it was promised.
-    pub fn makes_way(&mut self, key: GroupKey, asks: Node, now: Millis) -> bool {
-        let Some(group) = self.groups.get(&key) else { return false };
-        let score = |node: Node| (key.score(node.address), node.address);
-        let is_contending = group.standing.as_ref().is_none_or(|it| it.leader != self.me)
-            && group.vacant_since.is_some()
-            && self.is_to_claim(key, group, now)
-            && !group.is_ours_to_take;
-        if !is_contending || score(asks) <= score(self.me) {
-            return false;
-        }
-        if let Some(group) = self.groups.get_mut(&key) {
-            group.yields_until = now.after(LEASE.times(2));
-        }
-        true
-    }
-
     /// The living nodes, the one to lead this group first.
     fn in_order(&self, key: GroupKey) -> Vec<Node> {
         let mut nodes: Vec<Node> =
@@ -439,10 +411,14 @@ impl Leadership {
     /// Gives a group to the first of the others, and asks again until it leads.
     fn give(&mut self, key: GroupKey, now: Millis) {
         self.tell(key, Lead::Nobody);
-        let order = self.in_order(key);
+        let mut order = self.in_order(key);
+        order.retain(|node| *node != self.me);
         let Some(group) = self.groups.get_mut(&key) else { return };
         let to = group.given.filter(|to| order.iter().any(|node| node.address == *to));
-        let Some(to) = to.or(order.first().map(|node| node.address)) else { return };
+        let Some(to) = to.or(order.first().map(|node| node.address)) else {
+            group.given = None;
+            return;
+        };
         if group.given.is_none() {
             group.lease = Millis(0);
             self.effects.push(Effect::Free(key));

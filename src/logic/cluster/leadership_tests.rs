@@ -158,6 +158,26 @@ fn with_leases_nobody_claims_or_leads_without_one() {
 }
 
 #[test]
+fn a_leader_that_can_get_no_lease_gives_the_group_to_one_that_perhaps_can() {
+    let name = group_of(1);
+    let key = GroupKey::of(&name);
+    let mut one = one(1, 3, Leases::Needed);
+    one.on_wanted(&name, NOW);
+    one.on_lease(key, NOW.after(Millis(1000)), NOW);
+    let lost = NOW.after(Millis(1000));
+    one.on_time(lost);
+    one.on_time(lost.after(Millis(CLAIM_PATIENCE.0 - 1)));
+    one.take_effects();
+    let later = lost.after(CLAIM_PATIENCE);
+    one.on_time(later);
+    let is_give = |effect: &Effect| matches!(effect, Effect::Tell(_, Notice::Give(_)));
+    assert!(one.take_effects().iter().any(is_give));
+    assert_eq!(one.wanted(later), []);
+    one.on_members(node(1), BTreeSet::new(), later);
+    assert_eq!(one.wanted(later), [(key, Term(1))], "nobody is there to take it");
+}
+
+#[test]
 fn a_lease_is_not_promised_to_one_that_has_missed_a_term() {
     let name = group_of(1);
     let key = GroupKey::of(&name);
@@ -193,6 +213,15 @@ fn one_that_goes_gives_its_groups_away_and_asks_until_they_are_taken() {
     one.on_standing(next.standing(&name).expect("it leads").clone(), NOW);
     assert_eq!(one.lead(&name), Lead::At(listen(last)));
     assert!(one.has_left());
+}
+
+#[test]
+fn one_that_goes_and_is_alone_leads_to_its_end() {
+    let name = group_of(1);
+    let mut one = one(1, 1, Leases::None);
+    one.on_wanted(&name, NOW);
+    one.leave(NOW);
+    assert_eq!((one.lead(&name), one.has_left()), (Lead::Us, true));
 }
 
 #[test]
@@ -246,6 +275,37 @@ fn what_changes_is_told_soon_and_everything_now_and_then() {
     assert_eq!(one.take_news(NOW), []);
     assert_eq!(one.marks().collect::<Vec<_>>(), [(GroupKey::of(&name), UnixMillis(9))]);
     assert_eq!(one.take_news(NOW.after(GOSSIP_WHOLE)).len(), 1);
+}
+
+#[test]
+fn a_group_to_which_nobody_comes_here_is_known_all_the_same() {
+    let name = group_of(1);
+    let mut one = one(1, 3, Leases::None);
+    one.on_standing(standing(&name, 3, 2), NOW);
+    one.on_wanted(&name, NOW);
+    one.take_effects();
+    one.on_forgotten(&name, NOW);
+    one.on_wanted(&name, NOW);
+    let again = (Lead::At(listen(2)), Some(Term(3)));
+    assert_eq!(leads(&mut one), [again], "its new seat is to be told");
+    one.on_forgotten(&name, NOW);
+    one.on_members(node(1), BTreeSet::from([node(3)]), NOW);
+    assert_eq!(leads(&mut one).last(), Some(&(Lead::Us, Some(Term(3)))));
+}
+
+#[test]
+fn a_group_that_this_node_leads_and_nobody_comes_to_is_given_up_after_a_while() {
+    let name = group_of(1);
+    let mut one = one(1, 3, Leases::None);
+    one.on_wanted(&name, NOW);
+    one.on_time(NOW.after(STANDING_FORGOTTEN.times(2)));
+    assert_eq!(one.lead(&name), Lead::Us);
+    one.take_effects();
+    let forgotten = NOW.after(STANDING_FORGOTTEN.times(2));
+    one.on_forgotten(&name, forgotten);
+    one.on_time(forgotten.after(STANDING_FORGOTTEN));
+    assert_eq!(one.take_effects(), [Effect::Free(GroupKey::of(&name))]);
+    assert_eq!(one.standings(None).count(), 0);
 }
 
 #[test]

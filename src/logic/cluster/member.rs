@@ -272,8 +272,8 @@ impl Member {
     }
 
     /// The seat of a group has been forgotten.
-    pub fn on_forgotten(&mut self, group: &GroupName) {
-        self.leadership.on_forgotten(group);
+    pub fn on_forgotten(&mut self, group: &GroupName, now: Millis) {
+        self.leadership.on_forgotten(group, now);
         self.follow();
     }
 

@@ -54,6 +54,8 @@ pub enum More {
 pub const TAG_BYTES: usize = 1;
 /// Keys, each with a mark or a term, that fit into one notice beside a node and a round.
 pub const KEYS_MAX: usize = 64;
+/// See [`count`].
+const COUNT_END: u64 = 1 << 62;
 /// What stands beside a list of standings at most.
 const LIST_HEAD_BYTES: usize = 64;
 
@@ -236,10 +238,10 @@ fn put_standing(standing: &Standing, buf: &mut Vec<u8>) {
 fn standing(buf: &mut &[u8]) -> Result<Standing, CodecError> {
     Ok(Standing {
         group: group(buf)?,
-        term: Term(word(buf)?),
+        term: Term(count(buf)?),
         leader: node(buf)?,
         listen: address(buf)?,
-        epoch: Epoch(word(buf)?),
+        epoch: Epoch(count(buf)?),
         low: some(buf)?.map(|low| UnixMillis(low as i64)),
         sitting: match byte(buf)? {
             0 => None,
@@ -329,6 +331,12 @@ fn some(buf: &mut &[u8]) -> Result<Option<u64>, CodecError> {
     }
 }
 
+/// Reads what counts up from nothing: far more than anything has ever been counted is refused, so that
+/// it can still be counted on.
+fn count(buf: &mut &[u8]) -> Result<u64, CodecError> {
+    word(buf).and_then(|count| if count < COUNT_END { Ok(count) } else { Err(CodecError::Unknown) })
+}
+
 /// Reads eight bytes.
 pub fn word(buf: &mut &[u8]) -> Result<u64, CodecError> {
     buf.try_get_u64().map_err(|_| CodecError::Short)
@@ -346,7 +354,7 @@ mod tests {
         let address = SocketAddr::from(([0xfd00, 0, 0, 0, 0, 0, 0, 7], 6746));
         Standing {
             group: named(7, name_bytes),
-            term: Term(u64::MAX),
+            term: Term(COUNT_END - 1),
             leader: Node { address, generation: 5 },
             listen: SocketAddr::from(([10, 0, 0, 1], 9091)),
             epoch: Epoch(3),
@@ -422,6 +430,12 @@ mod tests {
         assert!(Notice::LeaseAsk(node, Round(0), wanted).encode().len() <= PAYLOAD_BYTES_MAX);
         let marks = vec![(GroupKey(7), UnixMillis(0)); KEYS_MAX];
         assert!(Notice::Marks(node, marks).encode().len() <= PAYLOAD_BYTES_MAX);
+    }
+
+    #[test]
+    fn a_term_that_could_not_be_followed_by_another_is_refused() {
+        let standing = Standing { term: Term(COUNT_END), ..standing(1, None) };
+        assert_eq!(Notice::decode(&Notice::Give(standing).encode()), Err(CodecError::Unknown));
     }
 
     #[test]

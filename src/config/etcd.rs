@@ -1,0 +1,107 @@
+//! The part of the configuration that says where an etcd is from which leases are taken.
+
+use std::path::PathBuf;
+
+use super::faults::Faults;
+use crate::cli::Cli;
+use crate::io::etcd::client::{EtcdConfig, EtcdLogin, EtcdTls};
+
+/// Reads the flags. `None`: there is none.
+pub fn etcd(cli: &Cli, faults: &mut Faults) -> Option<EtcdConfig> {
+    let Some(url) = &cli.cluster_lease else {
+        for (flag, value) in [
+            ("--cluster-lease-ca-file", &cli.cluster_lease_ca_file),
+            ("--cluster-lease-cert-file", &cli.cluster_lease_cert_file),
+            ("--cluster-lease-key-file", &cli.cluster_lease_key_file),
+            ("--cluster-lease-user", &cli.cluster_lease_user),
+            ("--cluster-lease-password-file", &cli.cluster_lease_password_file),
+        ] {
+            if value.is_some() {
+                faults.add(flag, "needs --cluster-lease");
+            }
+        }
+        return None;
+    };
+    let (is_tls, hosts) = match (url.strip_prefix("etcd://"), url.strip_prefix("etcds://")) {
+        (Some(hosts), _) => (false, hosts),
+        (_, Some(hosts)) => (true, hosts),
+        (None, None) => {
+            faults.add("--cluster-lease", "does not begin with etcd:// or etcds://");
+            return None;
+        }
+    };
+    Some(EtcdConfig {
+        hosts: hosts_of(hosts, faults),
+        tls: tls(cli, is_tls, faults),
+        login: login(cli, faults),
+    })
+}
+
+fn hosts_of(text: &str, faults: &mut Faults) -> Vec<String> {
+    let mut hosts = Vec::new();
+    for host in text.trim_end_matches('/').split(',').filter(|host| !host.is_empty()) {
+        let has_port = host.rsplit_once(':').is_some_and(|(name, port)| {
+            !name.is_empty()
+                && (!name.contains(':') || name.ends_with(']'))
+                && port.parse::<u16>().is_ok()
+        });
+        let is_host = host.bytes().all(|byte| byte.is_ascii_graphic() && !b"/@?#".contains(&byte));
+        if has_port && is_host {
+            hosts.push(host.to_owned());
+        } else {
+            faults.add("--cluster-lease", format_args!("'{}' is no host:port", shown(host)));
+        }
+    }
+    if hosts.is_empty() {
+        faults.add("--cluster-lease", "names no host");
+    }
+    hosts
+}
+
+/// A host as it may be shown: somebody may have put a password in front of it.
+fn shown(host: &str) -> String {
+    match host.rsplit_once('@') {
+        Some((_, host)) => format!("***@{host}"),
+        None => host.to_owned(),
+    }
+}
+
+fn tls(cli: &Cli, is_tls: bool, faults: &mut Faults) -> Option<EtcdTls> {
+    let path = |text: &Option<String>| text.as_ref().map(PathBuf::from);
+    let pair = (path(&cli.cluster_lease_cert_file), path(&cli.cluster_lease_key_file));
+    let ca_file = path(&cli.cluster_lease_ca_file);
+    if !is_tls && (ca_file.is_some() || pair.0.is_some() || pair.1.is_some()) {
+        faults.add("--cluster-lease", "is etcd://, but files for TLS are given: use etcds://");
+    }
+    let certificate = match pair {
+        (Some(certificate), Some(key)) => Some((certificate, key)),
+        (None, None) => None,
+        (Some(_), None) | (None, Some(_)) => {
+            let why = "and --cluster-lease-key-file need each other";
+            faults.add("--cluster-lease-cert-file", why);
+            None
+        }
+    };
+    is_tls.then_some(EtcdTls { ca_file, certificate })
+}
+
+fn login(cli: &Cli, faults: &mut Faults) -> Option<EtcdLogin> {
+    match (&cli.cluster_lease_user, &cli.cluster_lease_password_file) {
+        (None, None) => None,
+        (Some(user), Some(path)) => match std::fs::read_to_string(path) {
+            Ok(text) => {
+                let password = text.trim_end_matches(['\r', '\n']).to_owned();
+                Some(EtcdLogin { user: user.clone(), password })
+            }
+            Err(error) => {
+                faults.add("--cluster-lease-password-file", format_args!("'{path}': {error}"));
+                None
+            }
+        },
+        (Some(_), None) | (None, Some(_)) => {
+            let why = "and --cluster-lease-password-file need each other";
+            faults.add("--cluster-lease-user", why);
+            None
+        }
+    }
+}

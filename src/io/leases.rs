@@ -1,0 +1,62 @@
+//! The leases of an etcd, as the cluster's thread has to do with them: what the member wants is asked
+//! for, and what is promised is passed on.
+
+use std::collections::BTreeSet;
+
+use crate::base::time::Millis;
+use crate::io::etcd::{Ask, Etcd};
+use crate::logic::cluster::etcd_lease::Told;
+use crate::logic::cluster::member::Member;
+use crate::logic::cluster::standing::GroupKey;
+use crate::wire::cluster::etcd::Key;
+
+/// The leases of one member.
+pub struct Leases {
+    etcd: Etcd,
+    wanted: BTreeSet<GroupKey>,
+}
+
+impl Leases {
+    /// Nothing is wanted yet.
+    pub fn new(etcd: Etcd) -> Leases {
+        Leases { etcd, wanted: BTreeSet::new() }
+    }
+
+    /// Takes in what the etcd has said, and asks for what the member wants now.
+    pub fn exchange(&mut self, member: &mut Member, now: Millis) {
+        for told in self.etcd.told().try_iter() {
+            match told {
+                Told::Granted { key, until } => member.on_lease(GroupKey(key.0), until, now),
+                Told::Taken { key, .. } | Told::Lost { key } => {
+                    member.on_lease(GroupKey(key.0), Millis(0), now);
+                }
+                // What is promised ends by itself.
+                Told::Unreachable(_) | Told::Again => {}
+            }
+        }
+        let wanted: BTreeSet<GroupKey> = member.wanted(now).into_iter().collect();
+        let more = wanted.difference(&self.wanted).map(|key| Key(key.0)).collect();
+        let less = self.wanted.difference(&wanted).map(|key| Key(key.0)).collect();
+        if self.ask(Ask::Want(more)) && self.ask(Ask::Release(less)) {
+            self.wanted = wanted;
+        }
+    }
+
+    /// A group is not led any more, and may be another's.
+    pub fn free(&mut self, key: GroupKey) {
+        if self.wanted.contains(&key) && self.ask(Ask::Release(vec![Key(key.0)])) {
+            self.wanted.remove(&key);
+        }
+    }
+
+    /// Gives all of them back.
+    pub fn stop(self) {
+        self.etcd.stop();
+    }
+
+    /// Whether it was asked, or there was nothing to ask. If not, it is asked again.
+    fn ask(&self, ask: Ask) -> bool {
+        let (Ask::Want(keys) | Ask::Release(keys)) = &ask;
+        keys.is_empty() || self.etcd.ask(ask).is_ok()
+    }
+}
