@@ -8,10 +8,9 @@ use std::sync::{Arc, OnceLock};
 
 use crossbeam::channel::{Receiver, unbounded};
 
-use highlander::base::limits::{
-    GOSSIP_TURN, MARKS_EVERY, SETTLE_MAX, SOURCES_MAX, STANDSTILL, UPSTREAM_IDLE,
-};
+use highlander::base::limits::{GOSSIP_TURN, MARKS_EVERY, SETTLE_MAX, SOURCES_MAX, STANDSTILL};
 use highlander::base::time::{Millis, Nanos, UnixMillis};
+use highlander::io::clock::Clock;
 use highlander::io::log::{Format, Level, Log};
 use highlander::io::orders::Word;
 use highlander::io::seating::{Mode, Seating};
@@ -165,9 +164,12 @@ impl Node {
                 window,
                 cores: Vec::new(),
                 conductor,
+                // What is later than the world's time is not later than this.
+                clock: Clock::start(),
                 log: log(),
                 counters: Arc::default(),
                 known: Default::default(),
+                seen: Default::default(),
             },
             seats,
             words,
@@ -367,9 +369,6 @@ impl Node {
         }
         for seat in &seats {
             self.look_after(seat, now);
-        }
-        for (to, link) in self.passages.prune(now, UPSTREAM_IDLE) {
-            self.outs.push(Out::Close(to, link));
         }
         self.passages.forget(&seats);
         self.conduct();

@@ -51,6 +51,16 @@ pub struct Came {
     due: Millis,
 }
 
+impl Came {
+    /// The connection of its source.
+    fn way(&self) -> Way {
+        match self.origin {
+            Origin::Direct((queue, shard, _)) => Way::Direct(queue, shard),
+            Origin::Relayed(relayed) => Way::Node(relayed),
+        }
+    }
+}
+
 /// Why a request is at the endpoint.
 #[derive(Clone, Debug)]
 enum Why {
@@ -91,8 +101,9 @@ pub struct Passages {
     jobs: BTreeMap<u64, (Why, Push)>,
     /// By the number of the try.
     relays: BTreeMap<u64, Relaying>,
-    /// Idle connections to other nodes, by core and where they lead.
-    idle: BTreeMap<(usize, SocketAddr), Vec<(Millis, Link)>>,
+    /// Idle connections to other nodes, by the connection of a source whose requests they take, and
+    /// where they lead.
+    idle: BTreeMap<(Way, SocketAddr), Vec<Link>>,
 }
 
 pub fn name(replica: usize) -> SourceName {
@@ -112,41 +123,34 @@ impl Passages {
         self.came.get(&id)
     }
 
-    /// The idle connections to other nodes that have been so for too long.
-    pub fn prune(&mut self, now: Millis, span: Millis) -> Vec<(SocketAddr, Link)> {
-        let mut closed = Vec::new();
-        for ((_, to), idle) in &mut self.idle {
-            idle.retain(|(since, link)| {
-                let is_good = now.since(*since) < span;
-                if !is_good {
-                    closed.push((*to, *link));
-                }
-                is_good
-            });
-        }
-        closed
-    }
-
     /// Lets go of what is kept for seats that are forgotten.
     pub fn forget(&mut self, seats: &[Arc<Seat>]) {
         self.shelves.retain(|(id, _), shelves| {
             !shelves.is_empty() || seats.iter().any(|seat| seat.id == *id)
         });
     }
+}
 
-    /// Nothing comes on a connection any more.
-    pub fn close(&mut self, is_closed: impl Fn(&Way) -> bool) {
-        self.known.retain(|way, known| {
+impl Node {
+    /// Nothing comes on a connection any more; those over which it was relayed end with it.
+    pub fn on_closed(&mut self, is_closed: impl Fn(&Way) -> bool) {
+        self.passages.known.retain(|way, known| {
             let is_closed = is_closed(way);
             if is_closed {
                 known.source.detach();
             }
             !is_closed
         });
+        let outs = &mut self.outs;
+        self.passages.idle.retain(|(way, to), links| {
+            let is_closed = is_closed(way);
+            if is_closed {
+                outs.extend(links.iter().map(|link| Out::Close(*to, *link)));
+            }
+            !is_closed
+        });
     }
-}
 
-impl Node {
     /// A whole request has been read on a connection.
     pub fn on_request(
         &mut self,
@@ -162,7 +166,7 @@ impl Node {
         };
         let name = name(replica);
         if self.passages.known.get(&way).is_some_and(|known| known.source.name != name) {
-            self.passages.close(|other| *other == way);
+            self.on_closed(|other| *other == way);
         }
         if !self.passages.known.contains_key(&way) {
             let at = SocketAddr::from(([10, 1, 0, replica as u8], 1));
@@ -453,8 +457,8 @@ impl Node {
         if matches!(came.origin, Origin::Relayed(_)) {
             self.outs.push(Out::Violation("a relayed request is relayed again".into()));
         }
-        let idle = self.passages.idle.entry((came.core, to)).or_default();
-        let link = idle.pop().map_or((self.place, self.life, number), |(_, link)| link);
+        let idle = self.passages.idle.entry((came.way(), to)).or_default();
+        let link = idle.pop().unwrap_or((self.place, self.life, number));
         let serial = self.number();
         self.passages.relays.insert(serial, Relaying { id, to, link, is_first });
         self.outs.push(Out::Relay(serial, id, to, link));
@@ -470,9 +474,8 @@ impl Node {
         let Some(Relaying { id, to, link, is_first }) = self.passages.relays.remove(&serial) else {
             return;
         };
-        let now = self.now();
         if let Some(came) = self.passages.came.get(&id) {
-            self.passages.idle.entry((came.core, to)).or_default().push((now, link));
+            self.passages.idle.entry((came.way(), to)).or_default().push(link);
         }
         match status {
             MISDIRECTED => self.relayed_in_vain(id, is_first),

@@ -316,10 +316,11 @@ impl World {
             ToNode::Request(way, origin, source, push) => {
                 node.on_request(way, origin, source, push);
             }
-            ToNode::Close(way) => node.passages.close(|other| *other == way),
-            ToNode::CloseAll((from, life)) => node.passages.close(
-                |way| matches!(way, Way::Node((node, of, _)) if (*node, *of) == (from, life)),
-            ),
+            ToNode::Close(way) => node.on_closed(|other| *other == way),
+            ToNode::CloseAll(of) => node.on_closed(|way| match way {
+                Way::Node((from, life, _)) => (*from, *life) == of,
+                Way::Direct(..) => false,
+            }),
             ToNode::Returned(job, outcome) => node.on_returned(job, outcome),
             ToNode::RelayAnswered(serial, status) => node.on_relay_answered(serial, status),
             ToNode::RelayFailed(serial) => node.on_relay_failed(serial),
