@@ -26,6 +26,8 @@ mod plan;
 mod proxy;
 #[path = "sim/sender.rs"]
 mod sender;
+#[path = "sim/times.rs"]
+mod times;
 #[path = "sim/world.rs"]
 mod world;
 
