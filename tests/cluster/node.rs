@@ -226,6 +226,12 @@ impl Node {
         seat.is_some_and(|seat| seat.view().lead == Lead::Us && seat.leads(self.now()))
     }
 
+    /// Whether it leads as far as the cluster is concerned: it may have no seat yet.
+    pub fn has_lead(&self) -> bool {
+        let now = self.now();
+        self.member.led().any(|(_, until)| now < until)
+    }
+
     /// A turn of the thread that speaks with the others.
     pub fn on_turn(&mut self) {
         let now = self.now();

@@ -88,6 +88,11 @@ pub struct Plan {
 pub const SLOW_MAX: u64 = 0;
 /// When the fault comes, at the earliest: leaders, rhythms and marks are known by then.
 const FIRST: u64 = 24_000;
+/// The same where a heavier source takes the seat and all nodes hold: the leader tells of no mark while
+/// the hand-over is open and until the new source's is known. A leader that dies meanwhile leaves a
+/// follower behind that knows what was delivered only from before, and has all that the new source held
+/// then: it overlaps.
+const FIRST_AFTER_CHANGE: u64 = 40_000;
 
 impl Plan {
     pub fn of(seed: u64, mutation: Mutation) -> Plan {
@@ -147,11 +152,16 @@ impl Plan {
     }
 
     fn make_faults(&mut self, dice: &mut Dice) {
-        let at = FIRST + dice.between(0, 6_000);
+        let is_changed = self.sources.iter().any(|it| it.weight != self.sources[0].weight);
+        let is_mirrored = self.mode == Mode::Mirror;
+        let first = if is_changed && is_mirrored { FIRST_AFTER_CHANGE } else { FIRST };
+        let at = first + dice.between(0, 6_000);
         let node = dice.between(0, self.nodes as u64 - 1) as usize;
         let source = dice.between(0, self.sources.len() as u64 - 1) as usize;
         let length = dice.between(300, 12_000);
-        let is_mirrored = self.mode == Mode::Mirror;
+        // A source that misses a scrape or two has a gap of its own, which nobody can tell from a target
+        // that was slow.
+        let absence = length.max(2 * self.interval + 2_500);
         let (begin, end) = match dice.between(0, 99) {
             0..20 => (Fault::Kill(node), Fault::Start(node)),
             20..28 => (Fault::Vanish(node), Fault::Start(node)),
@@ -177,6 +187,10 @@ impl Plan {
             }
         };
         self.faults.push((at, begin));
+        let length = match begin {
+            Fault::Crash(..) | Fault::Freeze(_) | Fault::Isolate(_) | Fault::KillBoth => absence,
+            _ => length,
+        };
         self.faults.push((at + length, end));
         self.faults.sort_by_key(|(at, _)| *at);
     }

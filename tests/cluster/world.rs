@@ -482,7 +482,7 @@ impl World {
         let nodes = self.places.iter_mut().filter_map(|place| place.node.as_mut());
         nodes.for_each(|node| node.world = now);
         let leaders: Vec<usize> =
-            self.nodes().filter(|node| node.leads()).map(|node| node.place).collect();
+            self.nodes().filter(|node| node.has_lead()).map(|node| node.place).collect();
         let said: Vec<(usize, Lead)> = self
             .nodes()
             .filter(|node| node.seats.all().contains_key(&group()))
