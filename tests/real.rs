@@ -9,9 +9,27 @@
 //! everything takes ten minutes; 60 and more before a release. The healthy pair at slow scrapes
 //! is watched for three times that.
 //!
+//! Nodes of a cluster are killed, restarted, frozen, and cut off from each other. For the last, the tests
+//! make networks of their own, in namespaces, and must be root. The leader is killed three times, or as
+//! often as fits into `HIGHLANDER_REAL_SECONDS`.
+//!
 //! The tests run side by side, as many as libtest has threads, which is one per core: together, the
 //! programs of one test need a fifth of a core, and most of its time is waiting.
 
+#[path = "real/balancer.rs"]
+mod balancer;
+#[path = "real/cluster.rs"]
+mod cluster;
+#[path = "real/cluster_cut.rs"]
+mod cluster_cut;
+#[path = "real/cluster_freeze.rs"]
+mod cluster_freeze;
+#[path = "real/cluster_kill.rs"]
+mod cluster_kill;
+#[path = "real/cluster_restart.rs"]
+mod cluster_restart;
+#[path = "real/cluster_steady.rs"]
+mod cluster_steady;
 #[path = "real/comeback.rs"]
 mod comeback;
 #[path = "real/failover.rs"]
@@ -22,6 +40,8 @@ mod http;
 mod json;
 #[path = "real/judge.rs"]
 mod judge;
+#[path = "real/namespaces.rs"]
+mod namespaces;
 #[path = "real/pair.rs"]
 mod pair;
 #[path = "real/program.rs"]
@@ -44,5 +64,7 @@ mod steady;
 mod storage;
 #[path = "real/storage_down.rs"]
 mod storage_down;
+#[path = "real/tap.rs"]
+mod tap;
 #[path = "real/target.rs"]
 mod target;

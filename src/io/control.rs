@@ -192,9 +192,8 @@ impl Control {
         let span = self.expiry.expiry_max.max(self.expiry.expiry);
         seat.forget(|source| {
             let candidate = candidates.iter().find(|c| c.heard.source == source.id);
-            Some(source.id) != promoted
-                && candidate.is_none_or(|c| c.silence(now) >= span)
-                && !source.presence().connected
+            // One that a connection speaks for is not forgotten, whatever this says.
+            Some(source.id) != promoted && candidate.is_none_or(|c| c.silence(now) >= span)
         });
     }
 

@@ -37,6 +37,8 @@ pub struct Speaker {
     tenant: Vec<u8>,
     pass: Vec<u8>,
     claim: Option<Claim>,
+    /// Whether it has spoken for more than one: then it is no source's own.
+    is_shared: bool,
     known: Option<Known>,
     lookout: Cell<Lookout>,
     /// The pass for what is relayed for this source, and when it was made.
@@ -105,6 +107,7 @@ impl Speaker {
             tenant,
             pass,
             claim: None,
+            is_shared: false,
             known: None,
             lookout: Cell::default(),
             own_pass: RefCell::default(),
@@ -124,6 +127,12 @@ impl Speaker {
             None => self.claimed(head, tenant)?,
         };
         if self.claim.as_ref() != Some(&claim) {
+            let is_same =
+                |known: &Known| known.source.name == claim.name && known.seat.group == claim.group;
+            if let Some(known) = self.known.as_ref().filter(|known| !is_same(known)) {
+                self.is_shared = true;
+                known.source.on_passed_on();
+            }
             self.claim = Some(claim);
             self.known = None;
             self.own_pass.take();
@@ -235,6 +244,9 @@ impl Speaker {
             self.known = Some(Known { seat, source, weight: *weight, stock });
         }
         let known = self.known();
+        if self.is_shared {
+            known.source.on_passed_on();
+        }
         known.source.on_heard(self.core.handle.index, self.core.now());
         if payload == Payload::RemoteWrite {
             known.source.on_write();

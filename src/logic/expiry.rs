@@ -24,7 +24,7 @@ pub struct Presence {
     pub last_heard: Millis,
     /// When it was last answered: before that it was waiting, not silent.
     pub last_answered: Millis,
-    /// Whether it holds a connection open.
+    /// Whether it holds a connection open, or may: of one behind a balancer it is not known.
     pub connected: bool,
     /// Whether a request of it is on its way to the endpoint and back.
     pub in_flight: bool,

@@ -28,6 +28,8 @@ pub struct Source {
     pub name: SourceName,
     /// The connections that speak for it, over all cores; or [`FORGOTTEN`].
     attached: AtomicU32,
+    /// Whether somebody between passes on what it sends, and what others do, on the same connections.
+    passed_on: AtomicBool,
     weight: AtomicU64,
     /// Whether it has ever sent remote write.
     writes: AtomicBool,
@@ -82,6 +84,7 @@ impl Source {
             id,
             name,
             attached: AtomicU32::new(0),
+            passed_on: AtomicBool::new(false),
             weight: AtomicU64::new(heard.0.0),
             writes: AtomicBool::new(false),
             jump_max: AtomicU64::new(u64::MAX),
@@ -115,6 +118,15 @@ impl Source {
         // AcqRel: see `attach`.
         let before = self.attached.fetch_sub(1, Ordering::AcqRel);
         assert!(before != 0 && before != FORGOTTEN, "detached more often than attached");
+    }
+
+    /// A balancer passes on what it sends over connections that are not the source's own: they speak
+    /// for others too. Whether it still holds one is not seen here.
+    pub fn on_passed_on(&self) {
+        // Relaxed: it guards no other data. Read first: the line is shared by all cores.
+        if !self.passed_on.load(Ordering::Relaxed) {
+            self.passed_on.store(true, Ordering::Relaxed);
+        }
     }
 
     /// Marks the source as forgotten if no connection speaks for it.
@@ -276,7 +288,8 @@ impl Source {
             last_heard: last_heard.max(expected),
             granted,
             last_answered: Millis(last_answer / 2),
-            connected: !matches!(self.attached.load(Ordering::Relaxed), 0 | FORGOTTEN),
+            connected: !matches!(self.attached.load(Ordering::Relaxed), 0 | FORGOTTEN)
+                || self.passed_on.load(Ordering::Relaxed),
             in_flight: self.cores.iter().any(|core| core.in_flight.load(Ordering::Relaxed) > 0),
             refused: last_answer % 2 == 1,
         }
@@ -306,6 +319,17 @@ mod tests {
         assert!(source.forget());
         assert!(!source.attach(Weight(5), address));
         assert!(!source.presence().connected);
+    }
+
+    #[test]
+    fn one_that_is_passed_on_counts_as_connected_and_is_forgotten_all_the_same() {
+        let source = source();
+        let address = SocketAddr::from(([10, 0, 0, 1], 2));
+        assert!(source.attach(Weight(5), address));
+        source.on_passed_on();
+        source.detach();
+        assert!(source.presence().connected);
+        assert!(source.forget());
     }
 
     #[test]

@@ -1,5 +1,7 @@
 //! Who is promoted, seen from outside: whose bodies reach the endpoint.
 
+use std::time::Duration;
+
 use highlander::shared::metrics::Counter;
 
 use crate::support::*;
@@ -158,5 +160,25 @@ fn an_idle_source_with_an_open_connection_is_not_lost() {
         }
         promoted.ask(&push(50, b"promoted"));
         assert_eq!(bodies(&endpoint), ["promoted", "promoted"]);
+    });
+}
+
+#[test]
+fn idle_is_not_dead_where_a_balancer_sends_for_two_sources_on_one_connection() {
+    on_both_drivers(|driver| {
+        let endpoint = Endpoint::storage();
+        let proxy = Proxy::with(driver, endpoint.address, |cli| {
+            cli.health_tick = Some("100ms".into());
+            cli.health_expiry = Some("500ms".into());
+        });
+        let mut balancer = proxy.connect();
+        for _ in 0..3 {
+            for weight in [50, 10] {
+                assert_eq!(balancer.ask(&push(weight, b"scrape")).status, 204);
+            }
+            std::thread::sleep(Duration::from_secs(1));
+        }
+        assert_eq!(endpoint.got().len(), 3);
+        assert_eq!(proxy.running.count(Counter::Promotions), 1);
     });
 }

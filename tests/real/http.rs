@@ -26,8 +26,22 @@ pub fn post(port: u16, target: &str, body: &str) -> io::Result<String> {
     )
 }
 
+/// Asks whoever listens at `address` for `target`; the status of its answer.
+pub fn status(address: SocketAddr, target: &str) -> io::Result<u16> {
+    let (status, _) =
+        exchange(address, &format!("GET {target} HTTP/1.0\r\nHost: {address}\r\n\r\n"))?;
+    Ok(status)
+}
+
 fn ask(port: u16, request: &str) -> io::Result<String> {
-    let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+    let (status, body) = exchange(SocketAddr::from((Ipv4Addr::LOCALHOST, port)), request)?;
+    match status {
+        200..=299 => Ok(body),
+        _ => Err(io::Error::other(format!("status {status}: {body}"))),
+    }
+}
+
+fn exchange(address: SocketAddr, request: &str) -> io::Result<(u16, String)> {
     let mut stream = TcpStream::connect_timeout(&address, Duration::from_secs(5))?;
     stream.set_read_timeout(Some(ANSWER_MAX))?;
     stream.write_all(request.as_bytes())?;
@@ -35,12 +49,8 @@ fn ask(port: u16, request: &str) -> io::Result<String> {
     stream.read_to_end(&mut answer)?;
     let answer = String::from_utf8(answer).map_err(io::Error::other)?;
     let (head, body) = answer.split_once("\r\n\r\n").ok_or(io::ErrorKind::UnexpectedEof)?;
-    let status = head.split(' ').nth(1).unwrap_or_default();
-    if status.starts_with('2') {
-        Ok(body.to_owned())
-    } else {
-        Err(io::Error::other(format!("status {status}: {body}")))
-    }
+    let status = head.split(' ').nth(1).and_then(|status| status.parse().ok());
+    Ok((status.ok_or(io::ErrorKind::InvalidData)?, body.to_owned()))
 }
 
 /// `text` as it may stand in a query.

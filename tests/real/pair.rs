@@ -4,7 +4,7 @@
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::judge::{ADDED, Expected, Verdict};
+use crate::judge::{ADDED, Expected, Verdict, Voices};
 use crate::prometheus::{Batches, Edition, Prometheus, Setup};
 use crate::stage::{SERIES, Stage};
 use crate::target::now_ms;
@@ -13,7 +13,7 @@ use crate::target::now_ms;
 pub const EXPIRY: Duration = Duration::from_secs(5);
 const TICK: Duration = Duration::from_secs(1);
 /// The scrape interval of the replicas here.
-const SCRAPE: Duration = Duration::from_secs(1);
+pub const SCRAPE: Duration = Duration::from_secs(1);
 /// What a busy machine may add to a deadline that is only waited for.
 const SLACK: Duration = Duration::from_secs(5);
 /// How soon a replica has pushed after its start: a Prometheus scrapes five seconds after it, then
@@ -23,7 +23,7 @@ pub const FIRST_PUSH_MAX: Duration = Duration::from_secs(20);
 /// the heavier one's first push.
 pub const HELD_MAX: Duration = Duration::from_secs(10);
 /// How long a pair runs before anything happens to it: the proxy knows the rhythm of both then.
-const SETTLED: Duration = Duration::from_secs(12);
+pub const SETTLED: Duration = Duration::from_secs(12);
 /// How long each voice is heard between two events: enough to see that it is steady.
 pub const HEARD: Duration = Duration::from_secs(6);
 
@@ -135,7 +135,7 @@ impl Pair {
     pub fn assert_whole(&self, voices: &[u64]) {
         let expected = Expected {
             series: SERIES + ADDED.len(),
-            voices,
+            voices: Voices::Exactly(voices),
             scrape_ms: SCRAPE.as_millis() as i64,
             from_ms: self.promoted_ms,
             to_ms: now_ms(),

@@ -6,7 +6,7 @@
 //! reason of a failure is nearly always in the log of another program.
 
 use std::fs::{self, File};
-use std::net::TcpListener;
+use std::net::{IpAddr, Ipv4Addr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicU16, Ordering};
@@ -16,6 +16,9 @@ use std::time::{Duration, Instant};
 /// How long a program may take until it answers: they start in under a second, but the machine may
 /// be busy with a compiler.
 pub const START_MAX: Duration = Duration::from_secs(30);
+
+/// The loopback.
+pub const LOCAL: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 
 /// How much of a line of a log is shown: enough to see what it is about.
 const LINE_SIGNS: usize = 200;
@@ -77,10 +80,15 @@ impl Program {
         String::from_utf8_lossy(&bytes).into_owned()
     }
 
+    /// Its process.
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Sends a signal by its name without SIG. The shell's own `kill` does it, for a bare Debian
     /// has no other.
     pub fn signal(&self, signal: &str) {
-        let id = self.child.id().to_string();
+        let id = self.id().to_string();
         let status = Command::new("sh")
             .args(["-c", "kill -s \"$0\" \"$1\"", signal, &id])
             .status()

@@ -4,6 +4,7 @@
 
 use std::fmt::Write as _;
 use std::fs;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::thread;
@@ -110,9 +111,14 @@ impl Setup {
         )
     }
 
-    /// Where a Prometheus writes to, and how.
-    fn write_config(&self, write: u16) -> String {
-        let mut config = format!("remote_write:\n- url: '{}'\n", self.write_url(write));
+    /// Where a Prometheus writes to, and how: to each of them all that it has.
+    fn write_config(&self, writes: &[SocketAddr]) -> String {
+        let entries = writes.iter().map(|write| self.write_entry(*write));
+        format!("remote_write:\n{}", entries.collect::<String>())
+    }
+
+    fn write_entry(&self, write: SocketAddr) -> String {
+        let mut config = format!("- url: '{}'\n", self.write_url(write));
         if self.version_2 {
             config.push_str("  protobuf_message: io.prometheus.write.v2.Request\n");
         }
@@ -129,8 +135,8 @@ impl Setup {
         config
     }
 
-    fn write_url(&self, write: u16) -> String {
-        format!("http://127.0.0.1:{write}/api/v1/write?{}", self.parameters)
+    fn write_url(&self, write: SocketAddr) -> String {
+        format!("http://{write}/api/v1/write?{}", self.parameters)
     }
 }
 
@@ -142,15 +148,16 @@ pub struct Prometheus {
 }
 
 impl Prometheus {
-    /// Starts a replica that scrapes `target` and writes to the loopback's port `write`. Started a
-    /// second time in the same directory, it finds the data of the first.
-    pub fn start(dir: &Path, setup: &Setup, target: &Target, write: u16) -> Prometheus {
+    /// Starts a replica that scrapes `target` and writes to each of `writes`. Started a second time
+    /// in the same directory, it finds the data of the first.
+    pub fn start(dir: &Path, setup: &Setup, target: &Target, writes: &[SocketAddr]) -> Prometheus {
         let name = format!("replica-{}-salt-{}", setup.replica, setup.salt);
         let scrapes = setup.scrape_config(target.port());
         if setup.edition == Edition::Agent {
-            return run_agent(dir, &name, &scrapes, &setup.write_url(write));
+            let urls: Vec<String> = writes.iter().map(|write| setup.write_url(*write)).collect();
+            return run_agent(dir, &name, &scrapes, &urls);
         }
-        let config = scrapes + &setup.write_config(write);
+        let config = scrapes + &setup.write_config(writes);
         run(dir, &name, setup.edition, free_port(), &config, &[])
     }
 
@@ -162,13 +169,13 @@ impl Prometheus {
         setup: &mut Setup,
         others: &[u64],
         target: &Target,
-        write: u16,
+        writes: &[SocketAddr],
     ) -> Prometheus {
         let interval_ms = i64::from(setup.scrape_seconds) * 1000;
         for salt in 0..20 {
             setup.salt = salt;
             let seen = target.scrapes_ms(setup.replica).len();
-            let started = Prometheus::start(dir, setup, target, write);
+            let started = Prometheus::start(dir, setup, target, writes);
             let deadline = Instant::now() + Duration::from_millis(3 * interval_ms as u64 + 10_000);
             while target.scrapes_ms(setup.replica).len() == seen {
                 assert!(Instant::now() < deadline, "replica {} does not scrape", setup.replica);
@@ -299,17 +306,17 @@ fn run(
     Prometheus { program, edition, port }
 }
 
-fn run_agent(dir: &Path, name: &str, scrapes: &str, write_url: &str) -> Prometheus {
+fn run_agent(dir: &Path, name: &str, scrapes: &str, write_urls: &[String]) -> Prometheus {
     let file = dir.join(format!("{name}.yml"));
     fs::write(&file, scrapes).expect("a configuration file");
     let (edition, port) = (Edition::Agent, free_port());
     let mut args = vec![
         format!("-promscrape.config={}", file.display()),
         format!("-remoteWrite.tmpDataPath={}", dir.join(format!("{name}.data")).display()),
-        format!("-remoteWrite.url={write_url}"),
         format!("-httpListenAddr=127.0.0.1:{port}"),
         "-loggerLevel=WARN".to_owned(),
     ];
+    args.extend(write_urls.iter().map(|url| format!("-remoteWrite.url={url}")));
     // A newer one would try an encoding of its own first; an old one does not know the word.
     let plain = "-remoteWrite.forcePromProto";
     let help = Command::new(edition.binary()).arg("-help").output().expect("vmagent");

@@ -1,7 +1,7 @@
 //! The program under test.
 
 use std::fs;
-use std::net::TcpStream;
+use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::ExitStatus;
 use std::thread;
@@ -16,27 +16,51 @@ const HAND_OVER_MAX: Duration = Duration::from_secs(15);
 /// A running Highlander.
 pub struct Proxy {
     program: Program,
-    dir: PathBuf,
-    port: u16,
-    args: Vec<String>,
+    place: Place,
+}
+
+/// Where one runs, and with what.
+#[derive(Clone, Debug)]
+pub struct Place {
+    /// Where its files are.
+    pub dir: PathBuf,
+    /// What its log is called.
+    pub name: String,
+    /// Where it listens.
+    pub address: SocketAddr,
+    /// The program that it is started by, and that program's arguments: nothing for none.
+    pub by: Vec<String>,
+    /// Its own arguments.
+    pub args: Vec<String>,
 }
 
 impl Proxy {
     /// Starts it in front of the storage on the loopback's port `remote`.
     pub fn start(dir: &Path, remote: u16, flags: &[&str]) -> Proxy {
-        let port = free_port();
-        let mut args: Vec<String> = vec!["--listen".into(), format!("127.0.0.1:{port}")];
+        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, free_port()));
+        let mut args: Vec<String> = vec!["--listen".into(), address.to_string()];
         args.extend(["--remote".into(), format!("http://127.0.0.1:{remote}")]);
         args.extend(flags.iter().map(|flag| (*flag).to_owned()));
-        Proxy { program: serve(dir, port, &args), dir: dir.to_owned(), port, args }
+        let name = "proxy".to_owned();
+        Proxy::start_at(Place { dir: dir.to_owned(), name, address, by: Vec::new(), args })
+    }
+
+    /// Starts it there.
+    pub fn start_at(place: Place) -> Proxy {
+        Proxy { program: serve(&place), place }
     }
 
     /// Asks it to end and starts it again on the same port; how it did end.
     pub fn restart(&mut self) -> ExitStatus {
-        // Longer than its own default `--shutdown-timeout`.
-        let status = self.program.stop(Duration::from_secs(35));
+        let status = self.stop();
         self.start_again();
         status
+    }
+
+    /// Asks it to end and waits; how it did end.
+    pub fn stop(&mut self) -> ExitStatus {
+        // Longer than its own default `--shutdown-timeout`, and what it needs before that.
+        self.program.stop(Duration::from_secs(50))
     }
 
     /// Kills it without a word of warning.
@@ -46,12 +70,27 @@ impl Proxy {
 
     /// Starts it again, on the same port and with the same flags, after it has ended.
     pub fn start_again(&mut self) {
-        self.program = serve(&self.dir, self.port, &self.args);
+        self.program = serve(&self.place);
+    }
+
+    /// Stops it as an overloaded machine would: its connections stay, and nothing comes.
+    pub fn freeze(&self) {
+        self.program.signal("STOP");
+    }
+
+    /// Lets it go on.
+    pub fn thaw(&self) {
+        self.program.signal("CONT");
     }
 
     /// Where it listens.
-    pub fn port(&self) -> u16 {
-        self.port
+    pub fn address(&self) -> SocketAddr {
+        self.place.address
+    }
+
+    /// The log of all its lives.
+    pub fn log(&self) -> String {
+        self.program.log()
     }
 
     /// The lines of its log that tell of the election, without the time in front.
@@ -104,7 +143,7 @@ impl Proxy {
     }
 
     /// The lines of its log that tell what a hand-over has cost.
-    fn hand_overs(&self) -> Vec<String> {
+    pub fn hand_overs(&self) -> Vec<String> {
         let log = self.program.log();
         let told = log.lines().filter(|line| line.contains("hand-over") && line.contains(" lost="));
         told.map(str::to_owned).collect()
@@ -113,21 +152,28 @@ impl Proxy {
 
 /// Starts it and waits until it says that it listens, and does. After a restart the log of the time
 /// before is still there and says so too.
-fn serve(dir: &Path, port: u16, args: &[String]) -> Program {
-    let says_so = |log: &str| log.matches(&format!("binding address: 127.0.0.1:{port}")).count();
-    let before = says_so(&fs::read_to_string(dir.join("proxy.log")).unwrap_or_default());
-    let binary = Path::new(env!("CARGO_BIN_EXE_highlander"));
-    let mut program = Program::start(dir, "proxy", binary, args);
+fn serve(place: &Place) -> Program {
+    let Place { dir, name, address, by, args } = place;
+    let says_so = |log: &str| log.matches(&format!("binding address: {address}")).count();
+    let before = says_so(&fs::read_to_string(dir.join(format!("{name}.log"))).unwrap_or_default());
+    let binary = env!("CARGO_BIN_EXE_highlander");
+    let mut program = match by.split_first() {
+        None => Program::start(dir, name, Path::new(binary), args),
+        Some((first, rest)) => {
+            let args = [rest, &[binary.to_owned()], args].concat();
+            Program::start(dir, name, Path::new(first), &args)
+        }
+    };
     let log = program.log_file();
     program.await_ready(|| {
         let log = fs::read_to_string(&log).unwrap_or_default();
-        says_so(&log) > before && TcpStream::connect(("127.0.0.1", port)).is_ok()
+        says_so(&log) > before && TcpStream::connect(address).is_ok()
     });
     program
 }
 
 /// The value of a field of a line of the log, as far as it has no space in it.
-fn field<'a>(line: &'a str, name: &str) -> Option<&'a str> {
+pub fn field<'a>(line: &'a str, name: &str) -> Option<&'a str> {
     line.split(' ').find_map(|word| word.strip_prefix(name)?.strip_prefix('='))
 }
 

@@ -41,12 +41,12 @@ impl Stage {
 
     /// Starts a replica that writes through the proxy.
     pub fn replica(&self, setup: &Setup) -> Prometheus {
-        Prometheus::start(&self.dir, setup, &self.target, self.proxy.port())
+        Prometheus::start(&self.dir, setup, &self.target, &[self.proxy.address()])
     }
 
     /// Starts a replica whose scrapes are apart from those of the `others`.
     pub fn replica_apart(&self, setup: &mut Setup, others: &[u64]) -> Prometheus {
-        Prometheus::start_apart(&self.dir, setup, others, &self.target, self.proxy.port())
+        Prometheus::start_apart(&self.dir, setup, others, &self.target, &[self.proxy.address()])
     }
 
     /// Checks what a steady state must show: one voice from the first sample to now, every sample
@@ -76,8 +76,12 @@ pub fn note(name: &str, what: &dyn Display) {
 
 /// How long a steady state is watched.
 pub fn watch() -> Duration {
+    watch_or(Duration::from_secs(25))
+}
+
+/// How long something is watched, if it is not given.
+pub fn watch_or(default: Duration) -> Duration {
     let given = std::env::var("HIGHLANDER_REAL_SECONDS").ok();
-    let seconds =
-        given.map_or(25, |text| text.parse().expect("HIGHLANDER_REAL_SECONDS is a number"));
-    Duration::from_secs(seconds)
+    let seconds = given.map(|text| text.parse().expect("HIGHLANDER_REAL_SECONDS is a number"));
+    seconds.map_or(default, Duration::from_secs)
 }
