@@ -24,7 +24,7 @@ use highlander::logic::desk::Lens;
 use highlander::logic::expiry::Expiry;
 use highlander::logic::pressure::Pressure;
 use highlander::logic::source::GroupName;
-use highlander::logic::view::{Event, Fill, Lead, Stage};
+use highlander::logic::view::{Event, Fill, Lead};
 use highlander::shared::state::{Seat, SeatId, Seats};
 use highlander::wire::cluster::seal::Stamp;
 use highlander::wire::remote_write::series::SeriesHasher;
@@ -306,7 +306,7 @@ impl Node {
     /// A view was published: whoever did it tells the conductor.
     pub fn on_changed(&mut self, seat: &Arc<Seat>) {
         let view = **seat.view();
-        if let Stage::Closed(turn) = view.stage
+        if let Some(turn) = view.closed()
             && self.counted.insert(seat.id, turn.epoch.0) != Some(turn.epoch.0)
         {
             self.changed = self.world;
@@ -409,7 +409,6 @@ impl Node {
                 let candidate = candidates.iter().find(|it| it.heard.source == source.id);
                 Some(source.id) != promoted
                     && candidate.is_none_or(|it| it.silence(now) >= EXPIRY.expiry_max)
-                    && !source.presence().connected
             });
         }
     }

@@ -195,7 +195,7 @@ impl World {
             absent: &self.absent,
             changes_max: self.changes_max(),
             promoted: leader.and_then(sitting),
-            changed: self.changed,
+            changed: self.nodes().map(|node| node.changed).fold(self.changed, u64::max),
             thin: i64::MIN,
         };
         if is_traced() {
@@ -568,11 +568,8 @@ impl World {
     /// The node to which a shard speaks: its own, or the one that a balancer finds.
     fn connect(&mut self, queue: usize, shard: usize) -> Option<usize> {
         let known = self.conns.get(&(queue, shard)).copied();
-        let stays = match self.plan.mode {
-            Mode::Mirror => true,
-            Mode::Relay => self.plan.dice.chance(90),
-        };
-        if let Some(at) = known.filter(|at| stays && self.is_running(*at)) {
+        // A balancer keeps a connection where it is, as long as it lasts.
+        if let Some(at) = known.filter(|at| self.is_running(*at)) {
             return Some(at.0);
         }
         let place = match self.plan.mode {
