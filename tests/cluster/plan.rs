@@ -38,6 +38,17 @@ pub enum Fault {
     Endpoint(Mood),
     /// Whoever leads is killed, and the source in its seat dies with it.
     KillBoth,
+    /// The next node whose conductor wants such a thing sent stands still before it is, for so long.
+    StopBefore(Wants, u64),
+}
+
+/// What a conductor wants sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wants {
+    /// What was held.
+    SentOn,
+    /// A live request.
+    LetOut,
 }
 
 /// Where leases come from in a run.
@@ -54,6 +65,9 @@ pub enum Promise {
     All,
     /// A source and the leader die at once: what of the source only the leader can know may overlap.
     Pair,
+    /// A source dies, and the leader stands still in the hand-over: what was held by it is lost to the
+    /// others. Nobody sends who does not lead.
+    Lead,
     /// Two sides may lead, and what that costs is counted.
     None,
 }
@@ -180,6 +194,14 @@ impl Plan {
             83..93 if is_mirrored => {
                 self.promise = Promise::Pair;
                 (Fault::KillBoth, Fault::Mend)
+            }
+            93..95 => {
+                self.promise = Promise::Lead;
+                let wants = dice.one_of(&[Wants::SentOn, Wants::LetOut]);
+                self.faults.push((at, Fault::StopBefore(wants, length.max(4_000))));
+                // It stands still after the source has been missed, or lost.
+                self.faults.push((at + 20_000 + absence, Fault::Mend));
+                (Fault::Crash(source, Queue::Lost), Fault::Lose(self.lost_percent))
             }
             _ => {
                 let all = [Mood::Failing, Mood::Mute, Mood::Gone, Mood::Slow];
