@@ -144,7 +144,8 @@ impl Conductor {
 
     fn on_changed(&self, led: &mut Led, now: Millis) {
         let view = **led.seat.view();
-        if let Stage::Closed(turn) = view.stage {
+        // It may have come under suspicion before this was looked at.
+        if let Some(turn) = view.closed() {
             let before = led.handover.turn().map(|turn| turn.epoch);
             let (covered, cores) = (led.seat.marks.covered(), self.cores.len());
             led.handover.on_turn(turn, covered, cores, now);

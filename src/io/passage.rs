@@ -275,6 +275,11 @@ impl Passage<'_> {
         }
         match verdict {
             Verdict::Overtaken => Ok(None),
+            // The word may have been long on its way: others may have sent what is newer by now.
+            Verdict::AsItIs | Verdict::Changed(_) if !speaker.leads() => {
+                core.store.tell(Word::Done(speaker.seat().clone(), id, Outcome::Unsent));
+                Ok(None)
+            }
             Verdict::Covered => {
                 core.handle.counters.add(Counter::Covered, 1);
                 self.take().await.map(Some)

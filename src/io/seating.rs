@@ -15,7 +15,7 @@ use crate::logic::cluster::group;
 use crate::logic::cluster::member::Member;
 use crate::logic::cluster::standing::{Sitting, Standing};
 use crate::logic::source::{GroupName, Payload, SourceName};
-use crate::logic::view::{Event, Heard, Lead, Past, Stage};
+use crate::logic::view::{Event, Heard, Lead, Past};
 use crate::shared::metrics::{Counter, Counters};
 use crate::shared::state::{Seat, SeatId, Seats};
 
@@ -144,8 +144,8 @@ impl Seating {
             let Sitting { name, weight, address, payload, patience } = sitting;
             let (_, source) = self.seats.attach(&group, &name, weight, address).ok()?;
             // Where it pushes to every node, this one has heard itself whether it lives.
-            let silence = now.since(source.presence().last_heard);
-            if self.mode == Mode::Relay || silence >= patience {
+            let was_heard = source.presence().was_heard_within(patience, now);
+            if self.mode == Mode::Relay || !was_heard {
                 source.expect(now, patience);
             }
             if payload == Payload::RemoteWrite {
@@ -181,8 +181,7 @@ impl Seating {
 
     /// Whether no hand-over is under way in a group that this node leads.
     pub fn is_steady(&self) -> bool {
-        let is_closed = |seat: &Arc<Seat>| matches!(seat.view().stage, Stage::Closed(_));
-        !self.seats.all().values().any(is_closed)
+        !self.seats.all().values().any(|seat| seat.view().closed().is_some())
     }
 }
 

@@ -16,7 +16,7 @@ use crate::io::store::Stock;
 use crate::logic::cluster::pass::Pass;
 use crate::logic::lookout::{Glance, Lookout};
 use crate::logic::source::{GroupName, Payload, SourceName, Weight};
-use crate::logic::view::{Event, Fate, Heard};
+use crate::logic::view::{Event, Fate, Heard, Lead};
 use crate::shared::metrics::Counter;
 use crate::shared::presence::{Answered, Source};
 use crate::shared::state::Seat;
@@ -230,6 +230,11 @@ impl Speaker {
     fn may_lead(&self, known: &Known) -> bool {
         // The clock need not be asked where there are no other nodes.
         known.seat.leads_for_ever() || known.seat.leads(self.core.now())
+    }
+
+    /// Whether this node leads its group, and may still act as if it did.
+    pub fn leads(&self) -> bool {
+        self.seat().view().lead == Lead::Us && self.may_lead(self.known())
     }
 
     /// A whole request has come: its source is taken on if it is new, and the election hears of it

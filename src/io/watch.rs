@@ -10,7 +10,7 @@ use crate::logic::expiry::{Expiry, Presence, Rhythm};
 use crate::logic::pressure::Pressure;
 use crate::logic::progress::{self, Progress, Window};
 use crate::logic::source::SourceId;
-use crate::logic::view::View;
+use crate::logic::view::{Lead, View};
 use crate::shared::presence::Source;
 use crate::shared::state::Seat;
 
@@ -25,6 +25,9 @@ pub struct Watch {
 impl Watch {
     /// Looks at all sources, and at how far the promoted one has come.
     pub fn look(&mut self, seat: &Seat, now: Millis, unix_now: UnixMillis) {
+        // What is relayed is neither looked at nor kept here. It is as if its source came to this node
+        // at the moment when the node takes the lead.
+        let is_relayed = matches!(seat.view().lead, Lead::Relay(_));
         let mut known = HashMap::with_capacity(self.known.len());
         self.candidates.clear();
         for source in &seat.sources().all {
@@ -39,6 +42,10 @@ impl Watch {
             };
             let (mut rhythm, mut continuity) =
                 self.known.get(&source.id).copied().unwrap_or_else(new);
+            if is_relayed {
+                source.forget_seen();
+                continuity = Continuity::new(presence.last_heard, unix_now);
+            }
             rhythm.on_look(now, presence.last_heard);
             learn_steps(source, &mut continuity);
             continuity.on_look(now, unix_now, &presence);
@@ -105,5 +112,43 @@ impl Watch {
 fn learn_steps(source: &Source, continuity: &mut Continuity) {
     if let Some((step, first)) = source.take_step() {
         continuity.on_step(step, first);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::limits::SOURCES_MAX;
+    use crate::logic::source::{GroupName, SourceName, Weight};
+    use crate::logic::view::{Event, Past};
+    use crate::shared::state::Seats;
+
+    #[test]
+    fn a_source_that_was_relayed_has_no_hole_when_this_node_takes_the_lead() {
+        let seats = Seats::new(1, SOURCES_MAX).unled();
+        let (address, name) = (([10, 0, 0, 1], 1).into(), SourceName::Named((*b"a").into()));
+        let group = GroupName::default();
+        let (seat, source) =
+            seats.attach(&group, &name, Weight(1), address).expect("there is room");
+        let mut watch = Watch::default();
+        let mut beat = |now: u64| {
+            watch.look(&seat, Millis(now), UnixMillis(now as i64));
+            watch.candidates()[0].continuity
+        };
+        // Before it was known who leads, a request waited here and was looked at.
+        source.on_heard(0, Millis(1000));
+        source.on_seen(0, (UnixMillis(900), UnixMillis(900)), None);
+        beat(1000);
+        seat.on_event(Event::Left(Lead::Relay(address)), Millis(0)).expect("a change");
+        for now in (1100..30_000).step_by(100) {
+            source.on_heard(0, Millis(now));
+            beat(now);
+        }
+        seat.on_event(Event::Led(Past::None), Millis(0)).expect("a change");
+        let first = UnixMillis(29_900);
+        assert!(!source.on_seen(0, (first, first), None), "a jump of 29 s, all of it delivered");
+        let continuity = beat(30_000);
+        assert_eq!(continuity.hole_from(), None);
+        assert_eq!(continuity.whole_since(), UnixMillis(29_900), "nothing before is held here");
     }
 }

@@ -39,6 +39,11 @@ impl Presence {
     pub fn silence(&self, now: Millis) -> Millis {
         now.since(self.last_heard.max(self.last_answered))
     }
+
+    /// Whether this process has heard it, and not longer ago than `span`.
+    pub fn was_heard_within(&self, span: Millis, now: Millis) -> bool {
+        self.last_heard != Millis(0) && now.since(self.last_heard) < span
+    }
 }
 
 /// How long the pauses of one source are, learned by looking at it once a tick.
@@ -221,6 +226,15 @@ mod tests {
         // One in each of two spans are two.
         hear(&mut rhythm, 305_000, 10_000, 1000);
         assert_eq!(rhythm.longest_two().second, Millis(10_000));
+    }
+
+    #[test]
+    fn one_that_was_never_heard_was_not_heard_lately_however_young_the_process_is() {
+        let never = Presence { last_heard: Millis(0), ..OPEN };
+        assert!(!never.was_heard_within(Millis(10_000), Millis(300)));
+        let heard = Presence { last_heard: Millis(100), ..OPEN };
+        assert!(heard.was_heard_within(Millis(10_000), Millis(300)));
+        assert!(!heard.was_heard_within(Millis(200), Millis(300)));
     }
 
     #[test]

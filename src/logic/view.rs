@@ -355,6 +355,14 @@ impl View {
         }
     }
 
+    /// The hand-over that is closed, suspicion or not: what was held is to be sent on.
+    pub fn closed(&self) -> Option<Turn> {
+        match self.way() {
+            Way::Closed(turn) => Some(turn),
+            Way::Open(_) | Way::Steady => None,
+        }
+    }
+
     fn way(&self) -> Way {
         match self.stage {
             Stage::Steady => Way::Steady,

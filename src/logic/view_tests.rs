@@ -176,6 +176,17 @@ fn a_suspicion_while_the_hand_over_is_closed_outlasts_its_opening() {
 }
 
 #[test]
+fn a_closed_hand_over_is_to_be_done_although_its_new_source_came_under_suspicion_at_once() {
+    // The conductor may not have looked before: then it would never have heard of it.
+    let heir = Some(writes(1, 10));
+    let led = after(View::UNLED, Event::Led(Past::Known(Epoch(7), heir)));
+    let turn = led.closed().expect("what is held here is to be sent on");
+    let suspect = after(led, Event::Suspected(SourceId(1)));
+    assert_eq!(suspect.closed(), Some(turn));
+    assert_eq!(after(suspect, Event::Opened(turn.epoch)).closed(), None);
+}
+
+#[test]
 fn a_keeper_that_may_have_a_hole_loses_its_voice_and_the_hand_over_goes_on() {
     let claimed = Event::Claimed { at: SourceId(1), by: writes(2, 50) };
     let closed = after(writing(1, 10), claimed);

@@ -46,7 +46,7 @@ pub struct Source {
     cores: Box<[CachePadded<Traces>]>,
 }
 
-/// What one core knows of one source. Written by that core alone.
+/// What one core knows of one source. Written by that core alone, [`Source::forget_seen`] aside.
 #[derive(Debug, Default)]
 struct Traces {
     last_heard: AtomicU64,
@@ -230,6 +230,16 @@ impl Source {
             (Millis(step), UnixMillis(core.step_to.load(Ordering::Relaxed)))
         };
         self.cores.iter().map(of).max().filter(|(step, _)| *step > Millis(0))
+    }
+
+    /// Forgets which samples have been seen, and how far apart: others have seen some since. A core that
+    /// sees one at the same time may be forgotten with it, or not.
+    pub fn forget_seen(&self) {
+        for core in &self.cores {
+            // Relaxed: lone numbers.
+            core.newest.store(0, Ordering::Relaxed);
+            core.step.store(0, Ordering::Relaxed);
+        }
     }
 
     /// Says how long a step may be without a hole, and how old the first sample of a request without

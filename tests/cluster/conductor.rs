@@ -86,7 +86,7 @@ impl Node {
         loop {
             let Some((seat, handover)) = self.conductor.led.get_mut(&id) else { return };
             let seat = seat.clone();
-            if let Stage::Closed(turn) = seat.view().stage {
+            if let Some(turn) = seat.view().closed() {
                 handover.on_turn(turn, seat.marks.covered(), cores, now);
             }
             if seat.view().lead != Lead::Us && self.mutation != Mutation::KeepHandover {

@@ -27,8 +27,12 @@ pub enum Mutation {
     AcknowledgeBeforeHolding,
     /// A node that takes the lead does not know who sat in the seat.
     ForgetSitting,
-    /// A hand-over goes on when the lead is lost.
+    /// A hand-over goes on when the lead is lost, and what it wants sent is sent.
     KeepHandover,
+    /// What a hand-over lets out goes out although the lead has been lost meanwhile.
+    LetOutLate,
+    /// What it sends on does.
+    SendOnLate,
 }
 
 impl Mutation {
@@ -46,5 +50,7 @@ impl Mutation {
         Mutation::AcknowledgeBeforeHolding,
         Mutation::ForgetSitting,
         Mutation::KeepHandover,
+        Mutation::LetOutLate,
+        Mutation::SendOnLate,
     ];
 }

@@ -24,7 +24,7 @@ use highlander::logic::desk::Lens;
 use highlander::logic::expiry::Expiry;
 use highlander::logic::pressure::Pressure;
 use highlander::logic::source::GroupName;
-use highlander::logic::view::{Event, Fill, Lead, Stage};
+use highlander::logic::view::{Event, Fill, Lead};
 use highlander::shared::state::{Seat, SeatId, Seats};
 use highlander::wire::cluster::seal::Stamp;
 use highlander::wire::remote_write::series::SeriesHasher;
@@ -226,6 +226,12 @@ impl Node {
         seat.is_some_and(|seat| seat.view().lead == Lead::Us && seat.leads(self.now()))
     }
 
+    /// Whether it leads as far as the cluster is concerned: it may have no seat yet.
+    pub fn has_lead(&self) -> bool {
+        let now = self.now();
+        self.member.led().any(|(_, until)| now < until)
+    }
+
     /// A turn of the thread that speaks with the others.
     pub fn on_turn(&mut self) {
         let now = self.now();
@@ -300,7 +306,7 @@ impl Node {
     /// A view was published: whoever did it tells the conductor.
     pub fn on_changed(&mut self, seat: &Arc<Seat>) {
         let view = **seat.view();
-        if let Stage::Closed(turn) = view.stage
+        if let Some(turn) = view.closed()
             && self.counted.insert(seat.id, turn.epoch.0) != Some(turn.epoch.0)
         {
             self.changed = self.world;
@@ -403,7 +409,6 @@ impl Node {
                 let candidate = candidates.iter().find(|it| it.heard.source == source.id);
                 Some(source.id) != promoted
                     && candidate.is_none_or(|it| it.silence(now) >= EXPIRY.expiry_max)
-                    && !source.presence().connected
             });
         }
     }

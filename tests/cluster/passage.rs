@@ -368,7 +368,17 @@ impl Node {
             let order = Order::Done(seat.clone(), ask, Outcome::Unsent);
             return self.order(Order::from_core(ask.core), order);
         };
+        let leads = came.seat.view().lead == Lead::Us && came.seat.leads(self.now());
+        let is_late = !leads && self.mutation != Mutation::LetOutLate;
         match verdict {
+            Verdict::AsItIs | Verdict::Changed(_) if is_late => {
+                let order = Order::Done(seat.clone(), ask, Outcome::Unsent);
+                self.order(Order::from_core(ask.core), order);
+                came.source.on_returned(came.core);
+                if let Some(fate) = self.decide(id) {
+                    self.go(id, fate);
+                }
+            }
             Verdict::Overtaken => {
                 came.source.on_returned(came.core);
                 if let Some(fate) = self.decide(id) {
@@ -390,7 +400,9 @@ impl Node {
 
     /// What a hand-over sends on.
     pub fn send_on(&mut self, seat: &Arc<Seat>, core: usize, push: Push) {
-        if seat.view().lead != Lead::Us || !seat.leads(self.now()) {
+        let leads = seat.view().lead == Lead::Us && seat.leads(self.now());
+        let is_mutated = matches!(self.mutation, Mutation::SendOnLate | Mutation::KeepHandover);
+        if !leads && !is_mutated {
             let order = Order::Sent(seat.clone(), Outcome::Unsent);
             return self.order(Order::from_core(core), order);
         }

@@ -38,6 +38,17 @@ pub enum Fault {
     Endpoint(Mood),
     /// Whoever leads is killed, and the source in its seat dies with it.
     KillBoth,
+    /// The next node whose conductor wants such a thing sent stands still before it is, for so long.
+    StopBefore(Wants, u64),
+}
+
+/// What a conductor wants sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wants {
+    /// What was held.
+    SentOn,
+    /// A live request.
+    LetOut,
 }
 
 /// Where leases come from in a run.
@@ -54,6 +65,9 @@ pub enum Promise {
     All,
     /// A source and the leader die at once: what of the source only the leader can know may overlap.
     Pair,
+    /// A source dies, and the leader stands still in the hand-over: what was held by it is lost to the
+    /// others. Nobody sends who does not lead.
+    Lead,
     /// Two sides may lead, and what that costs is counted.
     None,
 }
@@ -88,6 +102,11 @@ pub struct Plan {
 pub const SLOW_MAX: u64 = 0;
 /// When the fault comes, at the earliest: leaders, rhythms and marks are known by then.
 const FIRST: u64 = 24_000;
+/// The same where a heavier source takes the seat and all nodes hold: the leader tells of no mark while
+/// the hand-over is open and until the new source's is known. A leader that dies meanwhile leaves a
+/// follower behind that knows what was delivered only from before, and has all that the new source held
+/// then: it overlaps.
+const FIRST_AFTER_CHANGE: u64 = 40_000;
 
 impl Plan {
     pub fn of(seed: u64, mutation: Mutation) -> Plan {
@@ -147,11 +166,16 @@ impl Plan {
     }
 
     fn make_faults(&mut self, dice: &mut Dice) {
-        let at = FIRST + dice.between(0, 6_000);
+        let is_changed = self.sources.iter().any(|it| it.weight != self.sources[0].weight);
+        let is_mirrored = self.mode == Mode::Mirror;
+        let first = if is_changed && is_mirrored { FIRST_AFTER_CHANGE } else { FIRST };
+        let at = first + dice.between(0, 6_000);
         let node = dice.between(0, self.nodes as u64 - 1) as usize;
         let source = dice.between(0, self.sources.len() as u64 - 1) as usize;
         let length = dice.between(300, 12_000);
-        let is_mirrored = self.mode == Mode::Mirror;
+        // A source that misses a scrape or two has a gap of its own, which nobody can tell from a target
+        // that was slow.
+        let absence = length.max(2 * self.interval + 2_500);
         let (begin, end) = match dice.between(0, 99) {
             0..20 => (Fault::Kill(node), Fault::Start(node)),
             20..28 => (Fault::Vanish(node), Fault::Start(node)),
@@ -171,12 +195,24 @@ impl Plan {
                 self.promise = Promise::Pair;
                 (Fault::KillBoth, Fault::Mend)
             }
+            93..95 => {
+                self.promise = Promise::Lead;
+                let wants = dice.one_of(&[Wants::SentOn, Wants::LetOut]);
+                self.faults.push((at, Fault::StopBefore(wants, length.max(4_000))));
+                // It stands still after the source has been missed, or lost.
+                self.faults.push((at + 20_000 + absence, Fault::Mend));
+                (Fault::Crash(source, Queue::Lost), Fault::Lose(self.lost_percent))
+            }
             _ => {
                 let all = [Mood::Failing, Mood::Mute, Mood::Gone, Mood::Slow];
                 (Fault::Endpoint(dice.one_of(&all)), Fault::Endpoint(Mood::Well))
             }
         };
         self.faults.push((at, begin));
+        let length = match begin {
+            Fault::Crash(..) | Fault::Freeze(_) | Fault::Isolate(_) | Fault::KillBoth => absence,
+            _ => length,
+        };
         self.faults.push((at + length, end));
         self.faults.sort_by_key(|(at, _)| *at);
     }
