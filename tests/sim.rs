@@ -2,6 +2,11 @@
 //!
 //! `SIM_SEEDS=n` runs so many seeds, from `SIM_FROM=n` on; `SIM_SEED=n` one alone, and `SIM_TRACE=1`
 //! tells it step by step. A failure prints the seed and how to run it again.
+//!
+//! A million seeds were run once: 290 of them fail, none among the first 10 000. In 287 something is
+//! missing that was acknowledged (P2), after faults that met: a source and the endpoint at once, or a
+//! pause of a source that was taken for a late batch or the other way round. In 3 samples of two
+//! sources overlap (P3): 391092, 681495, 719826.
 
 #[path = "sim/check.rs"]
 mod check;
@@ -21,6 +26,8 @@ mod plan;
 mod proxy;
 #[path = "sim/sender.rs"]
 mod sender;
+#[path = "sim/times.rs"]
+mod times;
 #[path = "sim/world.rs"]
 mod world;
 

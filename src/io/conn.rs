@@ -148,6 +148,7 @@ impl Conn {
         self.is_proven = true;
         let fate = self.speaker.hear(request.payload());
         let done = match (fate, request.keeping, request.protocol) {
+            (Ok(Fate::Relay(to)), Keeping::Keep, _) => self.relay(&request, body, to).await,
             (Ok(Fate::Forward), Keeping::Keep, Some(protocol)) if self.speaker.is_thin() => {
                 self.forward_unkept(&request, body, protocol).await
             }
@@ -155,7 +156,6 @@ impl Conn {
                 self.write(&request, body, protocol, fate).await
             }
             (Ok(Fate::Forward), Keeping::Keep, None) => self.forward(&request, body).await,
-            (Ok(Fate::Relay(to)), Keeping::Keep, _) => self.relay(&request, body, to).await,
             (Ok(Fate::Take), keeping, _) => self.take(&request, body, keeping).await,
             (Ok(Fate::Park), keeping, None) => {
                 self.drop_body(&body, keeping);

@@ -18,6 +18,8 @@ use crate::program::{Program, fresh_dir};
 
 /// Where the hub is reached, and where a storage in it is, which can be cut off apart from the rest.
 pub const STORAGE_IP: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 67, 46, 2));
+/// Where an etcd in it is, which can be cut off too.
+pub const ETCD_IP: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 67, 46, 3));
 const HUB_IP: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 67, 46, 1));
 /// Nobody's.
 const NO_MAC: &str = "02:00:00:00:00:01";
@@ -48,7 +50,7 @@ impl Network {
             .expect("root: the tests of a network need it");
         ip(&[], "link set lo up");
         ip(&[], "link add hub type bridge");
-        for address in [HUB_IP, STORAGE_IP] {
+        for address in [HUB_IP, STORAGE_IP, ETCD_IP] {
             ip(&[], &format!("address add {address}/24 dev hub"));
         }
         ip(&[], "link set hub up");

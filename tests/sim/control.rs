@@ -15,8 +15,9 @@ use highlander::logic::source::{Payload, SourceId, Weight};
 use highlander::logic::view::{Heard, Stage};
 
 use crate::mutation::Mutation;
-use crate::plan::{Plan, Source};
+use crate::plan::Plan;
 use crate::proxy::Proxy;
+use crate::sender::Source;
 use crate::world::is_traced;
 
 const EXPIRY: Expiry = Expiry { expiry: Millis(5_000), expiry_max: Millis(12_000) };

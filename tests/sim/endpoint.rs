@@ -7,8 +7,23 @@ use highlander::wire::remote_write::protocol::Protocol;
 use highlander::wire::remote_write::push::Push;
 use highlander::wire::remote_write::{snappy, v1};
 
-use crate::plan::Mood;
 use crate::sender::{Point, STALE, replica_of};
+
+/// How the endpoint behaves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mood {
+    Well,
+    /// 503, nothing stored.
+    Failing,
+    /// Stores and does not answer.
+    Mute,
+    /// Neither.
+    Gone,
+    /// Answers late.
+    Slow,
+    /// 400, nothing stored, now or ever.
+    Rejecting,
+}
 
 /// A sample and when the endpoint got it.
 #[derive(Clone, Copy, Debug)]
@@ -45,9 +60,10 @@ impl Endpoint {
         Endpoint { mood: Mood::Well, series: BTreeMap::new() }
     }
 
-    /// Stores a request; an error is a violated promise. The seat has changed hands so often that a
-    /// series may have changed its voice `changes_max` times.
+    /// Stores all of a request; an error is the first promise that this violates. The seat has changed
+    /// hands so often that a series may have changed its voice `changes_max` times.
     pub fn store(&mut self, push: &Push, when: u64, changes_max: usize) -> Result<(), String> {
+        let mut violation = None;
         for point in read(push) {
             let series = self.series.entry(point.series).or_default();
             if !series.times.insert(point.at) {
@@ -56,19 +72,21 @@ impl Endpoint {
             let new = Stored { at: point.at, when };
             if let Some(last) = series.stored.last() {
                 if last.at > new.at {
-                    return Err(format!("P3/P4: {point:?} of {} after {last:?}", new.replica()));
+                    let replica = new.replica();
+                    violation
+                        .get_or_insert(format!("P3/P4: {point:?} of {replica} after {last:?}"));
                 }
                 series.changes += usize::from(last.replica() != new.replica());
             }
             series.stored.push(new);
             if series.changes > changes_max {
-                return Err(format!(
+                violation.get_or_insert(format!(
                     "P1: series {} changed its voice {} times, {changes_max} allowed",
                     point.series, series.changes
                 ));
             }
         }
-        Ok(())
+        violation.map_or(Ok(()), Err)
     }
 
     pub fn reject(&mut self, push: &Push) {

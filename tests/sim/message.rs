@@ -1,13 +1,8 @@
-//! What cores and conductor tell each other, and how a request reads.
+//! What cores and conductor tell each other, and how it reads.
 
-use highlander::base::time::UnixMillis;
 use highlander::logic::shelf::{Gathered, Kept, Wanted};
 use highlander::logic::source::SourceId;
 use highlander::logic::view::Epoch;
-use highlander::wire::remote_write::first::first_timestamp;
-use highlander::wire::remote_write::points::Span;
-use highlander::wire::remote_write::push::Push;
-use highlander::wire::remote_write::snappy::Decoder;
 
 /// A message between a core and the conductor.
 #[derive(Clone, Debug)]
@@ -36,13 +31,4 @@ pub fn describe(gathered: &Gathered) -> String {
     let held = gathered.held.iter().map(|(source, kept)| format!("\n  {source:?} {}", of(kept)));
     let (delivered, doubts) = (of(&gathered.delivered), of(&gathered.doubts));
     format!("\n  delivered {delivered}\n  doubts {doubts}{}", held.collect::<String>())
-}
-
-pub fn span_of(push: &Push) -> Option<Span> {
-    let (decoder, times) = (&mut Decoder::default(), &mut Vec::new());
-    Span::of_block(push.protocol(), push.body(), 1 << 20, decoder, times).ok()?
-}
-
-pub fn first_of(push: &Push) -> Option<UnixMillis> {
-    first_timestamp(push.protocol(), push.body(), 1 << 20, &mut Vec::new()).map(UnixMillis)
 }

@@ -3,7 +3,9 @@
 use highlander::wire::remote_write::protocol::Protocol;
 
 use crate::dice::Dice;
+use crate::endpoint::Mood;
 use crate::mutation::Mutation;
+use crate::sender::{Queue, Source};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {
@@ -23,51 +25,6 @@ pub enum Fault {
     Weigh(usize, u64),
     /// The endpoint's behaviour from now on.
     Endpoint(Mood),
-}
-
-/// What a Prometheus that dies does with what was not acknowledged.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Queue {
-    Lost,
-    /// It sends the same batches when it is back.
-    Kept,
-}
-
-/// How the endpoint behaves.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Mood {
-    Well,
-    /// 503, nothing stored.
-    Failing,
-    /// Stores and does not answer.
-    Mute,
-    /// Neither.
-    Gone,
-    /// Answers late.
-    Slow,
-    /// 400, nothing stored, now or ever.
-    Rejecting,
-}
-
-/// One Prometheus.
-#[derive(Clone, Debug)]
-pub struct Source {
-    pub weight: u64,
-    /// When its first scrape is, within the interval.
-    pub phase: u64,
-    pub shards: usize,
-    pub protocol: Protocol,
-    pub batch_max: usize,
-    /// How long a sample waits for others, at most.
-    pub batch_wait: u64,
-    /// How much later than it is scraped a sample comes to its queue, always.
-    pub lag: u64,
-    /// How many of a hundred scrapes are slow.
-    pub slow_percent: u64,
-    /// When it reaches the proxy for the first time: until then its queue grows.
-    pub joins: u64,
-    /// After a restart it finds one of its targets so much later than the others.
-    pub late: u64,
 }
 
 #[derive(Clone, Debug)]

@@ -17,9 +17,10 @@ use highlander::wire::remote_write::push::Push;
 use highlander::wire::remote_write::series::SeriesHasher;
 
 use crate::control::{Control, Traces};
-use crate::message::{Then, describe, first_of, span_of};
+use crate::message::{Then, describe};
 use crate::mutation::{Mutation, without_replayed};
 use crate::plan::Plan;
+use crate::times::{first_of, span_of};
 use crate::world::is_traced;
 
 pub type Job = u64;

@@ -9,12 +9,39 @@ use highlander::wire::remote_write::snappy;
 use highlander::wire::remote_write::v1::{Sample, WriteRequestBuilder};
 use highlander::wire::remote_write::v2::RequestBuilder;
 
-use crate::plan::{Queue, Source};
-
 /// The most replicas: the time of a sample says whose it is, as its rest by this.
 pub const REPLICAS_MAX: usize = 4;
 /// The bits of a stale marker.
 pub const STALE: u64 = 0x7ff0_0000_0000_0002;
+
+/// One Prometheus.
+#[derive(Clone, Debug)]
+pub struct Source {
+    pub weight: u64,
+    /// When its first scrape is, within the interval.
+    pub phase: u64,
+    pub shards: usize,
+    pub protocol: Protocol,
+    pub batch_max: usize,
+    /// How long a sample waits for others, at most.
+    pub batch_wait: u64,
+    /// How much later than it is scraped a sample comes to its queue, always.
+    pub lag: u64,
+    /// How many of a hundred scrapes are slow.
+    pub slow_percent: u64,
+    /// When it reaches the proxy for the first time: until then its queue grows.
+    pub joins: u64,
+    /// After a restart it finds one of its targets so much later than the others.
+    pub late: u64,
+}
+
+/// What a Prometheus that dies does with what was not acknowledged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Queue {
+    Lost,
+    /// It sends the same batches when it is back.
+    Kept,
+}
 
 /// One sample as the test knows it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

@@ -4,9 +4,9 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};
 
 use crate::check::{self, Acknowledged};
-use crate::endpoint::Endpoint;
+use crate::endpoint::{Endpoint, Mood};
 use crate::message::Then;
-use crate::plan::{Fault, Mood, Plan, SLOW_MAX};
+use crate::plan::{Fault, Plan, SLOW_MAX};
 use crate::proxy::Proxy;
 use crate::sender::{Point, Replica, stamp};
 use highlander::logic::ask::Outcome;
@@ -122,7 +122,8 @@ impl World {
             println!("{:#?}", self.plan);
             record.print();
         }
-        record.check()
+        record.check_covered()?;
+        record.check_whole()
     }
 
     /// What must be true at every step.

@@ -148,6 +148,9 @@ impl Swim {
         // A timer may set the next one; those that are due now are not due again at once.
         while let Some(entry) = self.outbox.timers.first_entry().filter(|it| it.key().0 <= now) {
             let timer = entry.remove();
+            if self.has_objected(&timer) {
+                continue;
+            }
             // What is late says so, and is set again.
             let _ = self.foca.handle_timer(timer, &mut self.outbox);
         }
@@ -158,6 +161,15 @@ impl Swim {
                 let _ = self.foca.announce(Node::at(*peer), &mut self.outbox);
             }
         }
+    }
+
+    /// Whether this would take a member for dead that has objected to it. foca 2.0.0 leaves such a member
+    /// as it is, but tells it that it is dead all the same, and the member begins another life: a letter
+    /// that is lost would cost a leader its lead.
+    fn has_objected(&self, timer: &Timer<Node>) -> bool {
+        let Timer::ChangeSuspectToDown { member_id, incarnation, .. } = timer else { return false };
+        let mut members = self.foca.iter_members().filter(|member| member.id() == member_id);
+        members.any(|member| member.incarnation() > *incarnation)
     }
 
     /// When [`Swim::on_time`] is to be called next, at the latest.

@@ -192,6 +192,21 @@ fn after_any_cut_and_loss_all_see_each_other_within_ten_seconds_and_it_stays_so(
 }
 
 #[test]
+fn a_letter_that_is_lost_now_and_then_takes_nobody_for_dead() {
+    for seed in 0..20 {
+        let mut net = Net::whole(seed, 2 + seed as usize % 4);
+        let lives: Vec<Node> = net.nodes.iter().flatten().map(Swim::me).collect();
+        net.lost_percent = 2;
+        net.run(60_000, |_| false);
+        let lives_now: Vec<Node> = net.nodes.iter().flatten().map(Swim::me).collect();
+        assert_eq!(
+            lives_now, lives,
+            "{seed}: suspected, it objected, and was told that it is dead"
+        );
+    }
+}
+
+#[test]
 fn one_that_stood_still_or_began_anew_is_back_within_ten_seconds_in_another_life() {
     for seed in 0..100 {
         let mut net = Net::whole(seed, 3);
