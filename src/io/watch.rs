@@ -10,7 +10,7 @@ use crate::logic::expiry::{Expiry, Presence, Rhythm};
 use crate::logic::pressure::Pressure;
 use crate::logic::progress::{self, Progress, Window};
 use crate::logic::source::SourceId;
-use crate::logic::view::View;
+use crate::logic::view::{Lead, View};
 use crate::shared::presence::Source;
 use crate::shared::state::Seat;
 
@@ -20,11 +20,14 @@ pub struct Watch {
     known: HashMap<SourceId, (Rhythm, Continuity)>,
     candidates: Vec<Candidate>,
     progress: Progress,
+    /// Whether what came here went to another node, which had it, when this was last looked at.
+    was_relayed: bool,
 }
 
 impl Watch {
     /// Looks at all sources, and at how far the promoted one has come.
     pub fn look(&mut self, seat: &Seat, now: Millis, unix_now: UnixMillis) {
+        self.begin_to_lead(seat.view().lead, unix_now);
         let mut known = HashMap::with_capacity(self.known.len());
         self.candidates.clear();
         for source in &seat.sources().all {
@@ -55,6 +58,23 @@ impl Watch {
         }
         self.known = known;
         self.look_at_low(seat, now, unix_now);
+    }
+
+    /// A node that relayed has kept nothing of what it heard, and has not seen all of it: nobody has been
+    /// there without a hole since before it leads, and no jump of samples is one.
+    fn begin_to_lead(&mut self, lead: Lead, unix_now: UnixMillis) {
+        match lead {
+            Lead::Relay(_) => self.was_relayed = true,
+            Lead::Mirror => self.was_relayed = false,
+            Lead::Nobody => {}
+            Lead::Us => {
+                if std::mem::take(&mut self.was_relayed) {
+                    for (rhythm, continuity) in self.known.values_mut() {
+                        *continuity = Continuity::new(rhythm.last_heard(), unix_now);
+                    }
+                }
+            }
+        }
     }
 
     fn look_at_low(&mut self, seat: &Seat, now: Millis, unix_now: UnixMillis) {
@@ -105,5 +125,43 @@ impl Watch {
 fn learn_steps(source: &Source, continuity: &mut Continuity) {
     if let Some((step, first)) = source.take_step() {
         continuity.on_step(step, first);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::SocketAddr;
+
+    use super::*;
+    use crate::logic::source::{GroupName, SourceName, Weight};
+    use crate::logic::view::{Event, Past};
+    use crate::shared::state::Seats;
+
+    /// Since when a source is whole that was heard for 20 s by a node that did not lead, and then does.
+    fn whole_since(lead: Lead) -> UnixMillis {
+        let seats = Seats::new(1, 10).unled();
+        let address = SocketAddr::from(([10, 0, 0, 1], 1));
+        let name = SourceName::Named((*b"a").into());
+        let attached = seats.attach(&GroupName::default(), &name, Weight(0), address);
+        let (seat, source) = attached.expect("there is room");
+        seat.on_event(Event::Left(lead), Millis(0));
+        let mut watch = Watch::default();
+        for now in (1_000..=20_000).step_by(100) {
+            source.on_heard(0, Millis(now / 1000 * 1000));
+            watch.look(&seat, Millis(now), UnixMillis(now as i64));
+        }
+        seat.on_event(Event::Left(Lead::Nobody), Millis(0));
+        watch.look(&seat, Millis(20_100), UnixMillis(20_100));
+        seat.on_event(Event::Led(Past::None), Millis(0));
+        watch.look(&seat, Millis(20_200), UnixMillis(20_200));
+        watch.look(&seat, Millis(20_300), UnixMillis(20_300));
+        watch.candidates()[0].continuity.whole_since()
+    }
+
+    #[test]
+    fn who_was_relayed_until_now_is_whole_since_now_and_who_was_held_since_before() {
+        let address = SocketAddr::from(([10, 0, 0, 2], 1));
+        assert_eq!(whole_since(Lead::Relay(address)), UnixMillis(20_200));
+        assert_eq!(whole_since(Lead::Mirror), UnixMillis(1_000));
     }
 }
