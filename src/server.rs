@@ -306,8 +306,13 @@ fn ground(
     if advertise.port() == 0 {
         advertise.set_port(bound.port());
     }
-    // Where it takes requests: at its first address, or where it is reached for datagrams.
-    let mut at = listen.first().copied().unwrap_or(advertise);
+    // Where it takes requests: at the first address that others reach, or where it is reached for
+    // datagrams.
+    let is_reached = |at: &&SocketAddr| !at.ip().is_loopback() || advertise.ip().is_loopback();
+    let Some(mut at) = listen.iter().find(is_reached).copied() else {
+        let why = "the other nodes can't reach any --listen address: all are loopback";
+        return Err(fault(io::Error::other(why)));
+    };
     if at.ip().is_unspecified() {
         at.set_ip(advertise.ip());
     }

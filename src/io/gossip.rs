@@ -1,6 +1,7 @@
 //! The thread that speaks with the other nodes: datagrams in, datagrams out, and what follows for the
 //! seats. What is decided is decided in `logic::cluster`.
 
+use std::hash::{BuildHasher as _, RandomState};
 use std::io;
 use std::net::{SocketAddr, UdpSocket};
 use std::sync::Arc;
@@ -96,11 +97,12 @@ impl Gossip {
     fn run(self, leaves: &AtomicBool, stops: &AtomicBool, say_left: &Sender<()>) {
         let Gossip { socket, seal, setting, peers, mut seating, mut leases, clock, log, counters } =
             self;
-        let began = u64::try_from(clock.unix_now().0).unwrap_or_default();
-        let stamp = Stamp { process: began.wrapping_mul(1_000_000), sequence: 0 };
+        // Two processes may begin at the same moment.
+        let stamp = Stamp { process: RandomState::new().hash_one(setting.me), sequence: 0 };
         let mut mouth = Mouth { socket, seal, stamp, counters };
         let mut member = Member::new(setting, &addresses(&peers), clock.now());
         let mut leaving = Leaving::default();
+        let mut too_many = false;
         let (mut next_look, mut next_release) = (Millis(0), Millis(0));
         // Relaxed: see `Running`.
         while !stops.load(Ordering::Relaxed) {
@@ -115,9 +117,6 @@ impl Gossip {
                 seating.look(&mut member, now);
             }
             member.on_time(now);
-            if let Some(leases) = &mut leases {
-                leases.exchange(&mut member, now);
-            }
             // Before anybody hears of it.
             for outcome in member.take_outcomes() {
                 match outcome {
@@ -129,10 +128,19 @@ impl Gossip {
                     }
                 }
             }
+            // After the seats know: what is given back may be another's at once.
+            if let Some(leases) = &mut leases {
+                leases.exchange(&mut member, now);
+            }
             seating.set_until(&member);
             if now >= next_release {
                 next_release = now.after(MARKS_EVERY);
                 seating.release(&member);
+            }
+            if member.are_too_many() != std::mem::replace(&mut too_many, member.are_too_many())
+                && too_many
+            {
+                log.error("there are more nodes than --cluster-size says: nobody gets a lease");
             }
             for change in member.take_changes() {
                 match change {

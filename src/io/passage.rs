@@ -59,6 +59,7 @@ pub fn refusal_of(error: SendError) -> Refusal {
         SendError::Unreachable => Refusal::EndpointUnreachable,
         SendError::Unreadable => Refusal::EndpointUnreadable,
         SendError::TimedOut => Refusal::EndpointTimedOut,
+        SendError::NotLeading => Refusal::NoLeader,
     }
 }
 
@@ -177,7 +178,7 @@ impl Passage<'_> {
     async fn send(&self, push: Push) -> Result<(Link, Answer), SendError> {
         let (bytes, range) = push.bytes();
         let outgoing = Outgoing { bytes, range, asked: Asked::Other };
-        upstream::send(self.core, self.slot, outgoing).await
+        upstream::send(self.core, self.slot, self.speaker.seat(), outgoing).await
     }
 
     /// The endpoint's answer, back to the source.

@@ -15,7 +15,7 @@ use crate::logic::cluster::group;
 use crate::logic::cluster::member::Member;
 use crate::logic::cluster::standing::{Sitting, Standing};
 use crate::logic::source::{GroupName, Payload, SourceName};
-use crate::logic::view::{Event, Heard, Lead, Past};
+use crate::logic::view::{Event, Heard, Lead, Past, Stage};
 use crate::shared::metrics::{Counter, Counters};
 use crate::shared::state::{Seat, SeatId, Seats};
 
@@ -138,7 +138,7 @@ impl Seating {
         if let Some(low) = low {
             // A slow scrape bears the time of its begin.
             let low = low.min(self.clock.unix_now());
-            seat.marks.raise_floor(low.before(LOW_MARK_SLACK));
+            seat.marks.raise_held(low.before(LOW_MARK_SLACK));
         }
         let heir = sitting.and_then(|sitting| {
             let Sitting { name, weight, address, payload, patience } = sitting;
@@ -181,7 +181,11 @@ impl Seating {
 
     /// Whether no hand-over is under way in a group that this node leads.
     pub fn is_steady(&self) -> bool {
-        !self.seats.all().values().any(|seat| seat.view().closed().is_some())
+        let is_under_way = |seat: &Arc<Seat>| {
+            let view = **seat.view();
+            view.closed().is_some() || matches!(view.stage, Stage::Suspect { .. })
+        };
+        !self.seats.all().values().any(is_under_way)
     }
 }
 

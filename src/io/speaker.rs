@@ -13,7 +13,7 @@ use crate::base::time::{Millis, UnixMillis};
 use crate::io::core::{Core, Reader};
 use crate::io::orders::Word;
 use crate::io::store::Stock;
-use crate::logic::cluster::pass::Pass;
+use crate::logic::cluster::pass::{Forged, Pass};
 use crate::logic::lookout::{Glance, Lookout};
 use crate::logic::source::{GroupName, Payload, SourceName, Weight};
 use crate::logic::view::{Event, Fate, Heard, Lead};
@@ -122,7 +122,7 @@ impl Speaker {
         if self.claim.is_some() && is_said {
             return Ok(());
         }
-        let claim = match self.relayed(pass) {
+        let claim = match self.relayed(pass)? {
             Some(claim) => claim,
             None => self.claimed(head, tenant)?,
         };
@@ -147,20 +147,30 @@ impl Speaker {
     }
 
     /// Who another node says that it is from.
-    fn relayed(&self, pass: &[u8]) -> Option<Claim> {
-        let relaying = self.core.settings.relaying.as_ref().filter(|_| !pass.is_empty())?;
-        match Pass::open(&relaying.seal, pass, self.core.clock.unix_now()) {
-            Ok((Pass { client, group, source, weight, .. }, _)) => Some(Claim {
-                group,
-                name: source,
-                weight,
-                address: client,
-                stretch: Stretch::Second,
-            }),
-            Err(_) => {
-                self.core.handle.counters.add(Counter::PassesForged, 1);
-                None
+    fn relayed(&self, pass: &[u8]) -> Result<Option<Claim>, Refusal> {
+        let Some(relaying) = self.core.settings.relaying.as_ref().filter(|_| !pass.is_empty())
+        else {
+            return Ok(None);
+        };
+        let forged = match Pass::open(&relaying.seal, pass, self.core.clock.unix_now()) {
+            Ok((Pass { client, group, source, weight, .. }, _)) => {
+                return Ok(Some(Claim {
+                    group,
+                    name: source,
+                    weight,
+                    address: client,
+                    stretch: Stretch::Second,
+                }));
             }
+            Err(forged) => forged,
+        };
+        self.core.handle.counters.add(Counter::PassesForged, 1);
+        match forged {
+            // Anybody's: the header means nothing.
+            Forged::Foreign => Ok(None),
+            // A node of ours whose clock differs has relayed it: whose it is can't be told from what is
+            // left of it.
+            Forged::Stale | Forged::Unreadable => Err(Refusal::PassStale),
         }
     }
 
@@ -219,10 +229,11 @@ impl Speaker {
     /// What the view says of this source now. Without effect.
     pub fn judge(&self, payload: Payload) -> Fate {
         let Some(known) = &self.known else { return Fate::Contend };
-        let fate = known.seat.view().judge(known.source.id, known.weight, payload);
-        match fate {
-            Fate::Forward | Fate::Filter(_) | Fate::Contend if !self.may_lead(known) => Fate::Park,
-            _ => fate,
+        let view = **known.seat.view();
+        // Also what would only be held: whoever leads by now does not see it.
+        match view.lead == Lead::Us && !self.may_lead(known) {
+            true => Fate::Park,
+            false => view.judge(known.source.id, known.weight, payload),
         }
     }
 

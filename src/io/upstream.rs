@@ -20,6 +20,7 @@ use crate::io::core::Core;
 use crate::io::deadline::{Elapsed, Patience, Slot};
 use crate::io::link::{Link, To};
 use crate::shared::metrics::Counter;
+use crate::shared::state::Seat;
 use crate::wire::http::answer::{self, Answer, AnswerError, AnswerFraming, Asked, Parsed};
 use crate::wire::http::head::Persistence;
 
@@ -32,6 +33,8 @@ pub enum SendError {
     Unreadable,
     /// It did not connect, read or answer in time.
     TimedOut,
+    /// This node does not lead the group any more: nothing was sent, or nothing again.
+    NotLeading,
 }
 
 /// A request on its way: `bytes[range]` is what is written.
@@ -56,12 +59,17 @@ enum Exchange {
 
 /// Sends a request to the endpoint and waits for the head of its answer. With the answer comes the
 /// connection, whose reader's `bytes` start with it.
+///
+/// Between a connection that turns out dead and the next one much time may pass: only a node that
+/// still leads the group of `seat` then writes to it.
 pub async fn send(
     core: &Core,
     slot: &Slot,
+    seat: &Seat,
     outgoing: Outgoing,
 ) -> Result<(Link, Answer), SendError> {
-    let result = try_send(core, slot, To::Endpoint, outgoing).await;
+    let may_send = || seat.leads_for_ever() || seat.leads_now(core.now());
+    let result = try_send(core, slot, To::Endpoint, may_send, outgoing).await;
     note(core, result.as_ref().err());
     result
 }
@@ -73,7 +81,7 @@ pub async fn relay(
     (node, connection): (SocketAddr, u64),
     outgoing: Outgoing,
 ) -> Result<(Link, Answer), SendError> {
-    try_send(core, slot, To::Node(node, connection), outgoing).await
+    try_send(core, slot, To::Node(node, connection), || true, outgoing).await
 }
 
 /// Gives a connection back whose answer nobody wants to read. Only what is there already is read
@@ -91,6 +99,7 @@ async fn try_send(
     core: &Core,
     slot: &Slot,
     to: To,
+    may_send: impl Fn() -> bool,
     outgoing: Outgoing,
 ) -> Result<(Link, Answer), SendError> {
     if let Some(mut link) = core.links.take(to) {
@@ -104,6 +113,9 @@ async fn try_send(
         To::Endpoint => connect_to_endpoint(core, slot).await?,
         To::Node(node, _) => connect(core, slot, to, node, NODE_CONNECTS_MAX).await?,
     };
+    if !may_send() {
+        return Err(SendError::NotLeading);
+    }
     match exchange(core, slot, &mut link, outgoing).await {
         Exchange::Answered(answer) => Ok((link, answer)),
         Exchange::Failed(error) => Err(error),
@@ -126,6 +138,8 @@ fn note(core: &Core, error: Option<&SendError>) {
         Some(SendError::TimedOut) => {
             core.log.warn(&format!("endpoint does not answer in time (core {core_number})"));
         }
+        // That says nothing of the endpoint.
+        Some(SendError::NotLeading) => {}
         None => core.log.info(&format!("endpoint answers again (core {core_number})")),
     }
 }

@@ -184,7 +184,7 @@ fn follow(core: &Rc<Core>, order: Order) {
                 let slot = core.deadlines.slot();
                 let (bytes, range) = push.bytes();
                 let outgoing = Outgoing { bytes, range, asked: Asked::Other };
-                let result = upstream::send(&core, &slot, outgoing).await;
+                let result = upstream::send(&core, &slot, &seat, outgoing).await;
                 let outcome = outcome_of(&result);
                 if let Ok((link, answer)) = result {
                     upstream::discard(&core, link, &answer);

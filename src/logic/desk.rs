@@ -47,6 +47,9 @@ pub enum Noting {
 pub struct Covered {
     /// What is older than this, of whatever series.
     pub floor: UnixMillis,
+    /// Of what was held: what is older than this. Another node has delivered it, as far as it came in
+    /// time; what comes live may have come late.
+    pub held: UnixMillis,
     /// What is older than this, of a series that is not in the watermark: its requests may have been
     /// let go of, see `dropped`. A series that is there goes on from what is said of it.
     pub reach: UnixMillis,
@@ -57,22 +60,32 @@ pub struct Covered {
 
 impl Covered {
     /// Nothing is known.
-    pub const NOTHING: Covered =
-        Covered { floor: UnixMillis::MIN, reach: UnixMillis::MIN, dropped: Nanos(0) };
+    pub const NOTHING: Covered = Covered {
+        floor: UnixMillis::MIN,
+        held: UnixMillis::MIN,
+        reach: UnixMillis::MIN,
+        dropped: Nanos(0),
+    };
 
     /// What is known of both together.
     pub fn max(self, other: Covered) -> Covered {
         Covered {
             floor: self.floor.max(other.floor),
+            held: self.held.max(other.held),
             reach: self.reach.max(other.reach),
             dropped: self.dropped.max(other.dropped),
         }
     }
 
-    /// The newest time of a series that is covered, if the watermark says this of it.
-    fn newest_ms(self, known_ms: Option<i64>) -> i64 {
+    /// The newest time of a series that is covered, if the watermark says this of it: of what was held,
+    /// which is noted at once, or of what comes live.
+    fn newest_ms(self, known_ms: Option<i64>, noting: Noting) -> i64 {
         let before = |mark: UnixMillis| mark.0.saturating_sub(1);
-        before(self.floor).max(known_ms.unwrap_or_else(|| before(self.reach)))
+        let floor = match noting {
+            Noting::AtOnce => self.floor.max(self.held),
+            Noting::Later => self.floor,
+        };
+        before(floor).max(known_ms.unwrap_or_else(|| before(self.reach)))
     }
 }
 
@@ -161,7 +174,7 @@ impl Desk {
             }
             self.watermark.look_up(batch, &mut lens.newest_ms);
             for (mention, newest_ms) in batch.iter().zip(&lens.newest_ms) {
-                let after = self.covered.newest_ms(*newest_ms);
+                let after = self.covered.newest_ms(*newest_ms, noting);
                 let is_mute = voice == Voice::Old && self.watermark.is_near(mention.id);
                 filter.take(mention, |timestamp_ms| !is_mute && timestamp_ms > after)?;
                 if !is_mute && mention.newest_ms > after {
@@ -380,6 +393,16 @@ mod tests {
         assert_eq!(sift(&mut desk, Voice::New, &held), ('½', 1, 2));
         desk.raise(floor(50));
         assert_eq!(sift(&mut desk, Voice::New, &push(Protocol::V1, &[("d", 60)])), ('0', 0, 1));
+    }
+
+    #[test]
+    fn what_another_node_has_delivered_covers_what_was_held_and_not_what_comes_late() {
+        let mut desk = Desk::new();
+        desk.raise(Covered { held: UnixMillis(100), ..Covered::NOTHING });
+        let late = push(Protocol::V1, &[("a", 99)]);
+        assert_eq!(sift(&mut desk, Voice::New, &late), ('0', 0, 1));
+        let live = desk.sift(&mut lens(), Voice::New, Noting::Later, &late).expect("readable");
+        assert_eq!((live.points, live.skipped), (1, 0), "a slow scrape, never delivered");
     }
 
     #[test]

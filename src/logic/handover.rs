@@ -18,7 +18,7 @@ use crate::logic::desk::{Covered, Desk, Lens, Noting, Passed, Sifted};
 use crate::logic::line::{Former, line_up};
 use crate::logic::sending::Sending;
 use crate::logic::shelf::{Gathered, Kept, Wanted};
-use crate::logic::view::{Epoch, Fill, Turn, Voice};
+use crate::logic::view::{Cause, Epoch, Fill, Turn, Voice};
 use crate::wire::remote_write::push::Push;
 
 /// What is to be done.
@@ -428,8 +428,12 @@ impl Handover {
         let quiet = now.since(self.last_behind);
         // With nobody else who has a voice, the new source only has to be done with what is old.
         let is_all_said = self.desk.unspoken() == 0 || turn.keeper.is_none() && self.has_asked;
-        let is_over =
-            turn.to.is_none() || quiet >= self.window || quiet >= ALL_HEARD && is_all_said;
+        // A node that took the lead and has nothing to tell apart has nothing to filter.
+        let is_nothing_known = turn.cause == Cause::Lead && self.desk.is_empty();
+        let is_over = turn.to.is_none()
+            || is_nothing_known
+            || quiet >= self.window
+            || quiet >= ALL_HEARD && is_all_said;
         if !is_over || !self.out.is_empty() || !self.waiting.is_empty() || !self.first.is_empty() {
             return None;
         }

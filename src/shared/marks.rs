@@ -24,6 +24,8 @@ pub struct Marks {
     release: AtomicI64,
     /// What is older than this has been delivered, and may have been let go of.
     floor: AtomicI64,
+    /// Of what was held: what is older than this has been delivered by another node.
+    held: AtomicI64,
     /// When the last of the delivered requests had been delivered that were let go of without being
     /// covered.
     reach: AtomicI64,
@@ -42,6 +44,7 @@ impl Marks {
             low: AtomicI64::new(i64::MIN),
             release: AtomicI64::new(i64::MIN),
             floor: AtomicI64::new(i64::MIN),
+            held: AtomicI64::new(i64::MIN),
             reach: AtomicI64::new(i64::MIN),
             dropped: AtomicU64::new(0),
         }
@@ -90,16 +93,16 @@ impl Marks {
         self.floor.fetch_max(mark.0, Ordering::Relaxed);
     }
 
-    /// What is older has been delivered, by another node. It never takes anything back.
-    pub fn raise_floor(&self, mark: UnixMillis) {
-        self.floor.fetch_max(mark.0, Ordering::Relaxed);
+    /// Of what was held, what is older has been delivered by another node. It never takes anything back.
+    pub fn raise_held(&self, mark: UnixMillis) {
+        self.held.fetch_max(mark.0, Ordering::Relaxed);
     }
 
     /// What is covered by what has been delivered.
     pub fn covered(&self) -> Covered {
         let of = |mark: &AtomicI64| UnixMillis(mark.load(Ordering::Relaxed));
         let dropped = Nanos(self.dropped.load(Ordering::Relaxed));
-        Covered { floor: of(&self.floor), reach: of(&self.reach), dropped }
+        Covered { floor: of(&self.floor), held: of(&self.held), reach: of(&self.reach), dropped }
     }
 
     /// Requests were let go of that had been delivered before `dropped`, which was `reach` by the wall

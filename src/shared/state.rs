@@ -73,6 +73,11 @@ impl Seat {
         now.0 < self.leads_until.load(Ordering::Relaxed)
     }
 
+    /// Whether the view says that this node leads, and it still may.
+    pub fn leads_now(&self, now: Millis) -> bool {
+        self.view().lead == Lead::Us && self.leads(now)
+    }
+
     /// Says until when it may.
     pub fn set_leads_until(&self, until: Millis) {
         // Relaxed: see `leads_for_ever`.

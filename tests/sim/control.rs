@@ -117,7 +117,7 @@ impl Control {
     }
 
     pub fn covered(&self) -> Covered {
-        Covered { floor: self.floor, reach: self.reach, dropped: self.dropped }
+        Covered { floor: self.floor, reach: self.reach, dropped: self.dropped, ..Covered::NOTHING }
     }
 
     /// Whether what a standby pushes can be told from what has been delivered.

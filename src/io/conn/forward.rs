@@ -150,7 +150,7 @@ impl Conn {
         let (outgoing, lent) = self.lend(request, body);
         let result = {
             let _in_flight = self.speaker.in_flight();
-            upstream::send(&self.core, &self.slot, outgoing).await
+            upstream::send(&self.core, &self.slot, self.speaker.seat(), outgoing).await
         };
         (result, lent)
     }

@@ -178,6 +178,39 @@ fn a_leader_that_can_get_no_lease_gives_the_group_to_one_that_perhaps_can() {
 }
 
 #[test]
+fn a_lease_that_was_under_way_when_the_group_was_given_away_revives_nothing() {
+    let name = group_of(1);
+    let key = GroupKey::of(&name);
+    let mut one = one(1, 3, Leases::Needed);
+    one.on_wanted(&name, NOW);
+    one.on_lease(key, NOW.after(Millis(1000)), NOW);
+    let lost = NOW.after(Millis(1000));
+    one.on_time(lost);
+    let given = lost.after(CLAIM_PATIENCE);
+    one.on_time(given);
+    one.on_lease(key, given.after(Millis(3000)), given);
+    assert_eq!(one.lead(&name), Lead::Nobody);
+}
+
+#[test]
+fn a_group_that_was_given_to_one_that_does_not_lead_it_is_taken_back_after_a_while() {
+    let name = group_of(1);
+    let key = GroupKey::of(&name);
+    let mut one = one(1, 3, Leases::Needed);
+    one.on_wanted(&name, NOW);
+    one.on_lease(key, NOW.after(Millis(1000)), NOW);
+    let lost = NOW.after(Millis(1000));
+    one.on_time(lost);
+    one.on_time(lost.after(CLAIM_PATIENCE));
+    assert_eq!(one.wanted(lost.after(CLAIM_PATIENCE)), []);
+    let later = lost.after(CLAIM_PATIENCE.times(3));
+    one.on_time(later);
+    assert_eq!(one.wanted(later), [(key, Term(1))]);
+    one.on_lease(key, later.after(Millis(3000)), later);
+    assert_eq!(one.lead(&name), Lead::Us);
+}
+
+#[test]
 fn a_lease_is_not_promised_to_one_that_has_missed_a_term() {
     let name = group_of(1);
     let key = GroupKey::of(&name);

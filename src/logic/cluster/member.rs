@@ -161,6 +161,8 @@ impl Member {
                 }
             }
             Notice::Wanted(group) => self.leadership.on_wanted(&group, now),
+            // A configured peer may be this node itself, by another address: it knows nothing new.
+            Notice::Ask(from, _) | Notice::Views(from, ..) if from.address == self.me.address => {}
             Notice::Ask(from, after) => self.answer(from, after),
             Notice::Views(from, after, standings, more) => {
                 let last = standings.last().map(Standing::key);
@@ -172,6 +174,8 @@ impl Member {
                     self.tell(from.address, &Notice::Ask(self.me, after));
                 }
             }
+            // Of more nodes than were counted on, two might have a majority.
+            Notice::LeaseAsk(..) if self.are_too_many() => {}
             Notice::LeaseAsk(from, round, wanted) => {
                 for (key, _) in &wanted {
                     if self.leadership.makes_way(*key, from, now) {
@@ -309,6 +313,14 @@ impl Member {
     /// Who leads a group, as it was last said.
     pub fn lead(&self, group: &GroupName) -> Lead {
         self.leadership.lead(group)
+    }
+
+    /// Whether there are more nodes than `--cluster-size` says. Then nobody is promised anything.
+    pub fn are_too_many(&self) -> bool {
+        match self.setting.leases {
+            LeaseKind::Majority(size) => self.others.len() >= size,
+            LeaseKind::None | LeaseKind::Elsewhere => false,
+        }
     }
 
     /// Whether it knows how the groups stand.

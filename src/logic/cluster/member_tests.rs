@@ -331,3 +331,38 @@ fn a_leader_that_was_stopped_does_not_lead_on_waking() {
         assert!(sim.is_at_one() && sim.leaders() != [leader], "seed {seed}");
     }
 }
+
+/// One member of three that knows of these others.
+fn one_of_three(others: usize) -> Sim {
+    let mut sim = Sim::new(1, others + 1, LeaseKind::Majority(3));
+    (sim.lost_percent, sim.late_max) = (0, 5);
+    sim.run(Millis(15_000));
+    sim
+}
+
+#[test]
+fn of_more_nodes_than_were_counted_on_nobody_gets_a_lease() {
+    assert_eq!(one_of_three(2).leaders().len(), 1);
+    let leaders = one_of_three(3).leaders();
+    assert!(leaders.is_empty(), "two of four and two of four are majorities of three");
+}
+
+#[test]
+fn what_a_node_says_to_itself_settles_nothing() {
+    let me = Node { address: address(0), generation: 1000 };
+    let listen = SocketAddr::from(([10, 0, 0, 1], 9091));
+    let setting = Setting { me, listen, leases: LeaseKind::None, settle_max: SETTLE_MAX, seed: 1 };
+    // It is reached by this name, too.
+    let mut member = Member::new(setting, &[address(7)], Millis(1));
+    let mut sequence = 0;
+    for now in (1..SETTLE_MAX.0).step_by(100) {
+        member.on_time(Millis(now));
+        for Letter { payload, .. } in member.take_letters() {
+            sequence += 1;
+            let _ = member.on_datagram(Stamp { process: 1, sequence }, &payload, Millis(now));
+        }
+        assert!(!member.is_settled(), "{now}");
+    }
+    member.on_time(Millis(1).after(SETTLE_MAX));
+    assert!(member.is_settled());
+}

@@ -296,7 +296,10 @@ pub fn put_source(source: &SourceName, buf: &mut Vec<u8>) {
 pub fn source(buf: &mut &[u8]) -> Result<SourceName, CodecError> {
     Ok(match byte(buf)? {
         0 => SourceName::Named(name(buf)?),
-        1 => SourceName::Address(address(buf)?.ip(), Weight(word(buf)?)),
+        1 => match address(buf)? {
+            address if address.port() == 0 => SourceName::Address(address.ip(), Weight(word(buf)?)),
+            _ => return Err(CodecError::Unknown),
+        },
         2 => SourceName::Connection(address(buf)?, word(buf)?),
         _ => return Err(CodecError::Unknown),
     })

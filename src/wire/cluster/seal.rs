@@ -37,7 +37,7 @@ pub type Nonce = [u8; 24];
 /// The name of a datagram. None is given twice under one key, and those of one process rise.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Stamp {
-    /// The process that sealed it: nanoseconds since 1970 when it began.
+    /// The process that sealed it: a number that it has drawn.
     pub process: u64,
     /// Its place among all that process has sealed.
     pub sequence: u64,

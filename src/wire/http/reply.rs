@@ -45,6 +45,8 @@ pub enum Refusal {
     NoLeader,
     /// A node has relayed the request to us, and we do not lead: it is to ask again who does.
     NotLeader,
+    /// A node has relayed the request with a pass that is too old: the clocks of the two differ.
+    PassStale,
     /// We are about to end.
     ShuttingDown,
 }
@@ -75,6 +77,7 @@ impl Refusal {
             Refusal::TooManyConnections => (503, "too many connections"),
             Refusal::NoLeader => (503, "no node leads this group"),
             Refusal::NotLeader => (MISDIRECTED, "this node does not lead the group"),
+            Refusal::PassStale => (503, "the clocks of two nodes differ by more than a minute"),
             Refusal::ShuttingDown => (503, "shutting down"),
         }
     }
@@ -91,6 +94,7 @@ impl Refusal {
             | Refusal::NoRoom
             | Refusal::NameTooLong
             | Refusal::TooManySources
+            | Refusal::PassStale
             | Refusal::TooManyConnections
             | Refusal::ShuttingDown => Persistence::Close,
             Refusal::EndpointUnreachable

@@ -11,7 +11,8 @@ use crate::logic::cluster::standing::{GroupKey, Standing, Term};
 impl Leadership {
     /// This node has the lease of a group until then.
     pub fn on_lease(&mut self, key: GroupKey, until: Millis, now: Millis) {
-        if let Some(group) = self.groups.get_mut(&key) {
+        // What was given away is not led any more, whatever was still under way.
+        if let Some(group) = self.groups.get_mut(&key).filter(|group| group.given.is_none()) {
             group.lease = until;
             self.decide(key, now);
         }
@@ -72,7 +73,12 @@ impl Leadership {
     pub(super) fn decide_unleased(&mut self, key: GroupKey, now: Millis) {
         let Some(group) = self.groups.get_mut(&key) else { return };
         let since = *group.unleased_since.get_or_insert(now);
-        match now.since(since) >= CLAIM_PATIENCE {
+        let unleased_for = now.since(since);
+        if unleased_for >= CLAIM_PATIENCE.times(3) {
+            // The other one can get none either, it seems: this one tries again.
+            (group.given, group.unleased_since) = (None, Some(now));
+        }
+        match group.unleased_since == Some(since) && unleased_for >= CLAIM_PATIENCE {
             true => self.give(key, now),
             false => self.tell(key, Lead::Nobody),
         }
