@@ -12,8 +12,12 @@ mod conductor;
 mod dice;
 #[path = "sim/endpoint.rs"]
 mod endpoint;
+#[path = "cluster/faults.rs"]
+mod faults;
 #[path = "cluster/mutation.rs"]
 mod mutation;
+#[path = "cluster/network.rs"]
+mod network;
 #[path = "cluster/node.rs"]
 mod node;
 #[path = "cluster/order.rs"]
@@ -22,8 +26,12 @@ mod order;
 mod passage;
 #[path = "cluster/plan.rs"]
 mod plan;
+#[path = "cluster/relay.rs"]
+mod relay;
 #[path = "sim/sender.rs"]
 mod sender;
+#[path = "cluster/sources.rs"]
+mod sources;
 #[path = "sim/times.rs"]
 mod times;
 #[path = "cluster/world.rs"]
