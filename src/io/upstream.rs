@@ -14,6 +14,7 @@ use monoio::buf::IoBuf as _;
 use monoio::io::AsyncWriteRentExt as _;
 use monoio::net::TcpStream;
 
+use crate::base::limits::PARK_MAX;
 use crate::base::time::Millis;
 use crate::io::core::Core;
 use crate::io::deadline::{Elapsed, Patience, Slot};
@@ -213,6 +214,11 @@ async fn write_and_read(
 ) -> Result<usize, SendError> {
     let timeout = core.settings.remote_timeout;
     let Outgoing { bytes, range, asked } = outgoing;
+    let answered_in = match link.to {
+        To::Endpoint => timeout,
+        // It parks the request, connects, sends, and waits itself, and is to be the one that gives up.
+        To::Node(..) => timeout.times(3).after(PARK_MAX),
+    };
     let Link { reader, write, wrote_all, .. } = link;
     let mut write = pin!(write.write_all(bytes.slice(range)));
     let mut early = None;
@@ -242,7 +248,7 @@ async fn write_and_read(
         // Nothing was heard, and it does not even read.
         (None, Err(Elapsed)) => return Err(SendError::TimedOut),
         (None, Ok(_)) => {
-            let due = core.now().after(timeout);
+            let due = core.now().after(answered_in);
             match slot.within(due, Patience::Busy, reader.read_more()).await {
                 Ok(read) => read,
                 Err(Elapsed) => return Err(SendError::TimedOut),

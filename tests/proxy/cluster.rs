@@ -9,7 +9,7 @@ use highlander::cli::Cli;
 use highlander::logic::cluster::node::Node;
 use highlander::logic::cluster::notice::Notice;
 use highlander::logic::cluster::pass::Pass;
-use highlander::logic::cluster::standing::{Standing, Term};
+use highlander::logic::cluster::standing::{GroupKey, Standing, Term};
 use highlander::logic::source::{GroupName, SourceName, Weight};
 use highlander::logic::view::Epoch;
 use highlander::shared::metrics::Counter;
@@ -417,4 +417,34 @@ fn mirrored_a_source_that_dies_with_the_leader_is_lost_as_soon_as_its_silence_sa
         std::thread::sleep(Duration::from_millis(100));
     }
     nodes.remove(0).running.stop();
+}
+
+#[test]
+fn a_node_that_relays_waits_for_the_leader_longer_than_that_for_the_endpoint() {
+    let slow = Endpoint::start(|_| {
+        std::thread::sleep(Duration::from_millis(1500));
+        b"HTTP/1.1 204 No Content\r\n\r\n".to_vec()
+    });
+    let ports = ports(2);
+    let score = |place: &usize| {
+        let address = SocketAddr::from(([127, 0, 0, 1], ports[*place]));
+        (GroupKey::of(&GroupName::default()).score(address), address)
+    };
+    let first = [0, 1].into_iter().max_by_key(score).expect("there are two");
+    let nodes = [0, 1].map(|place| {
+        Proxy::with("epoll", slow.address, |cli| {
+            node(&ports, place)(cli);
+            cli.remote_timeout = Some(if place == first { "5s" } else { "1s" }.into());
+        })
+    });
+    let at = now_ms() - 60_000;
+    assert_eq!(ask(&nodes[first], &write("a", 1, Protocol::V1, at, 1.0)).status, 204);
+    let relayed = ask(&nodes[1 - first], &write("a", 1, Protocol::V1, at + 1000, 1.0));
+    assert_eq!(relayed.status, 204, "{relayed:?}");
+    let of_relaying = |counter| count(&nodes[1 - first], counter);
+    let counted = (of_relaying(Counter::Relayed), of_relaying(Counter::RelayRetried));
+    assert_eq!(counted, (1, 0));
+    for node in nodes {
+        node.running.stop();
+    }
 }

@@ -78,6 +78,8 @@ fn the_leaders_way_to_the_storage_is_cut_and_it_keeps_the_lead_and_nothing_is_mi
         cluster.note(&format_args!("sent again {retried}, by the standby {standby}"));
         cluster.assert_whole(1);
         assert!(retried > 0.0, "the storage was not away");
+        let said = cluster.nodes[first].proxy.log();
+        assert!(said.contains("endpoint does not answer in time"), "{said}");
     });
 }
 
