@@ -27,6 +27,7 @@ impl World {
             }
             Fault::Cut(from, to) => drop(self.cuts.insert((from, to))),
             Fault::Mend => self.mend(),
+            Fault::Revive => self.revive(),
             Fault::Lose(percent) => self.lost_percent = percent,
             Fault::Crash(replica, queue) => self.crash(replica, queue),
             Fault::Restart(replica) => self.restart(replica),
@@ -118,14 +119,18 @@ impl World {
 
     pub fn mend(&mut self) {
         self.cuts.clear();
-        for place in 0..self.plan.nodes {
-            if self.places[place].node.is_none() {
-                self.start(place);
-            }
-        }
+        self.revive();
         for replica in 0..self.plan.sources.len() {
             if !self.queues[replica * self.per_replica].alive {
                 self.restart(replica);
+            }
+        }
+    }
+
+    pub fn revive(&mut self) {
+        for place in 0..self.plan.nodes {
+            if self.places[place].node.is_none() {
+                self.start(place);
             }
         }
     }

@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 
+use highlander::base::limits::PARK_MAX;
 use highlander::logic::ask::Outcome;
 use highlander::wire::cluster::seal::Stamp;
 use highlander::wire::remote_write::push::Push;
@@ -13,6 +14,9 @@ use crate::plan::Promise;
 use crate::world::{At, Happens, ToNode, World, is_traced};
 
 const REMOTE_TIMEOUT: u64 = 3_000;
+/// How long a node is waited for that has taken the connection, and one that has not.
+const RELAY_TIMEOUT: u64 = 3 * REMOTE_TIMEOUT + PARK_MAX.0;
+const CONNECT_TIMEOUT: u64 = 2_000;
 
 impl World {
     pub fn post(&mut self, from: usize, to: usize, stamp: Stamp, payload: Vec<u8>) {
@@ -77,11 +81,14 @@ impl World {
         let came = self.places[at.0].node.as_ref().and_then(|node| node.passages.came(id).cloned());
         let Some(came) = came else { return };
         let late = ToNode::RelayFailed(serial);
-        self.after(REMOTE_TIMEOUT, Happens::ToNode(at, late.clone()));
+        let is_new = !self.links.contains(&link);
+        let timeout = if is_new { CONNECT_TIMEOUT } else { RELAY_TIMEOUT };
         let it = &self.places[to];
         let (is_there, has_vanished, life) = (it.node.is_some(), it.has_vanished, it.lives);
         let delay = self.delay();
         if is_there && self.is_joined(at.0, to) {
+            self.links.insert(link);
+            self.after(RELAY_TIMEOUT, Happens::ToNode(at, late));
             let relayed = (at.0, at.1, serial);
             self.relaying.insert(relayed, to);
             let source = (came.replica, came.weight);
@@ -90,6 +97,8 @@ impl World {
             self.after(delay, Happens::ToNode((to, life), request));
         } else if !has_vanished && self.is_joined(at.0, to) {
             self.after(delay, Happens::ToNode(at, late));
+        } else {
+            self.after(timeout, Happens::ToNode(at, late));
         }
     }
 

@@ -20,8 +20,10 @@ pub enum Fault {
     Stop(usize, u64),
     /// Nothing goes from the one node to the other.
     Cut(usize, usize),
-    /// All cuts are mended.
+    /// All cuts are mended, all nodes and sources that have died begin anew.
     Mend,
+    /// All nodes that have died begin anew.
+    Revive,
     /// So many of a hundred datagrams are lost from now on.
     Lose(u64),
     /// A Prometheus dies.
@@ -198,6 +200,10 @@ impl Plan {
             79..83 => (Fault::Isolate(source), Fault::Reach(source)),
             83..93 if is_mirrored => {
                 self.promise = Promise::Pair;
+                if dice.chance(50) {
+                    // Whoever looks after the process starts it again at once.
+                    self.faults.push((at + dice.between(300, 3_000), Fault::Revive));
+                }
                 (Fault::KillBoth, Fault::Mend)
             }
             93..95 => {

@@ -12,7 +12,7 @@ use highlander::wire::remote_write::push::Push;
 
 use crate::check::{self, Acknowledged};
 use crate::endpoint::{Endpoint, read};
-use crate::node::{Node, Out, Relayed, Who, group, listen, place_of};
+use crate::node::{Link, Node, Out, Relayed, Who, group, listen, place_of};
 use crate::order::Order;
 use crate::passage::{Origin, Way};
 use crate::plan::{Fault, Plan, Promise, Wants};
@@ -88,6 +88,8 @@ pub struct World {
     pub conns: BTreeMap<(usize, usize), At>,
     /// The requests that nodes have relayed and wait for: to whom.
     pub relaying: BTreeMap<Relayed, usize>,
+    /// The connections between nodes that were taken.
+    pub links: BTreeSet<Link>,
     pub endpoint: Endpoint,
     pub acknowledged: Vec<Acknowledged>,
     pub absent: Vec<Vec<(u64, u64)>>,
@@ -142,6 +144,7 @@ impl World {
             per_replica,
             conns: BTreeMap::new(),
             relaying: BTreeMap::new(),
+            links: BTreeSet::new(),
             endpoint: Endpoint::new(),
             acknowledged: Vec::new(),
             absent: vec![Vec::new(); plan.sources.len()],
