@@ -138,9 +138,10 @@ impl World {
                 })
             }),
         };
-        match is_allowed {
-            true => self.cost.disordered += 1,
-            false => drop(self.violation.get_or_insert(violation)),
+        match (is_allowed, self.plan.promise) {
+            (true, Promise::Pair) => self.cost.unknowable += 1,
+            (true, _) => self.cost.disordered += 1,
+            (false, _) => drop(self.violation.get_or_insert(violation)),
         }
     }
 }

@@ -66,8 +66,10 @@ pub struct Place {
 pub struct Cost {
     /// Samples that reached the endpoint while two nodes led.
     pub doubled: usize,
-    /// Samples that came after newer ones of their series.
+    /// Requests with samples that came after newer ones of their series, while two nodes led.
     pub disordered: usize,
+    /// Those that came after what only the leader could know that had died with its source.
+    pub unknowable: usize,
 }
 
 pub struct World {
