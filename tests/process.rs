@@ -136,12 +136,20 @@ fn every_bad_value_is_named_at_once_and_nothing_is_bound() {
 }
 
 #[test]
-fn the_clusters_flags_are_refused_and_not_ignored() {
-    for args in [["-c", "a:6746"], ["-b", "0.0.0.0:6746"]] {
-        let output = run(&args);
-        assert_eq!(output.status.code(), Some(2));
-        assert!(stderr(&output).contains("not available yet"), "{}", stderr(&output));
-    }
+fn a_cluster_without_a_key_is_refused_beyond_loopback() {
+    let output = run(&["-b", "0.0.0.0:6746"]);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(stderr(&output).contains("--cluster-insecure"), "{}", stderr(&output));
+}
+
+#[test]
+fn an_address_for_the_cluster_that_is_taken_is_an_error() {
+    let taken = std::net::UdpSocket::bind("127.0.0.1:0").expect("a free port");
+    let address = taken.local_addr().expect("a bound socket").to_string();
+    let output = run(&["-l", "127.0.0.1:0", "-b", &address]);
+    assert_eq!(output.status.code(), Some(1));
+    let told = format!("can't bind --cluster-bind {address}");
+    assert!(stderr(&output).contains(&told), "{}", stderr(&output));
 }
 
 #[test]

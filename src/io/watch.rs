@@ -20,11 +20,14 @@ pub struct Watch {
     known: HashMap<SourceId, (Rhythm, Continuity)>,
     candidates: Vec<Candidate>,
     progress: Progress,
+    /// Whether what came here went to another node, which had it, when this was last looked at.
+    was_relayed: bool,
 }
 
 impl Watch {
     /// Looks at all sources, and at how far the promoted one has come.
     pub fn look(&mut self, seat: &Seat, now: Millis, unix_now: UnixMillis) {
+        self.begin_to_lead(seat.view().lead, unix_now);
         // What is relayed is neither looked at nor kept here. It is as if its source came to this node
         // at the moment when the node takes the lead.
         let is_relayed = matches!(seat.view().lead, Lead::Relay(_));
@@ -62,6 +65,23 @@ impl Watch {
         }
         self.known = known;
         self.look_at_low(seat, now, unix_now);
+    }
+
+    /// A node that relayed has kept nothing of what it heard, and has not seen all of it: nobody has been
+    /// there without a hole since before it leads, and no jump of samples is one.
+    fn begin_to_lead(&mut self, lead: Lead, unix_now: UnixMillis) {
+        match lead {
+            Lead::Relay(_) => self.was_relayed = true,
+            Lead::Mirror => self.was_relayed = false,
+            Lead::Nobody => {}
+            Lead::Us => {
+                if std::mem::take(&mut self.was_relayed) {
+                    for (rhythm, continuity) in self.known.values_mut() {
+                        *continuity = Continuity::new(rhythm.last_heard(), unix_now);
+                    }
+                }
+            }
+        }
     }
 
     fn look_at_low(&mut self, seat: &Seat, now: Millis, unix_now: UnixMillis) {
@@ -117,6 +137,8 @@ fn learn_steps(source: &Source, continuity: &mut Continuity) {
 
 #[cfg(test)]
 mod tests {
+    use std::net::SocketAddr;
+
     use super::*;
     use crate::base::limits::SOURCES_MAX;
     use crate::logic::source::{GroupName, SourceName, Weight};
@@ -149,6 +171,34 @@ mod tests {
         assert!(!source.on_seen(0, (first, first), None), "a jump of 29 s, all of it delivered");
         let continuity = beat(30_000);
         assert_eq!(continuity.hole_from(), None);
-        assert_eq!(continuity.whole_since(), UnixMillis(29_900), "nothing before is held here");
+        assert_eq!(continuity.whole_since(), UnixMillis(30_000), "nothing before is held here");
+    }
+
+    /// Since when a source is whole that was heard for 20 s by a node that did not lead, and then does.
+    fn whole_since(lead: Lead) -> UnixMillis {
+        let seats = Seats::new(1, 10).unled();
+        let address = SocketAddr::from(([10, 0, 0, 1], 1));
+        let name = SourceName::Named((*b"a").into());
+        let attached = seats.attach(&GroupName::default(), &name, Weight(0), address);
+        let (seat, source) = attached.expect("there is room");
+        seat.on_event(Event::Left(lead), Millis(0));
+        let mut watch = Watch::default();
+        for now in (1_000..=20_000).step_by(100) {
+            source.on_heard(0, Millis(now / 1000 * 1000));
+            watch.look(&seat, Millis(now), UnixMillis(now as i64));
+        }
+        seat.on_event(Event::Left(Lead::Nobody), Millis(0));
+        watch.look(&seat, Millis(20_100), UnixMillis(20_100));
+        seat.on_event(Event::Led(Past::None), Millis(0));
+        watch.look(&seat, Millis(20_200), UnixMillis(20_200));
+        watch.look(&seat, Millis(20_300), UnixMillis(20_300));
+        watch.candidates()[0].continuity.whole_since()
+    }
+
+    #[test]
+    fn who_was_relayed_until_now_is_whole_since_now_and_who_was_held_since_before() {
+        let address = SocketAddr::from(([10, 0, 0, 2], 1));
+        assert_eq!(whole_since(Lead::Relay(address)), UnixMillis(20_200));
+        assert_eq!(whole_since(Lead::Mirror), UnixMillis(1_000));
     }
 }

@@ -270,16 +270,16 @@ impl Cluster {
 
     /// The same, where in a series the voice may change so much more often.
     pub fn assert_whole_and(&self, leads: usize, more_changes: usize) {
-        let voices = Voices::Changing(self.seats_taken() - 1 + more_changes);
-        let expected = Expected {
-            series: SERIES + ADDED.len(),
-            voices,
-            scrape_ms: self.scrape(&self.sources[0].setup).as_millis() as i64,
-            from_ms: self.promoted_ms,
-            to_ms: now_ms(),
-        };
+        let to_ms = now_ms();
         thread::sleep(Batches::EachScrape.arrival_max());
         let (stored, resent) = self.storage.samples().once();
+        let expected = Expected {
+            series: SERIES + ADDED.len(),
+            voices: Voices::Changing(self.seats_taken() - 1 + more_changes),
+            scrape_ms: self.scrape(&self.sources[0].setup).as_millis() as i64,
+            from_ms: self.promoted_ms,
+            to_ms,
+        };
         let verdict = Verdict::of(&stored, &expected);
         if more_changes > 0 {
             let strict = Voices::Changing(self.seats_taken() - 1);
