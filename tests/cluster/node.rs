@@ -13,7 +13,7 @@ use highlander::base::time::{Millis, Nanos, UnixMillis};
 use highlander::io::clock::Clock;
 use highlander::io::log::{Format, Level, Log};
 use highlander::io::orders::Word;
-use highlander::io::seating::{Mode, Seating};
+use highlander::io::seating::Seating;
 use highlander::io::watch::Watch;
 use highlander::logic::cluster::group::Lead as Led;
 use highlander::logic::cluster::member::{LeaseKind, Member, Outcome as Follows, Setting};
@@ -92,7 +92,6 @@ fn log() -> Log {
 pub struct Node {
     pub place: usize,
     pub life: u64,
-    pub mode: Mode,
     pub mutation: Mutation,
     pub cores: usize,
     pub seats: Arc<Seats>,
@@ -146,7 +145,6 @@ impl Node {
         Node {
             place,
             life,
-            mode: plan.mode,
             mutation: plan.mutation,
             cores: plan.cores,
             member: Member::new(setting, &peers, now),

@@ -19,6 +19,7 @@ use highlander::wire::remote_write::push::Push;
 use crate::mutation::Mutation;
 use crate::node::{Link, Node, Out, Relayed, Who, group};
 use crate::order::Order;
+use crate::relay::Relaying;
 use crate::times::{first_of, span_of};
 
 /// A connection: a source's queue and shard, or one from another node.
@@ -53,7 +54,7 @@ pub struct Came {
 
 impl Came {
     /// The connection of its source.
-    fn way(&self) -> Way {
+    pub fn way(&self) -> Way {
         match self.origin {
             Origin::Direct((queue, shard, _)) => Way::Direct(queue, shard),
             Origin::Relayed(relayed) => Way::Node(relayed),
@@ -82,28 +83,19 @@ struct Known {
     lookout: Lookout,
 }
 
-/// A request that another node has, on this connection.
-struct Relaying {
-    id: u64,
-    to: SocketAddr,
-    link: Link,
-    /// Whether its connection has looked at it before: else it does so if this comes to nothing.
-    is_first: bool,
-}
-
 #[derive(Default)]
 pub struct Passages {
     shelves: BTreeMap<(SeatId, usize), Shelves>,
     known: BTreeMap<Way, Known>,
-    came: BTreeMap<u64, Came>,
+    pub came: BTreeMap<u64, Came>,
     parked: Vec<u64>,
     asks: BTreeMap<AskId, u64>,
     jobs: BTreeMap<u64, (Why, Push)>,
     /// By the number of the try.
-    relays: BTreeMap<u64, Relaying>,
+    pub relays: BTreeMap<u64, Relaying>,
     /// Idle connections to other nodes, by the connection of a source whose requests they take, and
     /// where they lead.
-    idle: BTreeMap<(Way, SocketAddr), Vec<Link>>,
+    pub idle: BTreeMap<(Way, SocketAddr), Vec<Link>>,
 }
 
 pub fn name(replica: usize) -> SourceName {
@@ -192,7 +184,7 @@ impl Node {
     }
 
     /// The way of a request that stays here, at least for now.
-    fn pass(&mut self, id: u64, way: Way, fate: Fate) {
+    pub fn pass(&mut self, id: u64, way: Way, fate: Fate) {
         let first = self.look_at_first(id, way);
         let Some(came) = self.passages.came.get_mut(&id) else { return };
         came.first = first;
@@ -282,7 +274,7 @@ impl Node {
         }
     }
 
-    fn park(&mut self, id: u64) {
+    pub fn park(&mut self, id: u64) {
         let Some(came) = self.passages.came.get(&id) else { return };
         came.source.on_sent(came.core);
         self.passages.parked.push(id);
@@ -463,55 +455,6 @@ impl Node {
         }
     }
 
-    fn relay(&mut self, id: u64, to: SocketAddr, is_first: bool) {
-        let number = self.number();
-        let Some(came) = self.passages.came.get(&id) else { return };
-        if matches!(came.origin, Origin::Relayed(_)) {
-            self.outs.push(Out::Violation("a relayed request is relayed again".into()));
-        }
-        let idle = self.passages.idle.entry((came.way(), to)).or_default();
-        let link = idle.pop().unwrap_or((self.place, self.life, number));
-        let serial = self.number();
-        self.passages.relays.insert(serial, Relaying { id, to, link, is_first });
-        self.outs.push(Out::Relay(serial, id, to, link));
-        if self.mutation == Mutation::AnswerRelayed {
-            let came = self.passages.came.get(&id).cloned();
-            self.answer(id, 204);
-            self.passages.came.extend(came.map(|came| (id, came)));
-        }
-    }
-
-    /// The other node has answered.
-    pub fn on_relay_answered(&mut self, serial: u64, status: u16) {
-        let Some(Relaying { id, to, link, is_first }) = self.passages.relays.remove(&serial) else {
-            return;
-        };
-        if let Some(came) = self.passages.came.get(&id) {
-            self.passages.idle.entry((came.way(), to)).or_default().push(link);
-        }
-        match status {
-            MISDIRECTED => self.relayed_in_vain(id, is_first),
-            _ => self.answer(id, status),
-        }
-    }
-
-    /// It has not, or it does not lead any more: what was sent to it may or may not be done.
-    pub fn on_relay_failed(&mut self, serial: u64) {
-        let Some(Relaying { id, to, link, is_first }) = self.passages.relays.remove(&serial) else {
-            return;
-        };
-        self.outs.push(Out::Close(to, link));
-        self.relayed_in_vain(id, is_first);
-    }
-
-    fn relayed_in_vain(&mut self, id: u64, is_first: bool) {
-        let Some(came) = self.passages.came.get(&id) else { return };
-        if let (true, Origin::Direct((queue, shard, _))) = (is_first, came.origin) {
-            return self.pass(id, Way::Direct(queue, shard), Fate::Park);
-        }
-        self.park(id);
-    }
-
     fn take(&mut self, id: u64) {
         let Some(came) = self.passages.came.remove(&id) else { return };
         came.source.on_answered(came.core, self.now(), Answered::Settled);
@@ -519,7 +462,7 @@ impl Node {
     }
 
     /// The answer of the endpoint, or of another node.
-    fn answer(&mut self, id: u64, status: u16) {
+    pub fn answer(&mut self, id: u64, status: u16) {
         let Some(came) = self.passages.came.remove(&id) else { return };
         let answered = if status >= 500 { Answered::Refused } else { Answered::Settled };
         came.source.on_answered(came.core, self.now(), answered);

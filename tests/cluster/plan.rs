@@ -20,8 +20,10 @@ pub enum Fault {
     Stop(usize, u64),
     /// Nothing goes from the one node to the other.
     Cut(usize, usize),
-    /// All cuts are mended.
+    /// All cuts are mended, all nodes and sources that have died begin anew.
     Mend,
+    /// All nodes that have died begin anew.
+    Revive,
     /// So many of a hundred datagrams are lost from now on.
     Lose(u64),
     /// A Prometheus dies.
@@ -31,6 +33,8 @@ pub enum Fault {
     /// It stands still, and goes on later where it was.
     Freeze(usize),
     Thaw(usize),
+    /// It has another number of shards from now on.
+    Reshard(usize, usize),
     /// It scrapes, and does not reach anybody.
     Isolate(usize),
     Reach(usize),
@@ -74,7 +78,6 @@ pub enum Promise {
 
 #[derive(Clone, Debug)]
 pub struct Plan {
-    pub seed: u64,
     pub mutation: Mutation,
     pub mode: Mode,
     pub leased: Leased,
@@ -98,8 +101,8 @@ pub struct Plan {
     pub dice: Dice,
 }
 
-/// No scrape is slow.
-pub const SLOW_MAX: u64 = 0;
+/// How late the sample of a slow scrape would come; there is none here.
+pub const SLOW_MAX: u64 = 3_000;
 /// When the fault comes, at the earliest: leaders, rhythms and marks are known by then.
 const FIRST: u64 = 24_000;
 /// The same where a heavier source takes the seat and all nodes hold: the leader tells of no mark while
@@ -115,7 +118,6 @@ impl Plan {
         let is_leased = nodes > 2 && dice.chance(70);
         let interval = dice.one_of(&[1000, 1000, 2000]);
         let mut plan = Plan {
-            seed,
             mutation,
             mode: if dice.chance(50) { Mode::Relay } else { Mode::Mirror },
             leased: if is_leased { Leased::ByMajority } else { Leased::Not },
@@ -138,6 +140,11 @@ impl Plan {
         plan.series = vec![(0, u64::MAX); dice.between(1, 4) as usize];
         plan.make_sources(&mut dice);
         plan.make_faults(&mut dice);
+        if dice.chance(15) {
+            let shards = dice.between(1, 4) as usize;
+            plan.faults.push((dice.between(10_000, FIRST), Fault::Reshard(0, shards)));
+            plan.faults.sort_by_key(|(at, _)| *at);
+        }
         plan.calm = plan.faults.iter().map(|(at, _)| *at).max().unwrap_or(FIRST);
         plan.end = plan.calm + 26_000 + 4 * interval;
         plan.dice = dice;
@@ -193,6 +200,10 @@ impl Plan {
             79..83 => (Fault::Isolate(source), Fault::Reach(source)),
             83..93 if is_mirrored => {
                 self.promise = Promise::Pair;
+                if dice.chance(50) {
+                    // Whoever looks after the process starts it again at once.
+                    self.faults.push((at + dice.between(300, 3_000), Fault::Revive));
+                }
                 (Fault::KillBoth, Fault::Mend)
             }
             93..95 => {
@@ -204,7 +215,7 @@ impl Plan {
                 (Fault::Crash(source, Queue::Lost), Fault::Lose(self.lost_percent))
             }
             _ => {
-                let all = [Mood::Failing, Mood::Mute, Mood::Gone, Mood::Slow];
+                let all = [Mood::Failing, Mood::Mute, Mood::Gone, Mood::Slow, Mood::Rejecting];
                 (Fault::Endpoint(dice.one_of(&all)), Fault::Endpoint(Mood::Well))
             }
         };

@@ -373,11 +373,17 @@ impl Leadership {
         group.is_ours_to_take || vacant_for >= patience && now >= group.yields_until
     }
 
-    /// The living nodes, the one to lead this group first.
+    /// The living nodes, the one to lead this group first. A leader that began anew comes last: all that
+    /// it held is gone, and the others may hold it still.
     fn in_order(&self, key: GroupKey) -> Vec<Node> {
+        let leader = self.groups.get(&key).and_then(|it| it.standing.as_ref()).map(|it| it.leader);
+        let began_anew = |node: &Node| leader.is_some_and(|leader| node.began_after(leader));
         let mut nodes: Vec<Node> =
             self.others.iter().copied().chain((!self.is_leaving).then_some(self.me)).collect();
-        nodes.sort_by_key(|node| std::cmp::Reverse((key.score(node.address), node.address)));
+        nodes.sort_by_key(|node| {
+            let score = std::cmp::Reverse((key.score(node.address), node.address));
+            (began_anew(node), score)
+        });
         nodes
     }
 

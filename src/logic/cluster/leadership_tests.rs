@@ -112,6 +112,34 @@ fn when_the_leader_dies_the_first_of_the_living_goes_on_from_how_the_group_stood
 }
 
 #[test]
+fn a_leader_that_begins_anew_is_followed_by_one_that_was_there() {
+    let name = group_of(1);
+    let again = Node { generation: 60_000, ..node(1) };
+    // What it held is gone; the second and the third hold it still.
+    let mut first = Leadership::new(again, listen(1), Leases::None);
+    first.on_members(again, [node(2), node(3)].into(), NOW);
+    first.on_standing(standing(&name, 3, 1), NOW);
+    first.on_wanted(&name, NOW);
+    first.settle(NOW);
+    let others = [2, 3].map(|last| {
+        let mut other = one(last, 3, Leases::None);
+        other.on_standing(standing(&name, 3, 1), NOW);
+        other.on_members(node(last), [again, node(5 - last)].into(), NOW);
+        other.lead(&name) == Lead::Us
+    });
+    assert_eq!(others.iter().filter(|leads| **leads).count(), 1, "one of them at once");
+    assert_eq!(first.lead(&name), Lead::Nobody);
+    // With nobody else it goes on itself, and so does one that was only taken for dead.
+    first.on_members(again, BTreeSet::new(), NOW);
+    assert_eq!(first.lead(&name), Lead::Us);
+    let mut suspected = one(1, 3, Leases::None);
+    suspected.on_standing(standing(&name, 3, 1), NOW);
+    let next = Node { generation: 2, ..node(1) };
+    suspected.on_members(next, [node(2), node(3)].into(), NOW);
+    assert_eq!(suspected.lead(&name), Lead::Us);
+}
+
+#[test]
 fn if_the_first_cannot_the_next_one_does_after_a_while() {
     let name = group_of(2);
     let mut one = one(1, 2, Leases::None);

@@ -12,10 +12,20 @@ pub struct Node {
     pub generation: u64,
 }
 
+/// More lives than one process has between two leaders of a group.
+const PROCESS_LIVES_MAX: u64 = 1000;
+
 impl Node {
     /// A node of which only the address is known.
     pub fn at(address: SocketAddr) -> Node {
         Node { address, generation: 0 }
+    }
+
+    /// Whether this is a later process than `before` at the same address. One that was only taken for
+    /// dead is a life or two further; a process is further by the milliseconds that the last one ran.
+    pub fn began_after(&self, before: Node) -> bool {
+        let lives = self.generation.saturating_sub(before.generation);
+        self.address == before.address && lives >= PROCESS_LIVES_MAX
     }
 }
 

@@ -14,7 +14,9 @@ use std::net::SocketAddr;
 use std::num::{NonZeroU8, NonZeroUsize};
 use std::time::Duration;
 
-use foca::{Config, Foca, NoCustomBroadcast, Notification, PeriodicParams, Runtime, Timer};
+use foca::{
+    Config, Foca, Member, NoCustomBroadcast, Notification, PeriodicParams, Runtime, State, Timer,
+};
 use rand::SeedableRng as _;
 use rand::rngs::Xoshiro256PlusPlus;
 
@@ -55,6 +57,8 @@ pub struct Swim {
     announce_due: Millis,
     /// The members that have been told of.
     told: BTreeSet<Node>,
+    /// Who is suspected, in which incarnation, since when, as of the last probe.
+    suspects: BTreeMap<(Node, u16), Millis>,
 }
 
 impl fmt::Debug for Swim {
@@ -69,6 +73,8 @@ struct Outbox {
     now: Millis,
     timers: BTreeMap<(Millis, u64), Timer<Node>>,
     next_timer: u64,
+    /// Who will be taken for dead, in which incarnation, for whom no time to object was set before.
+    suspected: Vec<(Node, u16)>,
     letters: Vec<Letter>,
 }
 
@@ -83,6 +89,11 @@ impl Runtime<Node> for &mut Outbox {
 
     fn submit_after(&mut self, event: Timer<Node>, after: Duration) {
         let due = self.now.after(Millis(u64::try_from(after.as_millis()).unwrap_or(u64::MAX)));
+        if let Timer::ChangeSuspectToDown { member_id, incarnation, .. } = &event
+            && !self.timers.values().any(|other| *other == event)
+        {
+            self.suspected.push((*member_id, *incarnation));
+        }
         self.next_timer += 1;
         self.timers.insert((due, self.next_timer), event);
     }
@@ -118,6 +129,7 @@ impl Swim {
             peers: Vec::new(),
             announce_due: now,
             told: BTreeSet::new(),
+            suspects: BTreeMap::new(),
         }
     }
 
@@ -151,8 +163,12 @@ impl Swim {
             if self.has_objected(&timer) {
                 continue;
             }
+            if matches!(timer, Timer::ProbeRandomMember(_)) {
+                self.look_at_suspects(now);
+            }
             // What is late says so, and is set again.
             let _ = self.foca.handle_timer(timer, &mut self.outbox);
+            self.tell_suspected_again(now);
         }
         if now >= self.announce_due {
             self.announce_due = now.after(ANNOUNCE_EVERY);
@@ -170,6 +186,31 @@ impl Swim {
         let Timer::ChangeSuspectToDown { member_id, incarnation, .. } = timer else { return false };
         let mut members = self.foca.iter_members().filter(|member| member.id() == member_id);
         members.any(|member| member.incarnation() > *incarnation)
+    }
+
+    /// Takes in who is suspected, in which incarnation.
+    fn look_at_suspects(&mut self, now: Millis) {
+        let before = std::mem::take(&mut self.suspects);
+        let suspects = self.foca.iter_members().filter(|it| it.state() == State::Suspect);
+        let keys = suspects.map(|member| (*member.id(), member.incarnation()));
+        self.suspects = keys.map(|key| (key, *before.get(&key).unwrap_or(&now))).collect();
+    }
+
+    /// A suspicion that is neither objected to nor followed by a death is one that foca has forgotten: it
+    /// lets go of the time that it had set when this node begins another life. When such a member misses
+    /// a probe later, foca says nothing of it, because nothing has changed, and the member can't object.
+    /// To suspect it in an incarnation that it has not reached is news, which it hears of. If it is dead,
+    /// it misses the next probe, too.
+    fn tell_suspected_again(&mut self, now: Millis) {
+        for key in std::mem::take(&mut self.outbox.suspected) {
+            let since = self.suspects.get(&key).copied().unwrap_or(now);
+            if now.since(since) >= SUSPECT_MAX.times(2) {
+                let (node, incarnation) = key;
+                let next = Member::new(node, incarnation.saturating_add(1), State::Suspect);
+                // It is news of a member, which always has room.
+                let _ = self.foca.apply_many(std::iter::once(next), true, &mut self.outbox);
+            }
+        }
     }
 
     /// When [`Swim::on_time`] is to be called next, at the latest.

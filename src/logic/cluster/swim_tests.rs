@@ -207,6 +207,27 @@ fn a_letter_that_is_lost_now_and_then_takes_nobody_for_dead() {
 }
 
 #[test]
+fn who_was_suspected_by_one_that_began_another_life_may_still_object_later() {
+    for seed in 0..200 {
+        let nodes = 2 + seed as usize % 2;
+        let mut net = Net::whole(seed, nodes);
+        // The others miss it, while it suspects those whose answers it can't hear for want of its own
+        // questions.
+        net.cut = (1..nodes).map(|other| (0, other)).collect();
+        let span = net.dice.random_range(1_000..2_500);
+        net.run(span, |_| false);
+        net.cut.clear();
+        net.run(10_000, Net::is_whole).expect("they find each other again");
+        net.run(5_000, |_| false);
+        let lives = |net: &Net| net.nodes.iter().flatten().map(Swim::me).collect::<Vec<_>>();
+        let before = lives(&net);
+        net.lost_percent = 2;
+        net.run(30_000, |_| false);
+        assert_eq!(lives(&net), before, "{seed}: it was never told that it is suspected");
+    }
+}
+
+#[test]
 fn one_that_stood_still_or_began_anew_is_back_within_ten_seconds_in_another_life() {
     for seed in 0..100 {
         let mut net = Net::whole(seed, 3);

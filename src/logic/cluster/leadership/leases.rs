@@ -42,12 +42,13 @@ impl Leadership {
     /// if it has to give back what it was promised.
     pub fn makes_way(&mut self, key: GroupKey, asks: Node, now: Millis) -> bool {
         let Some(group) = self.groups.get(&key) else { return false };
-        let score = |node: Node| (key.score(node.address), node.address);
+        let order = self.in_order(key);
+        let place = |node: Node| order.iter().position(|other| *other == node);
         let is_contending = group.standing.as_ref().is_none_or(|it| it.leader != self.me)
             && group.vacant_since.is_some()
             && self.is_to_claim(key, group, now)
             && !group.is_ours_to_take;
-        if !is_contending || score(asks) <= score(self.me) {
+        if !is_contending || place(asks).is_none_or(|asks| place(self.me) <= Some(asks)) {
             return false;
         }
         if let Some(group) = self.groups.get_mut(&key) {
