@@ -86,6 +86,7 @@ fn no_seed_violates_a_promise() {
     println!("{count} seeds, {} failed", failed.len());
     println!("without leases: {doubled} samples were sent while two nodes led");
     println!("and {disordered} requests came after newer ones of their series");
+    println!("and {} runs lost something acknowledged", sum(|cost| cost.lossy));
     println!(
         "{unknowable} came after what nobody could know when source and leader had died at once"
     );
@@ -96,7 +97,8 @@ fn run_all(seeds: impl Iterator<Item = u64>) -> (Vec<u64>, Cost) {
     let (mut failed, mut all) = (Vec::new(), Cost::default());
     for seed in seeds {
         match run(seed, Mutation::None) {
-            Ok(Cost { doubled, disordered, unknowable }) => {
+            Ok(Cost { doubled, disordered, lossy, unknowable }) => {
+                all.lossy += lossy;
                 all.doubled += doubled;
                 all.disordered += disordered;
                 all.unknowable += unknowable;

@@ -68,7 +68,9 @@ pub struct Cost {
     pub doubled: usize,
     /// Requests with samples that came after newer ones of their series, while two nodes led.
     pub disordered: usize,
-    /// Those that came after what only the leader could know that had died with its source.
+    /// Runs in which something acknowledged was lost by that.
+    pub lossy: usize,
+    /// Requests that came after what only the leader could know that had died with its source.
     pub unknowable: usize,
 }
 
@@ -205,13 +207,18 @@ impl World {
             println!("{:#?}", self.plan);
             record.print();
         }
-        if self.plan.promise != Promise::Lead {
-            record.check_covered()?;
+        let mut cost = self.cost;
+        match self.plan.promise {
+            Promise::All => {
+                record.check_covered()?;
+                record.check_whole()?;
+            }
+            Promise::Pair => record.check_covered()?,
+            // What the side held that gave way may be what the other one did not send.
+            Promise::None => cost.lossy = usize::from(record.check_covered().is_err()),
+            Promise::Lead => {}
         }
-        if self.plan.promise == Promise::All {
-            record.check_whole()?;
-        }
-        Ok(self.cost)
+        Ok(cost)
     }
 
     pub fn nodes(&self) -> impl Iterator<Item = &Node> {
