@@ -7,7 +7,7 @@ use std::net::SocketAddr;
 pub struct Node {
     /// Where its datagrams come from and go to, `--cluster-advertise`.
     pub address: SocketAddr,
-    /// Rises with each life: the milliseconds since 1970 when the process began, later each time it
+    /// Rises with each life: the milliseconds since 1970 when the process began, one more each time it
     /// was taken for dead and came back.
     pub generation: u64,
 }
@@ -29,15 +29,11 @@ impl Node {
     }
 }
 
-/// What a life is later than the one before, in which the node was taken for dead: a minute. A clock that
-/// went back while the process began anew is caught up with after some of them.
-const RENEWED: u64 = 60_000;
-
 impl foca::Identity for Node {
     type Addr = SocketAddr;
 
     fn renew(&self) -> Option<Node> {
-        Some(Node { generation: self.generation.saturating_add(RENEWED), ..*self })
+        Some(Node { generation: self.generation.saturating_add(1), ..*self })
     }
 
     fn addr(&self) -> SocketAddr {

@@ -76,8 +76,13 @@ impl Leadership {
         let since = *group.unleased_since.get_or_insert(now);
         let unleased_for = now.since(since);
         if unleased_for >= CLAIM_PATIENCE.times(3) {
-            // The other one can get none either, it seems: this one tries again.
+            // The other one can get none either, it seems: this one tries again, and says so, for the
+            // other one would try for ever.
             (group.given, group.unleased_since) = (None, Some(now));
+            if let Some(standing) = &mut group.standing {
+                standing.term.0 += 1;
+                self.effects.push(Effect::TellAll(standing.clone()));
+            }
         }
         match group.unleased_since == Some(since) && unleased_for >= CLAIM_PATIENCE {
             true => self.give(key, now),
