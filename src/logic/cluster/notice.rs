@@ -436,6 +436,16 @@ mod tests {
     }
 
     #[test]
+    fn an_address_of_a_source_that_has_a_port_is_refused() {
+        let mut bytes = Vec::new();
+        put_source(&SourceName::Address([10, 0, 0, 9].into(), Weight(2)), &mut bytes);
+        assert!(source(&mut &bytes[..]).is_ok());
+        // Family and address stand before it: what is read would be written otherwise.
+        bytes[7] = 1;
+        assert_eq!(source(&mut &bytes[..]), Err(CodecError::Unknown));
+    }
+
+    #[test]
     fn a_term_that_could_not_be_followed_by_another_is_refused() {
         let standing = Standing { term: Term(COUNT_END), ..standing(1, None) };
         assert_eq!(Notice::decode(&Notice::Give(standing).encode()), Err(CodecError::Unknown));
