@@ -29,8 +29,8 @@ pub struct Group {
     pub told: Lead,
     /// Whether this node has given it away: it does not lead it, whatever is known of it.
     pub given: Option<SocketAddr>,
-    /// Whether it was given to this node.
-    pub is_ours_to_take: bool,
+    /// Until when this node may take it, for it was given to it: whoever gives says so again and again.
+    pub ours_until: Millis,
     /// Until when this node has the lease.
     pub lease: Millis,
     /// Since when nobody leads it.
@@ -59,7 +59,7 @@ impl Group {
             standing: None,
             told: Lead::Nobody,
             given: None,
-            is_ours_to_take: false,
+            ours_until: Millis(0),
             lease: Millis(0),
             vacant_since: None,
             unleased_since: None,

@@ -157,7 +157,7 @@ impl Leadership {
                 group.heard = now;
                 group.standing = Some(standing);
                 group.given = None;
-                group.is_ours_to_take = false;
+                group.ours_until = Millis(0);
             }
         }
         self.decide(key, now);
@@ -182,7 +182,7 @@ impl Leadership {
             && group.standing.as_ref().is_some_and(|known| (known.term, known.leader) == of)
             && of.1 != self.me
         {
-            group.is_ours_to_take = true;
+            group.ours_until = now.after(CLAIM_PATIENCE);
             self.decide(key, now);
         }
     }
@@ -323,7 +323,7 @@ impl Leadership {
             Some((leader, _)) if leader == self.me => {
                 return self.decide_unleased(key, now);
             }
-            Some((leader, listen)) if self.others.contains(&leader) && !group.is_ours_to_take => {
+            Some((leader, listen)) if self.others.contains(&leader) && now >= group.ours_until => {
                 Lead::At(listen)
             }
             _ => return self.decide_vacant(key, has_lease, now),
@@ -363,14 +363,14 @@ impl Leadership {
     /// Whether it is this node's turn to claim a group that nobody leads.
     fn is_to_claim(&self, key: GroupKey, group: &Group, now: Millis) -> bool {
         let is_led = group.standing.as_ref().is_some_and(|it| self.others.contains(&it.leader));
-        if self.is_leaving || is_led && !group.is_ours_to_take {
+        if self.is_leaving || is_led && now >= group.ours_until {
             return false;
         }
         let order = self.in_order(key);
         let place = order.iter().position(|node| *node == self.me).unwrap_or_default();
         let vacant_for = group.vacant_since.map_or(Millis(0), |since| now.since(since));
         let patience = CLAIM_PATIENCE.times(place as u64);
-        group.is_ours_to_take || vacant_for >= patience && now >= group.yields_until
+        now < group.ours_until || vacant_for >= patience && now >= group.yields_until
     }
 
     /// The living nodes, the one to lead this group first. A leader that began anew comes last: all that
@@ -406,7 +406,7 @@ impl Leadership {
         };
         group.standing = Some(standing.clone());
         group.given = None;
-        group.is_ours_to_take = false;
+        group.ours_until = Millis(0);
         group.vacant_since = None;
         (group.told_at, group.heard) = (now, now);
         group.told = Lead::Us;

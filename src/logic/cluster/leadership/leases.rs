@@ -47,7 +47,7 @@ impl Leadership {
         let is_contending = group.standing.as_ref().is_none_or(|it| it.leader != self.me)
             && group.vacant_since.is_some()
             && self.is_to_claim(key, group, now)
-            && !group.is_ours_to_take;
+            && now >= group.ours_until;
         if !is_contending || place(asks).is_none_or(|asks| place(self.me) <= Some(asks)) {
             return false;
         }
@@ -76,13 +76,8 @@ impl Leadership {
         let since = *group.unleased_since.get_or_insert(now);
         let unleased_for = now.since(since);
         if unleased_for >= CLAIM_PATIENCE.times(3) {
-            // The other one can get none either, it seems: this one tries again, and says so, for the
-            // other one would try for ever.
+            // The other one can get none either, it seems: this one tries again.
             (group.given, group.unleased_since) = (None, Some(now));
-            if let Some(standing) = &mut group.standing {
-                standing.term.0 += 1;
-                self.effects.push(Effect::TellAll(standing.clone()));
-            }
         }
         match group.unleased_since == Some(since) && unleased_for >= CLAIM_PATIENCE {
             true => self.give(key, now),
