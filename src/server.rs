@@ -165,7 +165,6 @@ pub fn start(config: Config) -> Result<Running, StartError> {
         clock,
         log: log.clone(),
         counters: counters[3].clone(),
-        known: Default::default(),
         seen: Default::default(),
     };
     let conductor = conductor.start(words.1).map_err(StartError::Thread)?;
@@ -246,7 +245,8 @@ impl Running {
         self.workers.iter().map(of).collect()
     }
 
-    /// Gives the lead of its groups to other nodes, stops accepting, lets the cores finish what is in flight, `--shutdown-timeout` at most, and
+    /// Gives the lead of its groups to other nodes, which may take seconds, stops accepting, lets the
+    /// cores finish what is in flight, `--shutdown-timeout` at most, and
     /// returns when all threads have ended.
     pub fn stop(self) {
         if let Some(gossip) = &self.gossip {

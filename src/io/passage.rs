@@ -2,12 +2,9 @@
 //!
 //! Its body has its place before its source is answered: at the endpoint, or on a shelf.
 
-use std::future::{Future, poll_fn};
 use std::net::SocketAddr;
-use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::task::Poll;
 
 use monoio::buf::IoBuf;
 use monoio::io::AsyncWriteRentExt as _;
@@ -20,6 +17,7 @@ use crate::io::core::Core;
 use crate::io::deadline::{Patience, Slot};
 use crate::io::link::Link;
 use crate::io::orders::Word;
+use crate::io::relay;
 use crate::io::speaker::Speaker;
 use crate::io::upstream::{self, Outgoing, SendError};
 use crate::logic::ask::{AskId, Outcome, Verdict};
@@ -29,10 +27,9 @@ use crate::logic::source::Payload;
 use crate::logic::view::{Fate, Lead, Voice};
 use crate::shared::metrics::Counter;
 use crate::shared::presence::Answered;
-use crate::shared::state::Seat;
 use crate::wire::http::answer::{Answer, Asked};
 use crate::wire::http::head::{Framing, Persistence, Version};
-use crate::wire::http::reply::{self, MISDIRECTED, Refusal};
+use crate::wire::http::reply::{self, Refusal};
 use crate::wire::http::rewrite::add_pass;
 use crate::wire::remote_write::points::Counts;
 use crate::wire::remote_write::protocol::Protocol;
@@ -76,27 +73,10 @@ pub fn outcome_of(result: &Result<(Link, Answer), SendError>) -> Outcome {
     }
 }
 
-/// Does `work`, but only as long as the node that takes requests at `to` leads the group. `None`: it
-/// does not any more. What was sent to it may or may not be done.
-pub async fn until_led_otherwise<T>(
-    core: &Core,
-    seat: &Seat,
-    to: SocketAddr,
-    work: impl Future<Output = T>,
-) -> Option<T> {
-    let mut work = pin!(work);
-    poll_fn(|context| {
-        if let Poll::Ready(done) = work.as_mut().poll(context) {
-            return Poll::Ready(Some(done));
-        }
-        if seat.view().lead != Lead::Relay(to) {
-            return Poll::Ready(None);
-        }
-        core.store.wake_later(context.waker());
-        Poll::Pending
-    })
-    .await
-}
+/// What a request counts as that the endpoint has answered, and its bytes.
+pub const FORWARDED: (Counter, Counter) = (Counter::Forwarded, Counter::ForwardedBytes);
+/// And one that another node has answered.
+pub const RELAYED: (Counter, Counter) = (Counter::Relayed, Counter::RelayedBytes);
 
 /// One remote write request whose last byte has been read.
 pub struct Passage<'c> {
@@ -172,7 +152,7 @@ impl Passage<'_> {
         let look = |push: &Push| speaker.look_at(push.protocol(), push.body());
         core.store.on_forwarded(stock, source, sent, outcome, &core.handle.counters, look);
         let (link, answer) = result.map_err(refusal_of)?;
-        self.pass_on(link, answer).await
+        self.pass_on(link, answer, FORWARDED).await
     }
 
     async fn send(&self, push: Push) -> Result<(Link, Answer), SendError> {
@@ -182,11 +162,14 @@ impl Passage<'_> {
     }
 
     /// The endpoint's answer, back to the source.
-    async fn pass_on(&mut self, link: Link, answer: Answer) -> Result<Persistence, Fault> {
-        // A 5xx makes the source wait and try again, whoever gave it.
-        let is_refused = answer.status >= 500 || answer.status == 429;
-        self.speaker.answered(if is_refused { Answered::Refused } else { Answered::Settled });
-        self.count(Counter::Forwarded, Counter::ForwardedBytes);
+    async fn pass_on(
+        &mut self,
+        link: Link,
+        answer: Answer,
+        (requests, bytes): (Counter, Counter),
+    ) -> Result<Persistence, Fault> {
+        self.speaker.answered(Answered::with(answer.status));
+        self.count(requests, bytes);
         answer::pass_on(self.core, self.slot, self.stream, link, answer, self.manner)
             .await
             .map_err(|_| Fault::Gone)
@@ -221,27 +204,9 @@ impl Passage<'_> {
         head.extend_from_slice(body);
         let range = 0..head.len();
         let outgoing = Outgoing { bytes: Arc::new(head), range, asked: Asked::Other };
-        let (core, slot) = (self.core, self.slot);
-        let way = (to, self.speaker.connection());
-        let relayed = upstream::relay(core, slot, way, outgoing);
-        match until_led_otherwise(core, self.speaker.seat(), to, relayed).await {
-            Some(Ok((link, answer))) if answer.status != MISDIRECTED => {
-                let is_refused = answer.status >= 500 || answer.status == 429;
-                let answered = if is_refused { Answered::Refused } else { Answered::Settled };
-                self.speaker.answered(answered);
-                self.count(Counter::Relayed, Counter::RelayedBytes);
-                answer::pass_on(core, slot, self.stream, link, answer, self.manner)
-                    .await
-                    .map(Some)
-                    .map_err(|_| Fault::Gone)
-            }
-            other => {
-                if let Some(Ok((link, answer))) = other {
-                    upstream::discard(core, link, &answer);
-                }
-                core.handle.counters.add(Counter::RelayRetried, 1);
-                Ok(None)
-            }
+        match relay::exchange(self.core, self.slot, self.speaker, to, outgoing).await {
+            Some((link, answer)) => self.pass_on(link, answer, RELAYED).await.map(Some),
+            None => Ok(None),
         }
     }
 
@@ -277,7 +242,7 @@ impl Passage<'_> {
         match verdict {
             Verdict::Overtaken => Ok(None),
             // The word may have been long on its way: others may have sent what is newer by now.
-            Verdict::AsItIs | Verdict::Changed(_) if !speaker.leads() => {
+            Verdict::AsItIs | Verdict::Changed(_) if !speaker.seat().may_send(|| core.now()) => {
                 core.store.tell(Word::Done(speaker.seat().clone(), id, Outcome::Unsent));
                 Ok(None)
             }
@@ -287,12 +252,12 @@ impl Passage<'_> {
             }
             Verdict::AsItIs => {
                 let (link, answer) = self.let_out(id, self.push.clone()).await?;
-                self.pass_on(link, answer).await.map(Some)
+                self.pass_on(link, answer, FORWARDED).await.map(Some)
             }
             Verdict::Changed(push) => {
                 let (link, answer) = self.let_out(id, push).await?;
                 if !(200..300).contains(&answer.status) {
-                    return self.pass_on(link, answer).await.map(Some);
+                    return self.pass_on(link, answer, FORWARDED).await.map(Some);
                 }
                 // What the endpoint says of a part is not the answer to the whole.
                 upstream::discard(core, link, &answer);

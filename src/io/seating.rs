@@ -17,7 +17,7 @@ use crate::logic::cluster::standing::{Sitting, Standing};
 use crate::logic::source::{GroupName, Payload, SourceName};
 use crate::logic::view::{Event, Heard, Lead, Past, Stage};
 use crate::shared::metrics::{Counter, Counters};
-use crate::shared::state::{Seat, SeatId, Seats};
+use crate::shared::state::{Seat, Seats};
 
 /// What becomes of requests on a node that does not lead, `--cluster-mode`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -47,8 +47,6 @@ pub struct Seating {
     pub log: Log,
     /// The counters of the cluster's thread.
     pub counters: Arc<Counters>,
-    /// The seats that the cluster knows of.
-    pub known: HashMap<SeatId, GroupName>,
     /// The seats as they were last looked at.
     pub seen: Arc<HashMap<GroupName, Arc<Seat>>>,
 }
@@ -59,8 +57,8 @@ impl Seating {
         let seats = self.seats.all();
         // The map is another one whenever a seat has come or gone.
         if !Arc::ptr_eq(&self.seen, &seats) {
-            self.seen = seats.clone();
-            self.take_in(member, now);
+            let before = std::mem::replace(&mut self.seen, seats.clone());
+            take_in(member, &before, &seats, now);
         }
         let led: Vec<Arc<Seat>> =
             member.led().filter_map(|(group, _)| self.seen.get(group).cloned()).collect();
@@ -71,22 +69,6 @@ impl Seating {
                 member.on_seat(&seat.group, view.epoch, sitting, seat.marks.low());
             }
         }
-    }
-
-    fn take_in(&mut self, member: &mut Member, now: Millis) {
-        for (group, seat) in self.seen.iter() {
-            self.known.entry(seat.id).or_insert_with(|| {
-                member.on_wanted(group, now);
-                group.clone()
-            });
-        }
-        self.known.retain(|id, group| {
-            let seat = self.seen.get(group);
-            if seat.is_none() {
-                member.on_forgotten(group, now);
-            }
-            seat.is_some_and(|seat| seat.id == *id)
-        });
     }
 
     /// Who leads a group has changed.
@@ -186,6 +168,21 @@ impl Seating {
             view.closed().is_some() || matches!(view.stage, Stage::Suspect { .. })
         };
         !self.seats.all().values().any(is_under_way)
+    }
+}
+
+type Map = HashMap<GroupName, Arc<Seat>>;
+
+/// Tells the member which seats have come, and which have gone.
+fn take_in(member: &mut Member, before: &Map, after: &Map, now: Millis) {
+    for group in before.keys().filter(|group| !after.contains_key(*group)) {
+        member.on_forgotten(group, now);
+    }
+    for (group, seat) in after {
+        // One that was forgotten and made again has not been told who leads.
+        if before.get(group).is_none_or(|known| known.id != seat.id) {
+            member.on_wanted(group, now);
+        }
     }
 }
 

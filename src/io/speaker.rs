@@ -231,21 +231,10 @@ impl Speaker {
         let Some(known) = &self.known else { return Fate::Contend };
         let view = **known.seat.view();
         // Also what would only be held: whoever leads by now does not see it.
-        match view.lead == Lead::Us && !self.may_lead(known) {
+        match view.lead == Lead::Us && !known.seat.leads(|| self.core.now()) {
             true => Fate::Park,
             false => view.judge(known.source.id, known.weight, payload),
         }
-    }
-
-    /// Whether this node may still act as the leader that the view says it is.
-    fn may_lead(&self, known: &Known) -> bool {
-        // The clock need not be asked where there are no other nodes.
-        known.seat.leads_for_ever() || known.seat.leads(self.core.now())
-    }
-
-    /// Whether this node leads its group, and may still act as if it did.
-    pub fn leads(&self) -> bool {
-        self.seat().view().lead == Lead::Us && self.may_lead(self.known())
     }
 
     /// A whole request has come: its source is taken on if it is new, and the election hears of it

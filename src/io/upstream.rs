@@ -68,7 +68,7 @@ pub async fn send(
     seat: &Seat,
     outgoing: Outgoing,
 ) -> Result<(Link, Answer), SendError> {
-    let may_send = || seat.leads_for_ever() || seat.leads_now(core.now());
+    let may_send = || seat.may_send(|| core.now());
     let result = try_send(core, slot, To::Endpoint, may_send, outgoing).await;
     note(core, result.as_ref().err());
     result

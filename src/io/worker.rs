@@ -28,7 +28,6 @@ use crate::io::pieces::Pieces;
 use crate::io::store::Store;
 use crate::io::upstream::{self, Outgoing};
 use crate::logic::ask::Outcome;
-use crate::logic::view::Lead;
 use crate::shared::memory::{Holding, Memory};
 use crate::shared::metrics::Counter;
 use crate::shared::state::Seats;
@@ -178,7 +177,7 @@ fn follow(core: &Rc<Core>, order: Order) {
         Order::Send(seat, push) => {
             let core = core.clone();
             monoio::spawn(async move {
-                if seat.view().lead != Lead::Us || !seat.leads(core.now()) {
+                if !seat.may_send(|| core.now()) {
                     return core.store.tell(Word::Sent(seat, Outcome::Unsent));
                 }
                 let slot = core.deadlines.slot();

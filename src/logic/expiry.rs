@@ -116,11 +116,6 @@ impl Rhythm {
         self.last_heard = self.last_heard.max(last_heard);
     }
 
-    /// When it was last heard.
-    pub fn last_heard(&self) -> Millis {
-        self.last_heard
-    }
-
     /// The longest pause that is remembered.
     pub fn longest(&self) -> Millis {
         self.longest_two().first

@@ -68,8 +68,18 @@ struct Traces {
 pub enum Answered {
     /// The endpoint's answer, or the one a standby gets.
     Settled,
-    /// A 5xx of our own: the source will try again.
+    /// A 5xx, of our own or of the endpoint: the source will try again.
     Refused,
+}
+
+impl Answered {
+    /// What an answer with this status tells: a 5xx makes the source wait and try again, whoever gave it.
+    pub fn with(status: u16) -> Answered {
+        match status {
+            429 | 500.. => Answered::Refused,
+            _ => Answered::Settled,
+        }
+    }
 }
 
 impl Source {

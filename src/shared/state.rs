@@ -60,27 +60,23 @@ impl Seat {
         }
     }
 
-    /// Whether there are no other nodes that could lead.
-    pub fn leads_for_ever(&self) -> bool {
-        // Relaxed: a lone number; what it guards is judged by the time, not by other data.
-        self.leads_until.load(Ordering::Relaxed) == u64::MAX
-    }
-
     /// Whether this node, if the view says that it leads, may still do so: it has perhaps not run for a
-    /// while, or has lost its lease, and nothing has said so yet.
-    pub fn leads(&self, now: Millis) -> bool {
-        // Relaxed: see `leads_for_ever`.
-        now.0 < self.leads_until.load(Ordering::Relaxed)
+    /// while, or has lost its lease, and nothing has said so yet. The clock is not asked where there are
+    /// no other nodes.
+    pub fn leads(&self, now: impl FnOnce() -> Millis) -> bool {
+        // Relaxed: a lone number; what it guards is judged by the time, not by other data.
+        let until = self.leads_until.load(Ordering::Relaxed);
+        until == u64::MAX || now().0 < until
     }
 
     /// Whether the view says that this node leads, and it still may.
-    pub fn leads_now(&self, now: Millis) -> bool {
+    pub fn may_send(&self, now: impl FnOnce() -> Millis) -> bool {
         self.view().lead == Lead::Us && self.leads(now)
     }
 
     /// Says until when it may.
     pub fn set_leads_until(&self, until: Millis) {
-        // Relaxed: see `leads_for_ever`.
+        // Relaxed: see `leads`.
         self.leads_until.store(until.0, Ordering::Relaxed);
     }
 

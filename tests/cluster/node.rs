@@ -166,7 +166,6 @@ impl Node {
                 clock: Clock::start(),
                 log: log(),
                 counters: Arc::default(),
-                known: Default::default(),
                 seen: Default::default(),
             },
             seats,
@@ -221,7 +220,7 @@ impl Node {
     pub fn leads(&self) -> bool {
         let seats = self.seats.all();
         let seat = seats.get(&group());
-        seat.is_some_and(|seat| seat.view().lead == Lead::Us && seat.leads(self.now()))
+        seat.is_some_and(|seat| seat.may_send(|| self.now()))
     }
 
     /// Whether it leads as far as the cluster is concerned: it may have no seat yet.

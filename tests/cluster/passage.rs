@@ -231,7 +231,7 @@ impl Node {
     fn judge(&self, came: &Came) -> Fate {
         let weight = Weight(came.weight);
         let fate = came.seat.view().judge(came.source.id, weight, Payload::RemoteWrite);
-        let may_lead = came.seat.leads(self.now()) || self.mutation == Mutation::IgnoreUntil;
+        let may_lead = came.seat.leads(|| self.now()) || self.mutation == Mutation::IgnoreUntil;
         match fate {
             Fate::Forward | Fate::Filter(_) | Fate::Contend if !may_lead => Fate::Park,
             _ => fate,
@@ -314,7 +314,7 @@ impl Node {
     fn start(&mut self, seat: &Seat, why: Why, push: Push) {
         let job = self.number();
         self.passages.jobs.insert(job, (why, push));
-        let leads = seat.view().lead == Lead::Us && seat.leads(self.now());
+        let leads = seat.may_send(|| self.now());
         self.outs.push(Out::Job(job, leads));
     }
 
@@ -360,7 +360,7 @@ impl Node {
             let order = Order::Done(seat.clone(), ask, Outcome::Unsent);
             return self.order(Order::from_core(ask.core), order);
         };
-        let leads = came.seat.view().lead == Lead::Us && came.seat.leads(self.now());
+        let leads = came.seat.may_send(|| self.now());
         let is_late = !leads && self.mutation != Mutation::LetOutLate;
         match verdict {
             Verdict::AsItIs | Verdict::Changed(_) if is_late => {
@@ -392,7 +392,7 @@ impl Node {
 
     /// What a hand-over sends on.
     pub fn send_on(&mut self, seat: &Arc<Seat>, core: usize, push: Push) {
-        let leads = seat.view().lead == Lead::Us && seat.leads(self.now());
+        let leads = seat.may_send(|| self.now());
         let is_mutated = matches!(self.mutation, Mutation::SendOnLate | Mutation::KeepHandover);
         if !leads && !is_mutated {
             let order = Order::Sent(seat.clone(), Outcome::Unsent);

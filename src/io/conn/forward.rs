@@ -8,7 +8,7 @@ use crate::io::answer;
 use crate::io::buffers::Share;
 use crate::io::conn::{Body, Conn, Request};
 use crate::io::link::Link;
-use crate::io::passage::{Fault, Passage, outcome_of, refusal_of};
+use crate::io::passage::{FORWARDED, Fault, Passage, outcome_of, refusal_of};
 use crate::io::upstream::{self, Outgoing, SendError};
 use crate::logic::shelf::{Kept, Sent};
 use crate::logic::source::Payload;
@@ -103,16 +103,21 @@ impl Conn {
             None => self.piece(request, &body),
         };
         drop((share, body));
-        let passage = Passage {
+        let push = Push::behind(start, bytes, head_bytes, protocol);
+        self.passage(request, push).run(fate).await
+    }
+
+    /// The way of a remote write request.
+    pub(super) fn passage(&mut self, request: &Request, push: Push) -> Passage<'_> {
+        Passage {
             core: &self.core,
             slot: &self.slot,
             stream: &mut self.stream,
             speaker: &self.speaker,
             manner: request.manner(),
-            push: Push::behind(start, bytes, head_bytes, protocol),
+            push,
             is_held: false,
-        };
-        passage.run(fate).await
+        }
     }
 
     /// Puts the head for the endpoint right before the body, where that was read if it can stay there.
@@ -180,10 +185,20 @@ impl Conn {
         result: Result<(Link, Answer), SendError>,
     ) -> Result<Persistence, Fault> {
         let (link, answer) = result.map_err(refusal_of)?;
-        // A 5xx makes the source wait and try again, whoever gave it.
-        let is_refused = answer.status >= 500 || answer.status == 429;
-        self.speaker.answered(if is_refused { Answered::Refused } else { Answered::Settled });
-        self.count(Counter::Forwarded, Counter::ForwardedBytes, body_bytes);
+        self.answer_with(request, body_bytes, FORWARDED, link, answer).await
+    }
+
+    /// The answer of the endpoint, or of another node, back to the source.
+    pub(super) async fn answer_with(
+        &mut self,
+        request: &Request,
+        body_bytes: usize,
+        (requests, bytes): (Counter, Counter),
+        link: Link,
+        answer: Answer,
+    ) -> Result<Persistence, Fault> {
+        self.speaker.answered(Answered::with(answer.status));
+        self.count(requests, bytes, body_bytes);
         let (slot, stream) = (&self.slot, &mut self.stream);
         answer::pass_on(&self.core, slot, stream, link, answer, request.manner())
             .await

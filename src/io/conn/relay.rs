@@ -2,16 +2,14 @@
 
 use std::net::SocketAddr;
 
-use crate::io::answer;
 use crate::io::conn::{Body, Conn, Onward, Request};
-use crate::io::passage::{Fault, Passage, until_led_otherwise};
-use crate::io::upstream;
+use crate::io::passage::{Fault, RELAYED};
+use crate::io::relay;
 use crate::logic::view::Fate;
-use crate::shared::metrics::Counter;
-use crate::shared::presence::Answered;
 use crate::wire::http::head::{Framing, Persistence};
-use crate::wire::http::reply::{MISDIRECTED, Refusal};
+use crate::wire::http::reply::Refusal;
 use crate::wire::http::rewrite::{add_pass, finish_head};
+use crate::wire::remote_write::protocol::Protocol;
 use crate::wire::remote_write::push::Push;
 
 impl Conn {
@@ -37,49 +35,33 @@ impl Conn {
         let (plain_head, body_bytes) = (self.head_out.clone(), body.bytes);
         add_pass(request.framing, &pass, &mut self.head_out);
         let (outgoing, lent) = self.lend(request, body);
-        let (core, slot) = (&self.core, &self.slot);
-        let way = (to, self.speaker.connection());
-        let relayed = upstream::relay(core, slot, way, outgoing);
-        let result = until_led_otherwise(core, self.speaker.seat(), to, relayed).await;
-        let (link, answer) = match result {
-            Some(Ok((link, answer))) if answer.status != MISDIRECTED => (link, answer),
-            other => {
-                if let Some(Ok((link, answer))) = other {
-                    upstream::discard(core, link, &answer);
-                }
-                core.handle.counters.add(Counter::RelayRetried, 1);
-                let protocol = request.protocol.map(|protocol| {
-                    let body = &lent.bytes[lent.range.end - body_bytes..lent.range.end];
-                    let mut head = plain_head;
-                    if request.framing == Framing::Chunked {
-                        finish_head(body_bytes, &mut head);
-                    }
-                    let mut piece = core.store.piece(head.len() + body_bytes);
-                    piece.extend_from_slice(&head);
-                    piece.extend_from_slice(body);
-                    Push::new(piece, head.len(), protocol)
-                });
-                self.take_back(lent);
-                let Some(push) = protocol else { return Err(Refusal::NoLeader.into()) };
-                let passage = Passage {
-                    core: &self.core,
-                    slot: &self.slot,
-                    stream: &mut self.stream,
-                    speaker: &self.speaker,
-                    manner: request.manner(),
-                    push,
-                    is_held: false,
-                };
-                return passage.run(Fate::Park).await;
+        let exchange = relay::exchange(&self.core, &self.slot, &self.speaker, to, outgoing);
+        let answered = exchange.await;
+        let push = match (&answered, request.protocol) {
+            (None, Some(protocol)) => {
+                let body = &lent.bytes[lent.range.end - body_bytes..lent.range.end];
+                Some(self.gather(plain_head, request.framing, body, protocol))
             }
+            (Some(_), _) | (None, None) => None,
         };
         self.take_back(lent);
-        let is_refused = answer.status >= 500 || answer.status == 429;
-        self.speaker.answered(if is_refused { Answered::Refused } else { Answered::Settled });
-        self.count(Counter::Relayed, Counter::RelayedBytes, body_bytes);
-        let (slot, stream) = (&self.slot, &mut self.stream);
-        answer::pass_on(&self.core, slot, stream, link, answer, request.manner())
-            .await
-            .map_err(|_| Fault::Gone)
+        match (answered, push) {
+            (Some((link, answer)), _) => {
+                self.answer_with(request, body_bytes, RELAYED, link, answer).await
+            }
+            (None, Some(push)) => self.passage(request, push).run(Fate::Park).await,
+            (None, None) => Err(Refusal::NoLeader.into()),
+        }
+    }
+
+    /// A request as it goes to the endpoint, should this node have to send it.
+    fn gather(&self, mut head: Vec<u8>, framing: Framing, body: &[u8], protocol: Protocol) -> Push {
+        if framing == Framing::Chunked {
+            finish_head(body.len(), &mut head);
+        }
+        let mut piece = self.core.store.piece(head.len() + body.len());
+        piece.extend_from_slice(&head);
+        piece.extend_from_slice(body);
+        Push::new(piece, head.len(), protocol)
     }
 }
