@@ -32,6 +32,8 @@ mod cluster_restart;
 mod cluster_steady;
 #[path = "real/comeback.rs"]
 mod comeback;
+#[path = "real/door.rs"]
+mod door;
 #[path = "real/failover.rs"]
 mod failover;
 #[path = "real/http.rs"]

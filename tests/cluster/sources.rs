@@ -130,29 +130,18 @@ impl World {
             // It lies in the socket until the source goes on.
             return self.after(200, Happens::Answer(who, status, decided));
         }
-        let shard_of = &mut source.shards[shard];
-        shard_of.awaited = None;
+        let (points, delay) = source.shards[shard].on_answer(status);
         if is_traced() && status >= 300 {
             println!("{}: queue {queue} shard {shard} is told {status}", self.now);
         }
-        if status < 500 {
-            let batch = shard_of.out.take().expect("it was sent");
-            shard_of.backoff = 0;
-            if status < 300 {
-                let points = batch.points.into_iter();
-                self.acknowledged.extend(points.map(|point| Acknowledged { point, decided }));
-            }
-            self.after(0, Happens::Send(queue, shard, life));
-        } else {
-            shard_of.backoff = (shard_of.backoff * 2).clamp(30, 5000);
-            let delay = shard_of.backoff;
-            self.after(delay, Happens::Send(queue, shard, life));
-            if matches!(status, 502 | 504) {
-                // It connects anew.
-                if let Some(at) = self.conns.remove(&(queue, shard)) {
-                    let close = ToNode::Close(Way::Direct(queue, shard));
-                    self.after(1, Happens::ToNode(at, close));
-                }
+        let points = points.into_iter();
+        self.acknowledged.extend(points.map(|point| Acknowledged { point, decided }));
+        self.after(delay, Happens::Send(queue, shard, life));
+        if matches!(status, 502 | 504) {
+            // It connects anew.
+            if let Some(at) = self.conns.remove(&(queue, shard)) {
+                let close = ToNode::Close(Way::Direct(queue, shard));
+                self.after(1, Happens::ToNode(at, close));
             }
         }
     }

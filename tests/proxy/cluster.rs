@@ -43,6 +43,20 @@ fn start(driver: &str, endpoint: SocketAddr, ports: &[u16], place: usize) -> Pro
     Proxy::with(driver, endpoint, node(ports, place))
 }
 
+/// The same with sources that push to every node.
+fn mirror(endpoint: SocketAddr, ports: &[u16], place: usize) -> Proxy {
+    Proxy::with("epoll", endpoint, |cli| {
+        node(ports, place)(cli);
+        cli.cluster_mode = Some("mirror".into());
+    })
+}
+
+/// The one of two that leads, after both were asked something.
+fn leader(nodes: &[Proxy; 2]) -> usize {
+    let leads = |node: &Proxy| count(node, Counter::Relayed) == 0;
+    nodes.iter().position(leads).expect("one of them leads")
+}
+
 fn count(node: &Proxy, counter: Counter) -> u64 {
     node.running.count(counter)
 }
@@ -106,8 +120,7 @@ fn when_the_leader_goes_the_other_takes_over_and_the_promoted_source_stays() {
         for node in &nodes {
             assert_eq!(ask(node, &write("a", 1, Protocol::V1, start, 1.0)).status, 204);
         }
-        let leader = nodes.iter().position(|node| count(node, Counter::Relayed) == 0);
-        let leader = leader.expect("one of them leads");
+        let leader = leader(&nodes);
         let [one, other] = nodes;
         let (leader, other) = if leader == 0 { (one, other) } else { (other, one) };
         let stopping = std::thread::spawn(move || leader.running.stop());
@@ -288,8 +301,7 @@ fn a_relayed_source_is_idle_while_its_connection_is_open_and_lost_when_it_is_clo
     for node in &nodes {
         assert_eq!(ask(node, &write("warm", 0, Protocol::V1, at, 0.0)).status, 204);
     }
-    let leader = nodes.iter().position(|node| count(node, Counter::Relayed) == 0);
-    let follower = 1 - leader.expect("one of them leads");
+    let follower = 1 - leader(&nodes);
     let mut source = nodes[follower].connect();
     let mut standby = nodes[follower].connect();
     let promotions = || nodes.iter().map(|node| count(node, Counter::Promotions)).sum::<u64>();
@@ -315,13 +327,7 @@ fn a_relayed_source_is_idle_while_its_connection_is_open_and_lost_when_it_is_clo
 fn mirrored_the_one_that_takes_the_lead_has_what_a_dead_source_and_its_standby_pushed() {
     let endpoint = Endpoint::storage();
     let ports = ports(2);
-    let mirror = |place| {
-        Proxy::with("epoll", endpoint.address, |cli| {
-            node(&ports, place)(cli);
-            cli.cluster_mode = Some("mirror".into());
-        })
-    };
-    let nodes = [0, 1].map(mirror);
+    let nodes = [0, 1].map(|place| mirror(endpoint.address, &ports, place));
     let at = now_ms() - 60_000;
     let push = |nodes: &[Proxy], source: &str, scrape: i64, value| {
         for node in nodes {
@@ -380,13 +386,7 @@ fn a_node_that_nobody_came_to_for_a_while_after_its_start_does_not_lead_what_ano
 fn mirrored_a_source_that_dies_with_the_leader_is_lost_as_soon_as_its_silence_says() {
     let endpoint = Endpoint::storage();
     let ports = ports(2);
-    let mirror = |place| {
-        Proxy::with("epoll", endpoint.address, |cli| {
-            node(&ports, place)(cli);
-            cli.cluster_mode = Some("mirror".into());
-        })
-    };
-    let mut nodes = Vec::from([0, 1].map(mirror));
+    let mut nodes = Vec::from([0, 1].map(|place| mirror(endpoint.address, &ports, place)));
     let at = now_ms() - 60_000;
     for node in &nodes {
         assert_eq!(ask(node, &write("a", 1, Protocol::V1, at, 1.0)).status, 204);

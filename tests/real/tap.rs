@@ -4,78 +4,50 @@
 //! be what another one has written as well.
 
 use std::io::{self, Read, Write};
-use std::net::{IpAddr, Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::net::{IpAddr, Shutdown, SocketAddr, TcpStream};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
+
+use crate::door::Door;
 
 /// A tap that passes on until it is dropped.
 pub struct Tap {
-    address: SocketAddr,
-    shared: Arc<Shared>,
-}
-
-struct Shared {
-    to: SocketAddr,
-    requests: AtomicUsize,
-    stop: AtomicBool,
+    door: Door,
+    requests: Arc<AtomicUsize>,
 }
 
 impl Tap {
     /// Listens on a free port of `ip` and passes on what comes to the one that listens at `to`.
     pub fn start(ip: IpAddr, to: SocketAddr) -> Tap {
-        let listener = TcpListener::bind((ip, 0)).expect("a free port");
-        let address = listener.local_addr().expect("a bound socket");
-        let shared =
-            Arc::new(Shared { to, requests: AtomicUsize::new(0), stop: AtomicBool::new(false) });
-        let serving = Arc::clone(&shared);
-        thread::spawn(move || {
-            for stream in listener.incoming() {
-                if serving.stop.load(Ordering::SeqCst) {
-                    return;
-                }
-                let serving = Arc::clone(&serving);
-                let Ok(stream) = stream else { continue };
-                // Either side may go away at any time: no fault of ours.
-                thread::spawn(move || serving.serve(stream).unwrap_or(()));
-            }
-        });
-        Tap { address, shared }
+        let requests = Arc::new(AtomicUsize::new(0));
+        let counted = Arc::clone(&requests);
+        Tap { door: Door::open(ip, move |node| serve(node, to, &counted)), requests }
     }
 
     /// Where it listens.
     pub fn address(&self) -> SocketAddr {
-        self.address
+        self.door.address()
     }
 
     /// How many requests have come by.
     pub fn requests(&self) -> usize {
-        self.shared.requests.load(Ordering::SeqCst)
+        self.requests.load(Ordering::SeqCst)
     }
 }
 
-impl Drop for Tap {
-    fn drop(&mut self) {
-        self.shared.stop.store(true, Ordering::SeqCst);
-        // Wakes the accepting thread; when that fails it has ended already.
-        let _ = TcpStream::connect(self.address);
-    }
-}
-
-impl Shared {
-    fn serve(&self, node: TcpStream) -> io::Result<()> {
-        let storage = TcpStream::connect(self.to)?;
-        let (answers, asker) = (storage.try_clone()?, node.try_clone()?);
-        let back = thread::spawn(move || pass_on(answers, asker, |_| ()));
-        let result = pass_on(node, storage, |bytes| {
-            // Nobody here begins a request before the last one was answered.
-            if bytes.starts_with(b"POST ") {
-                self.requests.fetch_add(1, Ordering::SeqCst);
-            }
-        });
-        let _ = back.join();
-        result
-    }
+fn serve(node: TcpStream, to: SocketAddr, requests: &AtomicUsize) -> io::Result<()> {
+    let storage = TcpStream::connect(to)?;
+    let (answers, asker) = (storage.try_clone()?, node.try_clone()?);
+    let back = thread::spawn(move || pass_on(answers, asker, |_| ()));
+    let result = pass_on(node, storage, |bytes| {
+        // Nobody here begins a request before the last one was answered.
+        if bytes.starts_with(b"POST ") {
+            requests.fetch_add(1, Ordering::SeqCst);
+        }
+    });
+    let _ = back.join();
+    result
 }
 
 /// Passes on what comes, until no more does. Then neither side goes on.

@@ -6,17 +6,17 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::io::{BufRead, BufReader, Write};
-use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::net::TcpStream;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::thread;
 use std::time::SystemTime;
 
+use crate::door::Door;
+use crate::program::LOCAL;
 use crate::series::{LOAD, VOICE_STEP};
 
 /// A target that serves until it is dropped.
 pub struct Target {
-    address: SocketAddr,
+    door: Door,
     shared: Arc<Shared>,
 }
 
@@ -25,14 +25,11 @@ struct Shared {
     lines: Vec<String>,
     /// When each replica's scrapes came, in milliseconds since 1970.
     scrapes: Mutex<BTreeMap<u64, Vec<i64>>>,
-    stop: AtomicBool,
 }
 
 impl Target {
     /// Serves this number of series on a free port of the loopback.
     pub fn start(series: usize) -> Target {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
-        let address = listener.local_addr().expect("a bound socket");
         // Labels as long as they are in life: a request of 2000 samples is then 187 KB decoded.
         let lines = (0..series)
             .map(|n| {
@@ -40,43 +37,20 @@ impl Target {
                 format!("{LOAD}{{handler=\"/api/v1/part/{n:05}\",zone=\"eu-west-1{zone}\"}} ")
             })
             .collect();
-        let shared = Arc::new(Shared {
-            lines,
-            scrapes: Mutex::new(BTreeMap::new()),
-            stop: AtomicBool::new(false),
-        });
+        let shared = Arc::new(Shared { lines, scrapes: Mutex::new(BTreeMap::new()) });
         let serving = Arc::clone(&shared);
-        thread::spawn(move || {
-            for stream in listener.incoming() {
-                if serving.stop.load(Ordering::SeqCst) {
-                    return;
-                }
-                let serving = Arc::clone(&serving);
-                let Ok(stream) = stream else { continue };
-                // A scraper that goes away in the middle is killed by a test: no fault of ours.
-                thread::spawn(move || serving.serve(stream).unwrap_or(()));
-            }
-        });
-        Target { address, shared }
+        Target { door: Door::open(LOCAL, move |stream| serving.serve(stream)), shared }
     }
 
     /// Where it listens.
     pub fn port(&self) -> u16 {
-        self.address.port()
+        self.door.address().port()
     }
 
     /// When this replica has scraped, in milliseconds since 1970.
     pub fn scrapes_ms(&self, replica: u64) -> Vec<i64> {
         let scrapes = self.shared.scrapes.lock().unwrap_or_else(PoisonError::into_inner);
         scrapes.get(&replica).cloned().unwrap_or_default()
-    }
-}
-
-impl Drop for Target {
-    fn drop(&mut self) {
-        self.shared.stop.store(true, Ordering::SeqCst);
-        // Wakes the accepting thread; when that fails it has ended already.
-        let _ = TcpStream::connect(self.address);
     }
 }
 

@@ -84,6 +84,20 @@ pub struct Shard {
     pub backoff: u64,
 }
 
+impl Shard {
+    /// It is told a status: what is acknowledged by that, and after how long it sends again.
+    pub fn on_answer(&mut self, status: u16) -> (Vec<Point>, u64) {
+        self.awaited = None;
+        if status >= 500 {
+            self.backoff = (self.backoff * 2).clamp(30, 5000);
+            return (Vec::new(), self.backoff);
+        }
+        let batch = self.out.take().expect("it was sent");
+        self.backoff = 0;
+        (if status < 300 { batch.points } else { Vec::new() }, 0)
+    }
+}
+
 #[derive(Debug)]
 pub struct Replica {
     pub alive: bool,

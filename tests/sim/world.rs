@@ -290,21 +290,10 @@ impl World {
             // It lies in the socket until the source goes on.
             return self.after(200, Happens::Answer(replica, shard, ticket, status, decided));
         }
-        let shard_of = &mut source.shards[shard];
-        shard_of.awaited = None;
-        if status < 500 {
-            let batch = shard_of.out.take().expect("it was sent");
-            shard_of.backoff = 0;
-            if status < 300 {
-                let points = batch.points.into_iter();
-                self.acknowledged.extend(points.map(|point| Acknowledged { point, decided }));
-            }
-            self.after(0, Happens::Send(replica, shard, life));
-        } else {
-            shard_of.backoff = (shard_of.backoff * 2).clamp(30, 5000);
-            let delay = shard_of.backoff;
-            self.after(delay, Happens::Send(replica, shard, life));
-        }
+        let (points, delay) = source.shards[shard].on_answer(status);
+        let points = points.into_iter();
+        self.acknowledged.extend(points.map(|point| Acknowledged { point, decided }));
+        self.after(delay, Happens::Send(replica, shard, life));
     }
 
     fn reach(&mut self, job: u64) {

@@ -185,15 +185,21 @@ fn with_leases_nobody_claims_or_leads_without_one() {
     assert_eq!(leads(&mut one), [(Lead::Us, Some(Term(1)))], "nobody has led it since");
 }
 
-#[test]
-fn a_leader_that_can_get_no_lease_gives_the_group_to_one_that_perhaps_can() {
+/// A node that leads a group, and has lost the lease of it at that moment.
+fn unleased() -> (Leadership, GroupName, Millis) {
     let name = group_of(1);
-    let key = GroupKey::of(&name);
     let mut one = one(1, 3, Leases::Needed);
     one.on_wanted(&name, NOW);
-    one.on_lease(key, NOW.after(Millis(1000)), NOW);
     let lost = NOW.after(Millis(1000));
+    one.on_lease(GroupKey::of(&name), lost, NOW);
     one.on_time(lost);
+    (one, name, lost)
+}
+
+#[test]
+fn a_leader_that_can_get_no_lease_gives_the_group_to_one_that_perhaps_can() {
+    let (mut one, name, lost) = unleased();
+    let key = GroupKey::of(&name);
     one.on_time(lost.after(Millis(CLAIM_PATIENCE.0 - 1)));
     one.take_effects();
     let later = lost.after(CLAIM_PATIENCE);
@@ -207,13 +213,8 @@ fn a_leader_that_can_get_no_lease_gives_the_group_to_one_that_perhaps_can() {
 
 #[test]
 fn a_lease_that_was_under_way_when_the_group_was_given_away_revives_nothing() {
-    let name = group_of(1);
+    let (mut one, name, lost) = unleased();
     let key = GroupKey::of(&name);
-    let mut one = one(1, 3, Leases::Needed);
-    one.on_wanted(&name, NOW);
-    one.on_lease(key, NOW.after(Millis(1000)), NOW);
-    let lost = NOW.after(Millis(1000));
-    one.on_time(lost);
     let given = lost.after(CLAIM_PATIENCE);
     one.on_time(given);
     one.on_lease(key, given.after(Millis(3000)), given);
@@ -222,13 +223,8 @@ fn a_lease_that_was_under_way_when_the_group_was_given_away_revives_nothing() {
 
 #[test]
 fn a_group_that_was_given_to_one_that_does_not_lead_it_is_taken_back_after_a_while() {
-    let name = group_of(1);
+    let (mut one, name, lost) = unleased();
     let key = GroupKey::of(&name);
-    let mut one = one(1, 3, Leases::Needed);
-    one.on_wanted(&name, NOW);
-    one.on_lease(key, NOW.after(Millis(1000)), NOW);
-    let lost = NOW.after(Millis(1000));
-    one.on_time(lost);
     one.on_time(lost.after(CLAIM_PATIENCE));
     assert_eq!(one.wanted(lost.after(CLAIM_PATIENCE)), []);
     let mut other = self::one(2, 3, Leases::Needed);
