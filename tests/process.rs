@@ -143,6 +143,14 @@ fn a_cluster_without_a_key_is_refused_beyond_loopback() {
 }
 
 #[test]
+fn a_node_that_the_others_could_not_relay_to_does_not_start() {
+    let bind = ["-b", "0.0.0.0:0", "--cluster-insecure", "--cluster-advertise", "10.0.0.1"];
+    let output = run(&[&["-l", "127.0.0.1:0"], &bind[..]].concat());
+    assert_eq!(output.status.code(), Some(1));
+    assert!(stderr(&output).contains("all are loopback"), "{}", stderr(&output));
+}
+
+#[test]
 fn an_address_for_the_cluster_that_is_taken_is_an_error() {
     let taken = std::net::UdpSocket::bind("127.0.0.1:0").expect("a free port");
     let address = taken.local_addr().expect("a bound socket").to_string();

@@ -146,6 +146,44 @@ fn when_the_leader_goes_the_other_takes_over_and_the_promoted_source_stays() {
     });
 }
 
+#[test]
+fn what_a_node_had_under_way_when_it_lost_the_lead_is_not_sent_over_another_connection() {
+    // The first connection answers twice, then keeps silent and breaks off.
+    let (release, released) = std::sync::mpsc::channel::<()>();
+    let released = std::sync::Mutex::new(released);
+    let endpoint = Endpoint::start(move |got| {
+        if got.body == b"slow" && got.connection == 0 {
+            let _ = released.lock().expect("no test panics in here").recv_timeout(PATIENCE);
+            return Vec::new();
+        }
+        b"HTTP/1.1 204 No Content\r\n\r\n".to_vec()
+    });
+    let ports = ports(2);
+    let nodes = [0, 1].map(|place| {
+        Proxy::with("epoll", endpoint.address, |cli| {
+            node(&ports, place)(cli);
+            cli.cores = Some("1".into());
+        })
+    });
+    for node in &nodes {
+        assert_eq!(ask(node, &push(1, b"quick")).status, 204);
+    }
+    let first = leader(&nodes);
+    let mut client = nodes[first].connect();
+    client.send(&push(1, b"slow"));
+    let slow = |endpoint: &Endpoint| endpoint.got().iter().filter(|it| it.body == b"slow").count();
+    until("it is under way", || slow(&endpoint) == 1);
+    let mut nodes = Vec::from(nodes);
+    let going = nodes.remove(first);
+    let going = std::thread::spawn(move || going.running.stop());
+    until("the other one leads", || count(&nodes[0], Counter::LeadChanges) == 1);
+    release.send(()).expect("the endpoint waits");
+    assert_eq!(client.answer().status, 503);
+    going.join().expect("it stops");
+    assert_eq!(slow(&endpoint), 1, "the next leader may have sent what is newer");
+    nodes.remove(0).running.stop();
+}
+
 /// What a node with the right key could say, `count` times.
 fn say(node: &Proxy, seal: &Seal, stamp: Stamp, notice: &Notice, count: usize) {
     let socket = UdpSocket::bind("127.0.0.1:0").expect("a free port");
