@@ -9,6 +9,10 @@ use crate::base::time::Millis;
 pub const HEAD_BYTES_MAX: usize = 16 * 1024;
 /// Most header lines of one head.
 pub const HEADERS_MAX: usize = 100;
+/// By so much a head may be longer that another node has relayed: its pass, and where it goes.
+pub const HEAD_RELAYED_BYTES: usize = 4 * 1024;
+/// And so many lines it may have more: its pass, and a length.
+pub const HEADERS_RELAYED: usize = 2;
 /// Longest method. The longest that is registered has 17 letters.
 pub const METHOD_BYTES_MAX: usize = 64;
 /// Longest request target.
@@ -190,8 +194,11 @@ pub const SETTLE_MAX: Millis = Millis(5_000);
 /// much more time, should the one before not be able to.
 pub const CLAIM_PATIENCE: Millis = Millis(2_000);
 /// A node that has not run for this long has perhaps been taken for dead: it asks before it leads again.
-/// Less than the others need to take it for dead, [`PROBE_REPLY_MAX`] and [`SUSPECT_MAX`].
-pub const LEAD_UNSURE: Millis = Millis(800);
+/// Less than [`SUSPECT_MAX`], for one that is suspected may stop before it has objected.
+pub const LEAD_UNSURE: Millis = Millis(600);
+/// After nodes have come or gone, sources that were relayed by them may be without a connection for so
+/// long: they ask again who leads, and try again.
+pub const RECONNECT_MAX: Millis = Millis(3_000);
 /// How long a group is promised to the node that leads it. A dead leader is missed for as long, where
 /// leases are asked for.
 pub const LEASE: Millis = Millis(3_000);

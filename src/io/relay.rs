@@ -14,7 +14,7 @@ use crate::logic::view::Lead;
 use crate::shared::metrics::Counter;
 use crate::shared::state::Seat;
 use crate::wire::http::answer::Answer;
-use crate::wire::http::reply::MISDIRECTED;
+use crate::wire::http::reply::is_misdirected;
 
 /// Sends a request with its pass to the node that takes requests at `to`, and waits for the head of the
 /// answer. `None`: that node does not answer, or does not lead. It may or may not be done.
@@ -26,10 +26,12 @@ pub async fn exchange(
     outgoing: Outgoing,
 ) -> Option<(Link, Answer)> {
     let relayed = upstream::relay(core, slot, (to, speaker.connection()), outgoing);
-    match until_led_otherwise(core, speaker.seat(), to, relayed).await {
-        Some(Ok((link, answer))) if answer.status != MISDIRECTED => return Some((link, answer)),
-        Some(Ok((link, answer))) => upstream::discard(core, link, &answer),
-        Some(Err(_)) | None => {}
+    if let Some(Ok((link, answer))) = until_led_otherwise(core, speaker.seat(), to, relayed).await {
+        let head = link.reader.bytes.get(..answer.bytes).unwrap_or_default();
+        if !is_misdirected(answer.status, head) {
+            return Some((link, answer));
+        }
+        upstream::discard(core, link, &answer);
     }
     core.handle.counters.add(Counter::RelayRetried, 1);
     None

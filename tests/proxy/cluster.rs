@@ -4,6 +4,7 @@
 use std::net::{SocketAddr, UdpSocket};
 use std::time::{Duration, Instant};
 
+use highlander::base::limits::HEAD_BYTES_MAX;
 use highlander::base::time::{Millis, UnixMillis};
 use highlander::cli::Cli;
 use highlander::logic::cluster::node::Node;
@@ -182,6 +183,28 @@ fn what_a_node_had_under_way_when_it_lost_the_lead_is_not_sent_over_another_conn
     going.join().expect("it stops");
     assert_eq!(slow(&endpoint), 1, "the next leader may have sent what is newer");
     nodes.remove(0).running.stop();
+}
+
+#[test]
+fn what_the_endpoint_answers_and_heads_of_any_length_pass_by_way_of_another_node() {
+    let endpoint = Endpoint::start(|got| match &got.body[..] {
+        b"astray" => b"HTTP/1.1 421 Misdirected Request\r\nContent-Length: 0\r\n\r\n".to_vec(),
+        _ => b"HTTP/1.1 204 No Content\r\n\r\n".to_vec(),
+    });
+    let ports = ports(2);
+    let nodes = [0, 1].map(|place| start("epoll", endpoint.address, &ports, place));
+    for node in &nodes {
+        assert_eq!(ask(node, &push(1, b"first")).status, 204);
+        assert_eq!(ask(node, &push(1, b"astray")).status, 421, "it is not asked again");
+        let head = format!("X-Long: {}\r\n", "a".repeat(HEAD_BYTES_MAX - 400));
+        let long = String::from_utf8(push(1, b"long")).expect("text");
+        let long = long.replacen("\r\n", &format!("\r\n{head}"), 1);
+        assert_eq!(ask(node, long.as_bytes()).status, 204);
+    }
+    assert_eq!(count(&nodes[0], Counter::Relayed) + count(&nodes[1], Counter::Relayed), 3);
+    for node in nodes {
+        node.running.stop();
+    }
 }
 
 /// What a node with the right key could say, `count` times.

@@ -22,7 +22,11 @@ fn hostile() -> Vec<(Vec<u8>, u16)> {
         (b"CONNECT a:80 HTTP/1.1\r\nHost: a\r\n\r\n".to_vec(), 400),
         (b"\0\0\0\0\r\n\r\n".to_vec(), 400),
         (format!("GET /{} HTTP/1.1\r\n", "a".repeat(9000)).into_bytes(), 414),
-        (format!("GET / HTTP/1.1\r\nX: {}", "a".repeat(17_000)).into_bytes(), 431),
+        (
+            format!("GET / HTTP/1.1\r\nHost: a\r\nX: {}\r\n\r\n", "a".repeat(17_000)).into_bytes(),
+            431,
+        ),
+        (format!("GET / HTTP/1.1\r\nX: {}", "a".repeat(21_000)).into_bytes(), 431),
         (format!("GET / HTTP/1.1\r\nHost: a\r\n{}\r\n", "A: b\r\n".repeat(100)).into_bytes(), 431),
         (format!("GET / HTTP/1.1\r\n{}: b\r\n", "a".repeat(65_536)).into_bytes(), 431),
     ];

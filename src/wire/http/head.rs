@@ -9,15 +9,16 @@ use std::ops::Range;
 use httparse::Header;
 
 use crate::base::limits::{
-    CONNECTION_TOKENS_MAX, HEAD_BYTES_MAX, HEADERS_MAX, METHOD_BYTES_MAX, TARGET_BYTES_MAX,
+    CONNECTION_TOKENS_MAX, HEAD_BYTES_MAX, HEAD_RELAYED_BYTES, HEADERS_MAX, HEADERS_RELAYED,
+    METHOD_BYTES_MAX, TARGET_BYTES_MAX,
 };
 
 /// Room for the header lines of one head, on the stack of whoever parses.
-pub type HeaderRoom<'b> = [MaybeUninit<Header<'b>>; HEADERS_MAX];
+pub type HeaderRoom<'b> = [MaybeUninit<Header<'b>>; HEADERS_MAX + HEADERS_RELAYED];
 
 /// Fresh [`HeaderRoom`].
 pub const fn header_room<'b>() -> HeaderRoom<'b> {
-    [const { MaybeUninit::uninit() }; HEADERS_MAX]
+    [const { MaybeUninit::uninit() }; HEADERS_MAX + HEADERS_RELAYED]
 }
 
 /// What is wrong with a request's head. All of it is the source's fault, and closes the connection.
@@ -131,15 +132,23 @@ impl<'b> Head<'b> {
                 HeadError::BareLineEnd
             });
         }
-        let within = &bytes[..bytes.len().min(HEAD_BYTES_MAX)];
+        // Whether another node has relayed it shows at its end.
+        let bytes_max = HEAD_BYTES_MAX + HEAD_RELAYED_BYTES;
+        let within = &bytes[..bytes.len().min(bytes_max)];
         let Some(head_bytes) = memchr::memmem::find(within, b"\r\n\r\n").map(|at| at + 4) else {
             check_unfinished(within, room)?;
-            return match bytes.len() >= HEAD_BYTES_MAX {
+            return match bytes.len() >= bytes_max {
                 true => Err(HeadError::TooLong),
                 false => Ok(None),
             };
         };
         let head = Head::parse_whole(&bytes[..head_bytes], room)?;
+        if head.pass.is_none() && head_bytes > HEAD_BYTES_MAX {
+            return Err(HeadError::TooLong);
+        }
+        if head.pass.is_none() && head.headers.len() > HEADERS_MAX {
+            return Err(HeadError::TooManyHeaders);
+        }
         Ok(Some(Head { bytes: skipped + head_bytes, ..head }))
     }
 

@@ -53,6 +53,13 @@ pub enum Refusal {
 
 /// What a node is told that has relayed a request to one that does not lead: 421 Misdirected Request.
 pub const MISDIRECTED: u16 = 421;
+/// What tells that from a 421 of the endpoint.
+const LED_ELSEWHERE: &str = "X-Highlander-Lead: elsewhere\r\n";
+
+/// Whether an answer with this status and head is that of a node which does not lead.
+pub fn is_misdirected(status: u16, head: &[u8]) -> bool {
+    status == MISDIRECTED && memchr::memmem::find(head, LED_ELSEWHERE.as_bytes()).is_some()
+}
 
 impl Refusal {
     /// The status and what is wrong, in a few words for whoever reads the sender's log.
@@ -122,6 +129,9 @@ impl Refusal {
         if status == 503 {
             // Writing to a String can't fail.
             let _ = write!(text, "Retry-After: {retry_after_seconds}\r\n");
+        }
+        if *self == Refusal::NotLeader {
+            text.push_str(LED_ELSEWHERE);
         }
         let _ = write!(
             text,
@@ -244,6 +254,14 @@ mod tests {
         let text = written(Refusal::EndpointTimedOut, Asked::Other, Persistence::KeepAlive);
         assert!(text.starts_with("HTTP/1.1 504 Gateway Timeout\r\nContent-Type"));
         assert!(!text.contains("Connection"));
+    }
+
+    #[test]
+    fn a_node_that_does_not_lead_is_told_from_an_endpoint_that_answers_421() {
+        let text = written(Refusal::NotLeader, Asked::Other, Persistence::KeepAlive);
+        assert!(is_misdirected(MISDIRECTED, text.as_bytes()), "{text}");
+        assert!(!is_misdirected(MISDIRECTED, b"HTTP/1.1 421 Misdirected Request\r\n\r\n"));
+        assert!(!is_misdirected(200, text.as_bytes()));
     }
 
     #[test]
