@@ -1,7 +1,7 @@
 //! What one core keeps for hand-overs: the shelves of each group, and the requests that wait.
 
 use std::cell::{Cell, RefCell};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::future::poll_fn;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -42,7 +42,23 @@ pub struct Store {
     clock: Clock,
     asks: RefCell<HashMap<u64, Asking>>,
     next_ask: Cell<u64>,
-    parked: RefCell<Vec<Waker>>,
+    parked: RefCell<Parked>,
+}
+
+/// Who waits for the core to be woken, each task once, in the order in which they came.
+#[derive(Default)]
+struct Parked {
+    wakers: Vec<Waker>,
+    /// The same tasks, by their address.
+    tasks: HashSet<usize>,
+}
+
+impl Parked {
+    fn add(&mut self, waker: &Waker) {
+        if self.tasks.insert(waker.data().addr()) {
+            self.wakers.push(waker.clone());
+        }
+    }
 }
 
 #[derive(Default)]
@@ -307,7 +323,7 @@ impl Store {
             if std::mem::replace(&mut is_back, true) {
                 return Poll::Ready(());
             }
-            self.parked.borrow_mut().push(context.waker().clone());
+            self.parked.borrow_mut().add(context.waker());
             Poll::Pending
         });
         slot.within(due, Patience::Busy, turned).await
@@ -316,17 +332,16 @@ impl Store {
     /// Wakes whoever this is the next time that parked requests ask the view again. To be called from a
     /// poll that is woken by other things too.
     pub fn wake_later(&self, waker: &Waker) {
-        let mut parked = self.parked.borrow_mut();
-        if !parked.iter().any(|other| other.will_wake(waker)) {
-            parked.push(waker.clone());
-        }
+        self.parked.borrow_mut().add(waker);
     }
 
     /// Lets the parked requests ask the view again.
     pub fn wake_parked(&self) {
-        for waker in self.parked.take() {
-            waker.wake();
-        }
+        let Parked { wakers, mut tasks } = self.parked.take();
+        // Its room is used again.
+        tasks.clear();
+        self.parked.borrow_mut().tasks = tasks;
+        wakers.into_iter().for_each(Waker::wake);
     }
 
     /// The order of arrival.
