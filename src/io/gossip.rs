@@ -142,7 +142,11 @@ impl Gossip {
             {
                 log.error("there are more nodes than --cluster-size says: nobody gets a lease");
             }
-            for change in member.take_changes() {
+            let changes = member.take_changes();
+            if !changes.is_empty() {
+                seating.on_members(now);
+            }
+            for change in changes {
                 match change {
                     Change::Up(node) => log.info(&format!("node up : '{}'", node.address)),
                     Change::Down(node) => log.info(&format!("node down : '{}'", node.address)),

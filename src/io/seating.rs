@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use crossbeam::channel::Sender;
 
-use crate::base::limits::LOW_MARK_SLACK;
+use crate::base::limits::{LOW_MARK_SLACK, RECONNECT_MAX};
 use crate::base::time::Millis;
 use crate::io::clock::Clock;
 use crate::io::core::Handle;
@@ -137,6 +137,14 @@ impl Seating {
             Some(Heard { source: source.id, weight, address, payload })
         });
         Past::Known(epoch, heir)
+    }
+
+    /// Nodes have come or gone: what they relayed comes by another way now, over other connections.
+    pub fn on_members(&self, now: Millis) {
+        if self.mode == Mode::Relay {
+            let until = now.after(RECONNECT_MAX);
+            self.seats.all().values().for_each(|seat| seat.set_reconnects_until(until));
+        }
     }
 
     /// Says until when this node may lead what it leads.

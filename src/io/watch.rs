@@ -36,8 +36,9 @@ impl Watch {
         };
         let mut known = HashMap::with_capacity(self.known.len());
         self.candidates.clear();
+        let reconnects = seat.reconnects(now);
         for source in &seat.sources().all {
-            let presence = source.presence();
+            let presence = Presence { reconnects, ..source.presence() };
             // A source that has not sent a whole request yet has not been heard.
             if presence.last_heard == Millis(0) {
                 continue;
@@ -158,6 +159,46 @@ mod tests {
         let continuity = beat(30_000);
         assert_eq!(continuity.hole_from(), None);
         assert_eq!(continuity.whole_since(), UnixMillis(29_900), "nothing before is held here");
+    }
+
+    #[test]
+    fn a_source_whose_connections_went_with_the_node_that_relayed_them_is_not_missed() {
+        for (reconnects_until, is_missed) in [(Millis(0), true), (Millis(23_000), false)] {
+            let seats = Seats::new(1, 10);
+            let address = SocketAddr::from(([10, 0, 0, 1], 1));
+            let name = SourceName::Named((*b"a").into());
+            let attached = seats.attach(&GroupName::default(), &name, Weight(0), address);
+            let (seat, source) = attached.expect("there is room");
+            let mut watch = Watch::default();
+            for now in (1_000..20_000).step_by(100) {
+                source.on_heard(0, Millis(now / 500 * 500));
+                watch.look(&seat, Millis(now), UnixMillis(now as i64));
+            }
+            source.detach();
+            seat.set_reconnects_until(reconnects_until);
+            watch.look(&seat, Millis(20_000), UnixMillis(20_000));
+            assert_eq!(watch.candidates()[0].continuity.is_missed(), is_missed);
+            // Silence says as much as ever.
+            watch.look(&seat, Millis(22_900), UnixMillis(22_900));
+            assert!(watch.candidates()[0].continuity.is_missed());
+        }
+    }
+
+    #[test]
+    fn who_has_not_come_yet_while_sources_reconnect_does_not_keep_its_connections() {
+        let seats = Seats::new(1, 10);
+        let address = SocketAddr::from(([10, 0, 0, 1], 1));
+        let name = SourceName::Named((*b"a").into());
+        let attached = seats.attach(&GroupName::default(), &name, Weight(0), address);
+        let (seat, source) = attached.expect("there is room");
+        source.expect(Millis(1_000), Millis(10_000));
+        source.detach();
+        seat.set_reconnects_until(Millis(3_000));
+        let mut watch = Watch::default();
+        for now in (1_000..8_000).step_by(100) {
+            watch.look(&seat, Millis(now), UnixMillis(now as i64));
+            assert!(!watch.candidates()[0].continuity.is_missed(), "{now}");
+        }
     }
 
     /// Since when a source is whole that was heard for 20 s by a node that did not lead, and then does.

@@ -69,7 +69,7 @@ impl Continuity {
             self.looks_waiting = WAITING_LOOKS_MAX + 1;
         }
         let is_missed = self.is_missed || self.is_overdue(now, presence);
-        if !is_missed && !presence.in_flight {
+        if !is_missed && !presence.in_flight && !presence.reconnects {
             self.looks += 1;
             self.looks_disconnected += u32::from(!presence.connected);
             if self.looks >= 1000 {
@@ -147,7 +147,7 @@ impl Continuity {
             true => MISSED_MIN.after(SENDER_BACKOFF_MAX),
             false => self.unless_new(self.usual.longest_two().usual(), self.usual.longest()),
         };
-        let is_cut_off = self.keeps_connections() && !presence.connected;
+        let is_cut_off = self.keeps_connections() && !presence.connected && !presence.reconnects;
         !presence.in_flight && (is_cut_off || silence >= longest)
     }
 

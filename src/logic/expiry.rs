@@ -26,6 +26,8 @@ pub struct Presence {
     pub last_answered: Millis,
     /// Whether it holds a connection open, or may: of one behind a balancer it is not known.
     pub connected: bool,
+    /// Whether its connections may have gone with nodes that relayed them: that it has none says nothing.
+    pub reconnects: bool,
     /// Whether a request of it is on its way to the endpoint and back.
     pub in_flight: bool,
     /// Whether its last answer was a 5xx of our own: it is waiting to try again.
@@ -136,7 +138,7 @@ impl Rhythm {
         if presence.in_flight {
             return None;
         }
-        let patience = match (presence.connected, presence.refused) {
+        let patience = match (presence.connected || presence.reconnects, presence.refused) {
             (true, true) => expiry.expiry_max.max(expiry.expiry),
             (true, false) => self.connected_patience(expiry),
             (false, true) => expiry.expiry.after(SENDER_BACKOFF_MAX),
@@ -163,6 +165,7 @@ mod tests {
         last_heard: Millis(0),
         last_answered: Millis(0),
         connected: true,
+        reconnects: false,
         in_flight: false,
         refused: false,
         granted: Millis(0),

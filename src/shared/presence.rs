@@ -310,6 +310,7 @@ impl Source {
             last_answered: Millis(last_answer / 2),
             connected: !matches!(self.attached.load(Ordering::Relaxed), 0 | FORGOTTEN)
                 || self.passed_on.load(Ordering::Relaxed),
+            reconnects: false,
             in_flight: self.cores.iter().any(|core| core.in_flight.load(Ordering::Relaxed) > 0),
             refused: last_answer % 2 == 1,
         }

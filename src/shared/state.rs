@@ -29,6 +29,8 @@ pub struct Seat {
     sources: ArcSwap<Sources>,
     /// Until when this node may act as the leader that its view says it is; `u64::MAX` for ever.
     leads_until: CachePadded<AtomicU64>,
+    /// Until when it says nothing of a source that none of its connections is left.
+    reconnects_until: AtomicU64,
 }
 
 /// The number under which this process knows a seat.
@@ -57,6 +59,7 @@ impl Seat {
             view: ArcSwap::from_pointee(view),
             sources: ArcSwap::default(),
             leads_until: CachePadded::new(AtomicU64::new(until)),
+            reconnects_until: AtomicU64::new(0),
         }
     }
 
@@ -78,6 +81,19 @@ impl Seat {
     pub fn set_leads_until(&self, until: Millis) {
         // Relaxed: see `leads`.
         self.leads_until.store(until.0, Ordering::Relaxed);
+    }
+
+    /// Whether sources may be without a connection because the nodes that relayed them have gone, or
+    /// relay elsewhere for a moment.
+    pub fn reconnects(&self, now: Millis) -> bool {
+        // Relaxed: see `leads`.
+        now.0 < self.reconnects_until.load(Ordering::Relaxed)
+    }
+
+    /// Says until when they may.
+    pub fn set_reconnects_until(&self, until: Millis) {
+        // Relaxed: see `leads`.
+        self.reconnects_until.store(until.0, Ordering::Relaxed);
     }
 
     /// The name of a source that is remembered.

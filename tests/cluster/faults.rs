@@ -1,11 +1,12 @@
 //! What goes wrong, and is mended.
 
+use highlander::io::seating::Mode;
 use highlander::logic::ask::Verdict;
 
-use crate::node::Relayed;
+use crate::node::{Relayed, group};
 use crate::order::Order;
 use crate::passage::Way;
-use crate::plan::{Fault, Wants};
+use crate::plan::{Fault, Promise, Wants};
 use crate::sender::Queue;
 use crate::world::{Happens, ToNode, World, is_traced, sitting};
 
@@ -13,6 +14,9 @@ impl World {
     pub fn fault(&mut self, fault: Fault) {
         if is_traced() {
             println!("{}: {fault:?}", self.now);
+        }
+        if let Fault::Kill(place) | Fault::Vanish(place) | Fault::Stop(place, _) = fault {
+            self.expect_in_handover(place);
         }
         match fault {
             Fault::Kill(place) => self.kill(place),
@@ -63,6 +67,19 @@ impl World {
                 self.kill(place);
                 self.crash(replica, Queue::Lost);
             }
+        }
+    }
+
+    /// By chance the endpoint, or a way to it, was slow just before, and a source was taken for lost: then
+    /// the leader goes in a hand-over, and what it has not sent on yet of what was held is held nowhere
+    /// else, unless all nodes hold.
+    fn expect_in_handover(&mut self, place: usize) {
+        let is_under_way = self.places[place].node.as_ref().is_some_and(|node| {
+            let seats = node.seats.all();
+            node.leads() && seats.get(&group()).is_some_and(|seat| seat.view().closed().is_some())
+        });
+        if is_under_way && self.plan.mode == Mode::Relay && self.plan.promise == Promise::All {
+            self.plan.promise = Promise::Lead;
         }
     }
 

@@ -253,7 +253,11 @@ impl Node {
             self.seating.release(&self.member);
             self.release_alone();
         }
-        for change in self.member.take_changes() {
+        let changes = self.member.take_changes();
+        if !changes.is_empty() {
+            self.seating.on_members(now);
+        }
+        for change in changes {
             if crate::world::is_traced() {
                 println!("{}: node {} {change:?}", self.world, self.place);
             }

@@ -100,7 +100,7 @@ pub struct World {
     pub changes_before: usize,
     pub changed: u64,
     pub ways: BTreeMap<(At, usize), u64>,
-    /// What has come to each node of each series.
+    /// What has come to each node of each series before it led.
     pub come: Vec<BTreeSet<(usize, i64)>>,
     /// Who died when its leader did.
     pub victim: Option<usize>,
@@ -306,7 +306,9 @@ impl World {
         match &what {
             ToNode::Turn if self.places[place].turn != self.now => return,
             ToNode::Beat => self.after(BEAT, Happens::ToNode(at, ToNode::Beat)),
-            ToNode::Request(_, _, _, push) => {
+            ToNode::Request(_, _, _, push)
+                if !self.places[place].node.as_ref().is_some_and(Node::has_lead) =>
+            {
                 self.come[place].extend(read(push).iter().map(|point| (point.series, point.at)));
             }
             _ => {}

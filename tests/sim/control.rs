@@ -174,6 +174,7 @@ impl Proxy {
                 last_heard,
                 last_answered: Millis(traces.last_answered),
                 connected,
+                reconnects: false,
                 in_flight: traces.in_flight > 0 || is_waiting,
                 refused: traces.refused,
             };

@@ -57,6 +57,8 @@ pub struct Leadership {
     is_settled: bool,
     is_leaving: bool,
     next_forget: Millis,
+    /// The group whose leader others have been asked for last.
+    asked: GroupKey,
     effects: Vec<Effect>,
 }
 
@@ -75,6 +77,7 @@ impl Leadership {
             is_settled: false,
             is_leaving: false,
             next_forget: Millis(0),
+            asked: GroupKey(0),
             effects: Vec::new(),
         }
     }
@@ -262,6 +265,18 @@ impl Leadership {
         let from = after.map_or(0, |after| after.0.saturating_add(1));
         let groups = self.groups.range(GroupKey(from)..);
         groups.filter_map(|(_, group)| group.standing.as_ref())
+    }
+
+    /// A group that nobody leads as far as this node knows, the next one each time: whoever has claimed
+    /// it may have said so in a datagram that was lost.
+    pub fn next_vacant(&mut self, now: Millis) -> Option<GroupKey> {
+        let is_vacant = |group: &Group| {
+            group.is_wanted && group.vacant_since.is_some_and(|since| now.since(since) >= ASK_EVERY)
+        };
+        let after = GroupKey(self.asked.0.saturating_add(1));
+        let mut groups = self.groups.range(after..).chain(&self.groups);
+        self.asked = *groups.find(|(_, group)| is_vacant(group))?.0;
+        Some(self.asked)
     }
 
     /// How one group stands.

@@ -1,18 +1,20 @@
 //! One member of a cluster, whole: who else is there, who leads what, who promises whom. Datagrams come
 //! in and go out as values, and so does what follows for the seats.
 
+mod asks;
+
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
 
 use crate::base::limits::{
-    ASK_EVERY, GOSSIP_EVERY, LEAD_UNSURE, LEASE_MARGIN, MARKS_EVERY, STANDINGS_MAX,
+    ASK_EVERY, GOSSIP_EVERY, LEAD_UNSURE, LEASE_MARGIN, MARKS_EVERY, PROBE_REPLY_MAX, SUSPECT_MAX,
 };
 use crate::base::time::{Millis, UnixMillis};
 use crate::logic::cluster::group::Lead;
 use crate::logic::cluster::leadership::{Effect, Leadership, Leases};
 use crate::logic::cluster::lease::{Majority, Promises, Round};
 use crate::logic::cluster::node::Node;
-use crate::logic::cluster::notice::{KEYS_MAX, More, Notice, take_fitting};
+use crate::logic::cluster::notice::{KEYS_MAX, Notice, take_fitting};
 use crate::logic::cluster::replays::Replays;
 use crate::logic::cluster::settle::Settle;
 use crate::logic::cluster::standing::{GroupKey, Sitting, Standing};
@@ -72,6 +74,8 @@ pub struct Member {
     swim: Swim,
     me: Node,
     others: BTreeSet<Node>,
+    /// Who was asked for a leader last.
+    asked: Node,
     peers: Vec<SocketAddr>,
     replays: Replays,
     leadership: Leadership,
@@ -105,6 +109,7 @@ impl Member {
             swim: Swim::new(me, seed, now),
             me,
             others: BTreeSet::new(),
+            asked: me,
             peers: Vec::new(),
             replays: Replays::default(),
             leadership: Leadership::new(me, listen, of_leader),
@@ -151,6 +156,9 @@ impl Member {
         match notice {
             Notice::Membership(bytes) => {
                 self.swim.on_letter(&bytes, now).map_err(|_| Dropped::Unreadable)?;
+                for life in self.swim.take_outlived() {
+                    self.tell(life.address, &Notice::Outlived(life));
+                }
             }
             Notice::Standings(standings) => {
                 standings.into_iter().for_each(|it| self.leadership.on_standing(it, now));
@@ -176,36 +184,13 @@ impl Member {
             }
             // Of more nodes than were counted on, two might have a majority.
             Notice::LeaseAsk(..) if self.are_too_many() => {}
-            Notice::LeaseAsk(from, round, wanted) => {
-                for (key, _) in &wanted {
-                    if self.leadership.makes_way(*key, from, now) {
-                        self.free(*key);
-                    }
-                }
-                let given = wanted.into_iter().filter(|(key, term)| {
-                    let objection = self.leadership.objection(*key, from, *term).cloned();
-                    match objection {
-                        Some(standing) => {
-                            tell(
-                                &mut self.letters,
-                                from.address,
-                                &Notice::Standings(vec![standing]),
-                            );
-                            false
-                        }
-                        None => self.promises.give(*key, from.address, round, now),
-                    }
-                });
-                let given: Vec<GroupKey> = given.map(|(key, _)| key).collect();
-                if !given.is_empty() {
-                    self.tell(from.address, &Notice::LeaseGiven(self.me, round, given));
-                }
-            }
+            Notice::LeaseAsk(from, round, wanted) => self.promise(from, round, wanted, now),
             Notice::LeaseGiven(from, round, keys) => self.on_given(from.address, round, &keys, now),
             Notice::LeaseBack(from, round, keys) => {
                 keys.iter().for_each(|key| self.promises.take_back(*key, from.address, round));
             }
             Notice::Give(standing) => self.leadership.on_given(standing, now),
+            Notice::Outlived(life) => self.swim.begin_after(life, now),
         }
         Ok(())
     }
@@ -217,6 +202,7 @@ impl Member {
         let is_alone = self.others.is_empty() && stood < self.setting.settle_max;
         if stood >= LEAD_UNSURE && !is_alone {
             self.begin_to_settle(now);
+            self.hear_out_suspicions(now);
         }
         self.look_around(now);
         if let Some(settle) = &mut self.settle {
@@ -235,6 +221,7 @@ impl Member {
         if now >= self.next_lease {
             self.next_lease = now.after(ASK_EVERY);
             self.ask_for_leases(now);
+            self.ask_for_leader(now);
         }
         if now >= self.next_news {
             self.next_news = now.after(GOSSIP_EVERY);
@@ -385,6 +372,15 @@ impl Member {
         self.leadership.unsettle(now);
     }
 
+    /// One of the others may take this node for dead, or hear that another does, after it has answered
+    /// all that it was asked. A lease rules that out.
+    fn hear_out_suspicions(&mut self, now: Millis) {
+        if self.setting.leases == LeaseKind::None {
+            let not_before = now.after(SUSPECT_MAX).after(PROBE_REPLY_MAX);
+            self.settle = self.settle.take().map(|settle| settle.not_before(not_before));
+        }
+    }
+
     /// Takes in who is there.
     fn look_around(&mut self, now: Millis) {
         let changes = self.swim.take_changes();
@@ -395,48 +391,12 @@ impl Member {
             self.me = me;
             if was_taken_for_dead && self.setting.leases == LeaseKind::None {
                 self.begin_to_settle(now);
+                self.hear_out_suspicions(now);
             }
             self.leadership.on_members(me, self.others.clone(), now);
             self.changes.extend(changes);
         }
         self.follow();
-    }
-
-    /// How the groups after this one stand.
-    fn answer(&mut self, from: Node, after: Option<GroupKey>) {
-        let standings = self.leadership.standings(after).take(STANDINGS_MAX);
-        // No more than may fit: the shortest takes more than thirty bytes.
-        let mut standings: Vec<Standing> = standings.take(KEYS_MAX).cloned().collect();
-        let is_full = standings.len() == KEYS_MAX;
-        let some = take_fitting(&mut standings);
-        let more = if standings.is_empty() && !is_full { More::No } else { More::Yes };
-        self.tell(from.address, &Notice::Views(self.me, after, some, more));
-    }
-
-    fn ask_for_leases(&mut self, now: Millis) {
-        self.promises.forget(now);
-        let Some(majority) = &mut self.majority else { return };
-        let wanted = self.leadership.wanted(now);
-        for some in wanted.chunks(KEYS_MAX) {
-            let round = majority.ask(now);
-            let own = some
-                .iter()
-                .filter(|(key, _)| self.promises.give(*key, self.me.address, round, now));
-            let own: Vec<GroupKey> = own.map(|(key, _)| *key).collect();
-            majority.on_given(self.me.address, round, &own);
-            let ask = Notice::LeaseAsk(self.me, round, some.to_vec());
-            for node in &self.others {
-                tell(&mut self.letters, node.address, &ask);
-            }
-        }
-    }
-
-    fn on_given(&mut self, from: SocketAddr, round: Round, keys: &[GroupKey], now: Millis) {
-        let Some(majority) = &mut self.majority else { return };
-        majority.on_given(from, round, keys);
-        for key in keys {
-            self.leadership.on_lease(*key, majority.until(*key), now);
-        }
     }
 
     /// Does what follows from a change of who leads.

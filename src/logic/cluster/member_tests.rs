@@ -19,6 +19,8 @@ struct Sim {
     lost_percent: u32,
     late_max: u64,
     cut: BTreeSet<(usize, usize)>,
+    /// The wall clock of who begins has gone back by so much.
+    clock_back: u64,
     /// Times at which two nodes were told at once that they may lead one group.
     overlaps: Vec<Millis>,
     /// How long nobody has led, since when.
@@ -33,6 +35,9 @@ struct One {
     /// Its clock goes so much faster, in tenths of a percent.
     drift: i64,
 }
+
+/// What the wall clock says at first.
+const CLOCK: u64 = 1_000_000_000;
 
 fn address(place: usize) -> SocketAddr {
     SocketAddr::from(([10, 0, 0, place as u8 + 1], 6746))
@@ -65,6 +70,7 @@ impl Sim {
             lost_percent,
             late_max: 200,
             cut: BTreeSet::new(),
+            clock_back: 0,
             overlaps: Vec::new(),
             unled: Vec::new(),
         };
@@ -83,7 +89,7 @@ impl Sim {
         let node = &mut self.nodes[place];
         node.lives += 1;
         node.sequence = 0;
-        let me = Node { address: address(place), generation: self.now.0 };
+        let me = Node { address: address(place), generation: CLOCK + self.now.0 - self.clock_back };
         let listen = SocketAddr::from(([10, 0, 0, place as u8 + 1], 9091));
         let (leases, settle_max) = (self.leases, SETTLE_MAX);
         let setting = Setting { me, listen, leases, settle_max, seed: self.dice.next_u64() };
@@ -329,6 +335,78 @@ fn a_leader_that_was_stopped_does_not_lead_on_waking() {
         sim.run(LEASE.after(Millis(15_000)));
         assert_eq!(sim.overlaps.first(), None, "seed {seed}");
         assert!(sim.is_at_one() && sim.leaders() != [leader], "seed {seed}");
+    }
+}
+
+#[test]
+fn a_leader_that_stood_still_for_a_moment_hears_out_who_suspects_it() {
+    // In 1281 one of the others takes it for dead, and the third has not heard of that yet.
+    for seed in seeds(100).chain(1281..1282) {
+        let mut sim = Sim::new(seed, 2 + seed as usize % 2, LeaseKind::None);
+        sim.lost_percent = 0;
+        sim.run(Millis(15_000));
+        let leader = sim.leaders()[0];
+        let span = sim.dice.random_range(900..1800);
+        sim.nodes[leader].stopped_until = sim.now.after(Millis(span));
+        sim.run(Millis(10_000));
+        assert_eq!(sim.overlaps.first(), None, "seed {seed}: stopped for {span} ms");
+        assert!(sim.is_at_one(), "seed {seed}: {}", sim.told());
+    }
+}
+
+#[test]
+fn a_leader_that_is_stopped_does_not_lead_any_more_when_others_take_it_for_dead() {
+    for seed in seeds(100) {
+        let mut sim = Sim::new(seed, 2 + seed as usize % 2, LeaseKind::None);
+        // Of a hundred probes one fails: it may be suspected already.
+        sim.lost_percent = 1;
+        sim.run(Millis(15_000));
+        let Some(leader) = sim.leaders().first().copied() else { continue };
+        sim.overlaps.clear();
+        sim.nodes[leader].stopped_until = sim.now.after(Millis(20_000));
+        sim.run(Millis(900));
+        assert_eq!(sim.overlaps.first(), None, "seed {seed}");
+    }
+}
+
+#[test]
+fn who_has_missed_that_a_group_is_led_asks_and_hears_of_it() {
+    for seed in seeds(20) {
+        let mut sim = Sim::new(seed, 3, LeaseKind::None);
+        (sim.lost_percent, sim.late_max) = (0, 30);
+        sim.run(Millis(15_000));
+        let dead = sim.leaders()[0];
+        sim.nodes[dead].member = None;
+        while sim.leaders().is_empty() {
+            sim.step();
+        }
+        let third = (0..3).find(|it| *it != dead && *it != sim.leaders()[0]).expect("of three");
+        sim.mail.retain(|_, (to, ..)| *to != third);
+        sim.run(Millis(2_000));
+        assert!(sim.is_at_one(), "seed {seed}: {}", sim.told());
+    }
+}
+
+#[test]
+fn a_node_whose_clock_has_gone_back_is_a_member_again_at_once() {
+    for seed in seeds(20) {
+        let size = 2 + seed as usize % 2;
+        let leases = if size == 3 { LeaseKind::Majority(3) } else { LeaseKind::None };
+        let mut sim = Sim::new(seed, size, leases);
+        sim.run(Millis(15_000));
+        let leader = sim.leaders()[0];
+        sim.nodes[leader].member = None;
+        sim.run(LEASE.times(2).after(Millis(2000)));
+        sim.clock_back = 3_600_000;
+        sim.start(leader);
+        sim.run(Millis(8_000));
+        assert!(sim.is_at_one() && sim.leaders() != [leader], "seed {seed}: {}", sim.told());
+        let me = sim.nodes[leader].member.as_ref().map(Member::me).expect("it runs");
+        let (all, life) = (size - 1, Node { generation: CLOCK + 1000, ..me });
+        assert!(me.began_after(life), "{me:?}");
+        for node in sim.nodes.iter().filter_map(|node| node.member.as_ref()) {
+            assert_eq!(node.others().len(), all, "seed {seed}: {}", sim.told());
+        }
     }
 }
 

@@ -21,6 +21,11 @@ impl Node {
         Node { address, generation: 0 }
     }
 
+    /// The first life of another process after this one.
+    pub fn next_process(self) -> Node {
+        Node { generation: self.generation.saturating_add(PROCESS_LIVES_MAX), ..self }
+    }
+
     /// Whether this is a later process than `before` at the same address. One that was only taken for
     /// dead is a life or two further; a process is further by the milliseconds that the last one ran.
     pub fn began_after(&self, before: Node) -> bool {

@@ -39,6 +39,8 @@ pub enum Notice {
     LeaseBack(Node, Round, Vec<GroupKey>),
     /// The sender goes: the receiver is to lead this.
     Give(Standing),
+    /// The receiver has been here in this life, which comes after the one that it speaks in.
+    Outlived(Node),
 }
 
 /// Whether a list goes on.
@@ -114,6 +116,10 @@ impl Notice {
                 buf.put_u8(9);
                 put_standing(standing, &mut buf);
             }
+            Notice::Outlived(life) => {
+                buf.put_u8(10);
+                put_node(life, &mut buf);
+            }
         }
         buf
     }
@@ -152,6 +158,7 @@ impl Notice {
             }
             8 => lease(&mut buf).map(|(from, round, keys)| Notice::LeaseBack(from, round, keys))?,
             9 => Notice::Give(standing(&mut buf)?),
+            10 => Notice::Outlived(node(&mut buf)?),
             _ => return Err(CodecError::Unknown),
         };
         if buf.is_empty() { Ok(notice) } else { Err(CodecError::Unknown) }
@@ -395,6 +402,7 @@ mod tests {
             Notice::LeaseGiven(node, Round(7), Vec::new()),
             Notice::LeaseBack(node, Round(7), keys),
             Notice::Give(standings[1].clone()),
+            Notice::Outlived(standings[0].leader),
         ]
     }
 

@@ -14,6 +14,7 @@ use crate::logic::cluster::standing::GroupKey;
 pub struct Settle {
     since: Millis,
     patience: Millis,
+    not_before: Millis,
     asked: BTreeMap<SocketAddr, Progress>,
     next_ask: Millis,
     /// When the first of them had told everything.
@@ -30,7 +31,19 @@ enum Progress {
 impl Settle {
     /// Begins at `now`, and gives up after `patience`.
     pub fn new(now: Millis, patience: Millis) -> Settle {
-        Settle { since: now, patience, asked: BTreeMap::new(), next_ask: now, first_told: None }
+        Settle {
+            since: now,
+            patience,
+            not_before: now,
+            asked: BTreeMap::new(),
+            next_ask: now,
+            first_told: None,
+        }
+    }
+
+    /// The same, but it waits at least until then, whatever is answered.
+    pub fn not_before(self, not_before: Millis) -> Settle {
+        Settle { not_before, ..self }
     }
 
     /// There is somebody to be asked.
@@ -85,9 +98,11 @@ impl Settle {
         let is_done = |(node, progress): (&SocketAddr, &Progress)| {
             *progress == Progress::Told && is_alive(*node)
         };
-        self.asked.iter().all(is_done)
+        let has_waited = now >= self.not_before;
+        let is_answered = self.asked.iter().all(is_done)
             || self.first_told.is_some_and(|told| now.since(told) >= SETTLE_REST)
-            || now.since(self.since) >= self.patience
+            || now.since(self.since) >= self.patience;
+        has_waited && is_answered
     }
 }
 
@@ -126,6 +141,15 @@ mod tests {
         assert_eq!(told(&mut settle, 1, key, None, More::No), None);
         assert!(!settle.is_over(|it| it == node(1), Millis(10)), "one of them is not known yet");
         assert!(settle.is_over(|_| true, Millis(10)));
+    }
+
+    #[test]
+    fn what_may_come_until_some_time_is_waited_for_whatever_is_told() {
+        let mut settle = Settle::new(Millis(1), PATIENCE).not_before(Millis(901));
+        settle.add(node(1));
+        settle.on_views(node(1), None, None, More::No, Millis(10));
+        assert!(!settle.is_over(|_| true, Millis(900)));
+        assert!(settle.is_over(|_| true, Millis(901)));
     }
 
     #[test]

@@ -15,7 +15,8 @@ use std::num::{NonZeroU8, NonZeroUsize};
 use std::time::Duration;
 
 use foca::{
-    Config, Foca, Member, NoCustomBroadcast, Notification, PeriodicParams, Runtime, State, Timer,
+    Codec as _, Config, Foca, Header, Member, NoCustomBroadcast, Notification, PeriodicParams,
+    Runtime, State, Timer,
 };
 use rand::SeedableRng as _;
 use rand::rngs::Xoshiro256PlusPlus;
@@ -59,6 +60,8 @@ pub struct Swim {
     told: BTreeSet<Node>,
     /// Who is suspected, in which incarnation, since when, as of the last probe.
     suspects: BTreeMap<(Node, u16), Millis>,
+    /// Nodes that speak in a life before one that is known of them, which is this.
+    outlived: Vec<Node>,
 }
 
 impl fmt::Debug for Swim {
@@ -130,6 +133,7 @@ impl Swim {
             announce_due: now,
             told: BTreeSet::new(),
             suspects: BTreeMap::new(),
+            outlived: Vec::new(),
         }
     }
 
@@ -148,9 +152,34 @@ impl Swim {
     /// A letter has come. One from this node in an earlier life may have been on its way for long.
     pub fn on_letter(&mut self, payload: &[u8], now: Millis) -> Result<(), Unreadable> {
         self.outbox.now = now;
+        self.look_at_sender(payload);
         match self.foca.handle_data(payload, &mut self.outbox) {
             Ok(()) | Err(foca::Error::DataFromOurselves) => Ok(()),
             Err(_) => Err(Unreadable),
+        }
+    }
+
+    /// Whether its sender has begun with a clock that has gone back since its last life: foca takes it
+    /// for dead for as long as it remembers that, and each life it begins then is one further.
+    fn look_at_sender(&mut self, mut payload: &[u8]) {
+        let Ok(Header { src, .. }) = Codec.decode_header(&mut payload) else { return };
+        let known = self.foca.iter_membership_state().map(|member| *member.id());
+        let later = known.filter(|it| it.address == src.address && it.generation > src.generation);
+        self.outlived.extend(later);
+    }
+
+    /// The lives that are known of nodes that speak in an earlier one.
+    pub fn take_outlived(&mut self) -> Vec<Node> {
+        std::mem::take(&mut self.outlived)
+    }
+
+    /// This node was here before, in this life or a later one: it goes on in one that comes after it.
+    pub fn begin_after(&mut self, life: Node, now: Millis) {
+        let me = self.me();
+        if life.address == me.address && life.generation > me.generation {
+            self.outbox.now = now;
+            // Of another life than its own, and of itself it has room to tell.
+            let _ = self.foca.change_identity(life.next_process(), &mut self.outbox);
         }
     }
 
