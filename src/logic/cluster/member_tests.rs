@@ -419,6 +419,15 @@ fn one_of_three(others: usize) -> Sim {
 }
 
 #[test]
+fn nothing_is_sent_so_late_that_it_leaves_when_the_lease_is_over() {
+    let sim = one_of_three(2);
+    let member = sim.nodes[sim.leaders()[0]].member.as_ref().expect("it leads");
+    let until: Vec<Millis> = member.led().map(|(_, until)| until.after(LEASE_MARGIN)).collect();
+    let lease: Vec<Millis> = member.leadership.led().map(|(_, lease)| lease).collect();
+    assert!(until.len() == 1 && until == lease, "{until:?} {lease:?}");
+}
+
+#[test]
 fn of_more_nodes_than_were_counted_on_nobody_gets_a_lease() {
     assert_eq!(one_of_three(2).leaders().len(), 1);
     let leaders = one_of_three(3).leaders();
