@@ -8,12 +8,12 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use crate::base::limits::{NAME_BYTES_MAX, PASS_RENEWED};
+use crate::base::limits::NAME_BYTES_MAX;
 use crate::base::time::{Millis, UnixMillis};
 use crate::io::core::{Core, Reader};
 use crate::io::orders::Word;
 use crate::io::store::Stock;
-use crate::logic::cluster::pass::{Forged, Pass};
+use crate::logic::cluster::pass::{self, Forged, Pass};
 use crate::logic::lookout::{Glance, Lookout};
 use crate::logic::source::{GroupName, Payload, SourceName, Weight};
 use crate::logic::view::{Event, Fate, Heard, Lead};
@@ -206,8 +206,7 @@ impl Speaker {
         let now = self.core.clock.unix_now();
         let mut own = self.own_pass.borrow_mut();
         if let Some((made, pass)) = own.as_ref()
-            && *made <= now
-            && now < made.after(PASS_RENEWED)
+            && pass::serves_still(*made, now)
         {
             return Some(pass.clone());
         }

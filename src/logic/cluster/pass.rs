@@ -10,7 +10,7 @@ use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use bytes::{Buf as _, BufMut as _};
 
-use crate::base::limits::PASS_AGE_MAX;
+use crate::base::limits::{PASS_AGE_MAX, PASS_RENEWED};
 use crate::base::time::UnixMillis;
 use crate::logic::cluster::codec::{CodecError, address, put_address};
 use crate::logic::cluster::notice::{group, put_group, put_source, source, word};
@@ -73,6 +73,11 @@ pub fn is_fresh(made: UnixMillis, now: UnixMillis) -> bool {
     made >= now.before(PASS_AGE_MAX) && made <= now.after(PASS_AGE_MAX)
 }
 
+/// Whether one that was made at `made` is still given to requests at `now`. The clock may go back.
+pub fn serves_still(made: UnixMillis, now: UnixMillis) -> bool {
+    made <= now && now < made.after(PASS_RENEWED)
+}
+
 fn decode(mut buf: &[u8]) -> Result<Pass, CodecError> {
     let pass = Pass {
         node: address(&mut buf)?,
@@ -88,6 +93,7 @@ fn decode(mut buf: &[u8]) -> Result<Pass, CodecError> {
 mod tests {
     use super::*;
 
+    use crate::base::time::Millis;
     use crate::wire::cluster::seal::PASS_BYTES_MAX;
 
     const NOW: UnixMillis = UnixMillis(1_800_000_000_000);
@@ -101,6 +107,16 @@ mod tests {
             source: SourceName::Named(name()),
             weight: Weight(7),
         }
+    }
+
+    #[test]
+    fn a_pass_that_is_given_is_fresh_where_the_clock_is_half_a_minute_ahead() {
+        let ages = (0..200_000).step_by(100);
+        let given: Vec<UnixMillis> =
+            ages.map(|age| NOW.after(Millis(age))).filter(|now| serves_still(NOW, *now)).collect();
+        assert!(given.len() > 10, "one serves for many requests");
+        assert!(given.iter().all(|now| is_fresh(NOW, now.after(Millis(30_000)))));
+        assert!(!serves_still(NOW, NOW.before(Millis(1))), "the clock has gone back");
     }
 
     #[test]
