@@ -218,8 +218,12 @@ impl Handover {
                 let _ = self.desk.note(lens, voice, &ask.push);
             }
             (Outcome::Unsent, _) => {}
-            // The new source sends the same again, and nobody else has that voice; unless it dies.
-            (Outcome::Doubtful, Voice::New) => self.doubt(ask.push),
+            // The new source sends the same again, and until then nobody else has that voice; unless it
+            // dies.
+            (Outcome::Doubtful, Voice::New) => {
+                let _ = self.desk.leave_to_new(lens, &ask.push);
+                self.doubt(ask.push);
+            }
             // The new source may speak for the same series next: it must be certain before.
             (Outcome::Doubtful, Voice::Old) => {
                 let _ = self.desk.note(lens, Voice::Old, &ask.push);
