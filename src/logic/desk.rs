@@ -151,6 +151,25 @@ impl Desk {
         }
     }
 
+    /// The endpoint may have this of the new source: nobody else may speak for its series any more. It
+    /// is not noted as delivered, for its source tries again.
+    pub fn leave_to_new(&mut self, lens: &mut Lens, push: &Push) -> Result<(), BodyError> {
+        let body = lens.decoder.decode(push.body(), lens.decoded_bytes_max)?;
+        let mut survey = lens.surveyor.open(push.protocol(), body)?;
+        // Of a series that is not known only an entry can say whose it is: one that covers no more.
+        let covered_ms = self.covered.newest_ms(None, Noting::Later);
+        loop {
+            let batch = survey.next_batch()?;
+            if batch.is_empty() {
+                return Ok(());
+            }
+            for mention in batch.iter().filter(|mention| mention.counts.dated() > 0) {
+                self.watermark.note(mention.id, covered_ms);
+            }
+            self.watermark.mark_all_spoken(batch);
+        }
+    }
+
     /// What of a request may go out in the name of `voice`. What the new source says of a series
     /// that is not repeated counts as spoken. If what it says live is only a little older than what
     /// was delivered, the old voice falls silent for that series: else a source that is slower on its
@@ -346,6 +365,21 @@ mod tests {
         assert_eq!(sift(&mut desk, Voice::New, &push(Protocol::V1, &[("a", 13)])), ('1', 1, 0));
         desk.forget_who_spoke();
         assert_eq!(desk.unspoken(), 2);
+    }
+
+    #[test]
+    fn what_is_left_to_the_new_source_covers_nothing_and_silences_the_old_one() {
+        let mut desk = Desk::new();
+        desk.raise(Covered { reach: UnixMillis(5), ..Covered::NOTHING });
+        desk.note(&mut lens(), Voice::Old, &push(Protocol::V1, &[("a", 10)])).expect("readable");
+        let doubt = push(Protocol::V1, &[("a", 12), ("new", 12)]);
+        desk.leave_to_new(&mut lens(), &doubt).expect("readable");
+        assert_eq!(desk.unspoken(), 0);
+        let old = push(Protocol::V1, &[("a", 13), ("new", 13), ("b", 13)]);
+        assert_eq!(sift(&mut desk, Voice::Old, &old), ('½', 1, 2));
+        let before = push(Protocol::V1, &[("a", 11), ("new", 6), ("other", 4)]);
+        assert_eq!(sift(&mut desk, Voice::New, &before), ('½', 2, 1));
+        assert_eq!(sift(&mut desk, Voice::New, &doubt), ('1', 2, 0));
     }
 
     #[test]

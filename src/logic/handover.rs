@@ -63,7 +63,7 @@ pub struct Handover {
     turn: Option<Turn>,
     window: Millis,
     began: Millis,
-    /// When the new source last repeated what had been delivered, or the hand-over opened.
+    /// When the new source last repeated what was delivered, the keeper fell silent, or it opened.
     last_behind: Millis,
     /// Whether it has asked for anything to be let out.
     has_asked: bool,
@@ -99,7 +99,7 @@ const FORGET_EVERY: Millis = Millis(10_000);
 const ALL_HEARD: Millis = Millis(LOW_MARK_SPAN_MIN.0 + SENDER_BACKOFF_MAX.0);
 
 impl Handover {
-    /// Nothing has happened yet. A hand-over stays open for `window` at most.
+    /// Nothing has happened yet. The old source keeps its voice for `window` at most.
     pub fn new(window: Millis) -> Handover {
         Handover {
             phase: Phase::Idle,
@@ -218,8 +218,12 @@ impl Handover {
                 let _ = self.desk.note(lens, voice, &ask.push);
             }
             (Outcome::Unsent, _) => {}
-            // The new source sends the same again, and nobody else has that voice; unless it dies.
-            (Outcome::Doubtful, Voice::New) => self.doubt(ask.push),
+            // The new source sends the same again, and until then nobody else has that voice; unless it
+            // dies.
+            (Outcome::Doubtful, Voice::New) => {
+                let _ = self.desk.leave_to_new(lens, &ask.push);
+                self.doubt(ask.push);
+            }
             // The new source may speak for the same series next: it must be certain before.
             (Outcome::Doubtful, Voice::Old) => {
                 let _ = self.desk.note(lens, Voice::Old, &ask.push);
@@ -424,8 +428,13 @@ impl Handover {
         if std::mem::take(&mut self.comes_again) {
             self.last_behind = now;
         }
-        let turn = self.turn?;
+        let mut turn = self.turn?;
         let quiet = now.since(self.last_behind);
+        if quiet >= self.window && turn.keeper.take().is_some() {
+            // What it has said lately the new source may still repeat: the filter goes after it.
+            (self.turn, self.last_behind) = (Some(turn), now);
+            return None;
+        }
         // With nobody else who has a voice, the new source only has to be done with what is old.
         let is_all_said = self.desk.unspoken() == 0 || turn.keeper.is_none() && self.has_asked;
         // A node that took the lead and has nothing to tell apart has nothing to filter.
@@ -454,6 +463,9 @@ impl Handover {
         }
         let ask = self.waiting.pop_front()?;
         self.has_asked |= ask.voice == Voice::New;
+        if ask.voice == Voice::Old && self.turn.is_none_or(|turn| turn.keeper.is_none()) {
+            return Some(Effect::Tell(ask.id, Verdict::Covered));
+        }
         let verdict = match self.desk.sift(lens, ask.voice, Noting::Later, &ask.push) {
             Err(_) => Verdict::AsItIs,
             Ok(sifted) => {

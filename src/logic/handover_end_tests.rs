@@ -25,13 +25,17 @@ struct Machine(Handover, Lens);
 impl Machine {
     /// The hand-over is open; `delivered` is what the old source had delivered.
     fn open(delivered: Push) -> Machine {
+        Machine::open_for(TURN, delivered)
+    }
+
+    fn open_for(turn: Turn, delivered: Push) -> Machine {
         let lens = Lens::new(SeriesHasher::new(1), 1 << 20);
         let mut machine = Machine(Handover::new(WINDOW), lens);
-        machine.0.on_turn(TURN, Covered::NOTHING, 1, Millis(0));
+        machine.0.on_turn(turn, Covered::NOTHING, 1, Millis(0));
         assert!(matches!(machine.poll(0), Some(Effect::Gather(..))));
         let kept = Kept { arrived: Nanos(0), push: delivered };
         let gathered = Gathered { delivered: vec![kept], ..Gathered::default() };
-        machine.0.on_gathered(TURN.epoch, 0, gathered, Covered::NOTHING);
+        machine.0.on_gathered(turn.epoch, 0, gathered, Covered::NOTHING);
         assert!(matches!(machine.poll(0), Some(Effect::Open(..))));
         machine
     }
@@ -47,7 +51,11 @@ impl Machine {
     }
 
     fn ask(&mut self, push: &Push, now: u64) -> Verdict {
-        self.0.on_ask(ASK, Voice::New, push.clone());
+        self.ask_as(Voice::New, push, now)
+    }
+
+    fn ask_as(&mut self, voice: Voice, push: &Push, now: u64) -> Verdict {
+        self.0.on_ask(ASK, voice, push.clone());
         match self.poll(now) {
             Some(Effect::Tell(ASK, verdict)) => verdict,
             other => panic!("{other:?}"),
@@ -90,4 +98,24 @@ fn a_request_that_was_let_out_in_part_and_has_to_come_again_keeps_the_hand_over_
     assert!(machine.poll(15_000).is_none(), "it comes again after this");
     assert!(machine.poll(15_000 + ALL_HEARD.0 - 1).is_none());
     assert!(matches!(machine.poll(15_000 + ALL_HEARD.0), Some(Effect::Settle(..))));
+}
+
+#[test]
+fn when_the_window_has_passed_the_keeper_falls_silent_before_the_filter_goes() {
+    let turn = Turn { keeper: Some(SourceId(1)), cause: Cause::Weight, ..TURN };
+    let mut machine = Machine::open_for(turn, push(&[("ended", 1000)]));
+    assert!(matches!(machine.ask(&push(&[("a", 2000)]), 100), Verdict::AsItIs));
+    machine.0.on_done(&mut machine.1, ASK, Outcome::Acknowledged);
+    // A series begins in the last moments of the window, and the keeper is the first to speak for it.
+    let late = WINDOW.0 - 1;
+    let begins = |time: i64| push(&[("begins", time)]);
+    assert!(matches!(machine.ask_as(Voice::Old, &begins(110_000), late), Verdict::AsItIs));
+    machine.0.on_done(&mut machine.1, ASK, Outcome::Acknowledged);
+    assert!(machine.poll(WINDOW.0).is_none(), "the new one may still repeat it");
+    assert!(matches!(machine.ask_as(Voice::Old, &begins(111_000), WINDOW.0), Verdict::Covered));
+    let repeats = WINDOW.0 + 1000;
+    assert!(matches!(machine.ask(&begins(109_900), repeats), Verdict::Covered));
+    assert!(matches!(machine.ask_as(Voice::Old, &begins(112_000), repeats), Verdict::Covered));
+    assert!(machine.poll(repeats + ALL_HEARD.0 - 1).is_none());
+    assert!(matches!(machine.poll(repeats + ALL_HEARD.0), Some(Effect::Settle(..))));
 }

@@ -258,7 +258,7 @@ fn what_is_in_doubt_is_sent_by_a_later_hand_over_if_the_one_that_had_it_is_overt
 #[test]
 fn it_is_over_when_the_new_source_is_done_with_what_is_old_though_a_series_has_ended() {
     let delivered = || vec![kept(1, &[("a", 10), ("ended", 10)])];
-    for (keeper, over_after) in [(None, ALL_HEARD), (Some(A), WINDOW)] {
+    for (keeper, silent_after) in [(None, Millis(0)), (Some(A), WINDOW)] {
         let mut led = Led::new();
         led.begin(
             turn(2, A, B, keeper),
@@ -269,7 +269,26 @@ fn it_is_over_when_the_new_source_is_done_with_what_is_old_though_a_series_has_e
         assert!(led.next(begin).is_none(), "it has not said anything");
         led.ask(1, Voice::New, &[("a", 9)]);
         assert_eq!(led.tells(begin), told(1, "covered"));
-        assert!(led.next(Millis(begin.0 + over_after.0 - 1)).is_none());
-        assert!(matches!(led.next(begin.after(over_after)), Some(Effect::Settle(..))));
+        let silent = begin.after(silent_after);
+        assert!(led.next(silent).is_none(), "the keeper falls silent first");
+        assert!(led.next(Millis(silent.0 + ALL_HEARD.0 - 1)).is_none());
+        assert!(matches!(led.next(silent.after(ALL_HEARD)), Some(Effect::Settle(..))));
     }
+}
+
+#[test]
+fn the_keeper_falls_silent_for_a_series_that_the_endpoint_may_have_of_the_new_source() {
+    // One of them is new: nothing of it had been delivered when the hand-over began.
+    let mut led = Led::new();
+    let delivered = vec![kept(1, &[("a", 10)])];
+    led.begin(turn(2, A, B, Some(A)), Gathered { delivered, ..Gathered::default() });
+    assert!(matches!(led.next(NOW), Some(Effect::Open(..))));
+    led.ask(1, Voice::New, &[("a", 12), ("new", 12)]);
+    assert_eq!(led.tells(NOW), told(1, "as it is"));
+    led.done(1, Outcome::Doubtful);
+    led.ask(2, Voice::Old, &[("a", 11), ("new", 11), ("other", 11)]);
+    assert_eq!(led.tells(NOW), told(2, "other11"));
+    led.done(2, Outcome::Acknowledged);
+    led.ask(3, Voice::New, &[("a", 12), ("new", 12)]);
+    assert_eq!(led.tells(NOW), told(3, "as it is"), "it tries again");
 }

@@ -106,7 +106,7 @@ impl World {
         let mood = self.endpoint.mood;
         let changes_max = self.changes_max();
         if matches!(mood, Mood::Well | Mood::Mute | Mood::Slow)
-            && let Err(violation) = self.endpoint.store(push, self.now, changes_max)
+            && let Err(violation) = self.endpoint.store(push, self.now, changes_max, None)
         {
             self.on_disorder(at.0, push, violation);
         }

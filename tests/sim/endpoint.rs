@@ -7,7 +7,7 @@ use highlander::wire::remote_write::protocol::Protocol;
 use highlander::wire::remote_write::push::Push;
 use highlander::wire::remote_write::{snappy, v1};
 
-use crate::sender::{Point, STALE, replica_of};
+use crate::sender::{Point, STALE, encode, replica_of, stamp};
 
 /// How the endpoint behaves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -61,8 +61,15 @@ impl Endpoint {
     }
 
     /// Stores all of a request; an error is the first promise that this violates. The seat has changed
-    /// hands so often that a series may have changed its voice `changes_max` times.
-    pub fn store(&mut self, push: &Push, when: u64, changes_max: usize) -> Result<(), String> {
+    /// hands so often that a series may have changed its voice `changes_max` times. A replica that has
+    /// given the request up sends what is in it again: of that, what was not wanted may come late.
+    pub fn store(
+        &mut self,
+        push: &Push,
+        when: u64,
+        changes_max: usize,
+        given_up: Option<usize>,
+    ) -> Result<(), String> {
         let mut violation = None;
         for point in read(push) {
             let series = self.series.entry(point.series).or_default();
@@ -72,6 +79,10 @@ impl Endpoint {
             let new = Stored { at: point.at, when };
             if let Some(last) = series.stored.last() {
                 if last.at > new.at {
+                    let is_of_one = [last.replica(), new.replica()].map(Some) == [given_up; 2];
+                    if is_of_one && series.rejected.contains(&new.at) {
+                        continue;
+                    }
                     let replica = new.replica();
                     violation
                         .get_or_insert(format!("P3/P4: {point:?} of {replica} after {last:?}"));
@@ -151,4 +162,21 @@ fn point(series: usize, at: i64, value: f64) -> Point {
     let is_stale = value.to_bits() == STALE;
     assert!(is_stale || value as i64 == at, "a value was changed: {value} at {at}");
     Point { series, at, is_stale }
+}
+
+#[test]
+fn only_what_a_replica_itself_has_overtaken_may_come_behind() {
+    let point = |now, replica| Point { series: 0, at: stamp(now, replica), is_stale: false };
+    let (early, late) = (point(1000, 1), point(2000, 1));
+    let is_stored = |rejected: &[Point], last: Point, given_up| {
+        let mut endpoint = Endpoint::new();
+        endpoint.reject(&encode(rejected, Protocol::V1));
+        endpoint.store(&encode(&[last], Protocol::V1), 2100, 9, None).expect("it is the first");
+        endpoint.store(&encode(&[early], Protocol::V1), 2200, 9, given_up).is_ok()
+    };
+    assert!(is_stored(&[early], late, Some(1)), "it was told the end of the second try");
+    assert!(!is_stored(&[early], late, None), "it waits for this one");
+    assert!(!is_stored(&[], late, Some(1)), "no other try of it has come to an end");
+    assert!(!is_stored(&[early], point(2000, 2), Some(1)), "another has spoken");
+    assert!(!is_stored(&[early], late, Some(2)), "another has sent it");
 }

@@ -109,6 +109,14 @@ impl Proxy {
         self.jobs.get(&job).map(|(_, push)| push.clone())
     }
 
+    /// Whose live request it is.
+    pub fn who_of(&self, job: Job) -> Option<Who> {
+        match self.jobs.get(&job)? {
+            (Why::Forward { who, .. } | Why::Filtered { who, .. }, _) => Some(*who),
+            (Why::Replay, _) => None,
+        }
+    }
+
     /// For a trace.
     pub fn describe(&self, job: Job) -> String {
         self.jobs.get(&job).map_or_else(String::new, |(why, push)| {

@@ -185,7 +185,8 @@ fn shards(count: usize) -> Vec<Shard> {
     (0..count).map(|_| Shard::default()).collect()
 }
 
-fn encode(points: &[Point], protocol: Protocol) -> Push {
+/// A request of these samples.
+pub fn encode(points: &[Point], protocol: Protocol) -> Push {
     let (mut one, mut two) = (WriteRequestBuilder::new(), RequestBuilder::new());
     for point in points {
         let number = point.series.to_string();

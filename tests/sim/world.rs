@@ -302,10 +302,10 @@ impl World {
         if is_traced() {
             println!("{}: job {job} {mood:?} {}", self.now, self.proxy.describe(job));
         }
-        if matches!(mood, Mood::Well | Mood::Mute | Mood::Slow)
-            && let Err(violation) = self.endpoint.store(&push, self.now, self.proxy.changes_max)
-        {
-            self.violation = Some(violation);
+        if matches!(mood, Mood::Well | Mood::Mute | Mood::Slow) {
+            let (changes_max, given_up) = (self.proxy.changes_max, self.given_up(job));
+            let stored = self.endpoint.store(&push, self.now, changes_max, given_up);
+            self.violation = stored.err();
         }
         if mood == Mood::Rejecting {
             self.endpoint.reject(&push);
@@ -318,6 +318,14 @@ impl World {
             Mood::Mute | Mood::Gone => return,
         };
         self.after(delay, Happens::Returned(job, outcome));
+    }
+
+    /// The replica that has sent this live request and does not wait for it any more: with other shards
+    /// it sends the same at once, and which of the two comes first is nobody's choice.
+    fn given_up(&self, job: u64) -> Option<usize> {
+        let (replica, shard, ticket) = self.proxy.who_of(job)?;
+        let awaited = self.replicas[replica].shards.get(shard).and_then(|shard| shard.awaited);
+        (awaited != Some(ticket)).then_some(replica)
     }
 
     fn fault(&mut self, fault: Fault) {
