@@ -21,7 +21,7 @@ use crate::io::driver::Choice;
 use crate::io::log::{Format, Level};
 use crate::logic::expiry::Expiry;
 use crate::logic::source::Identity;
-use crate::wire::http::target::Mount;
+use crate::wire::http::target::{Mount, Place};
 
 pub use cluster::Cluster;
 use faults::Faults;
@@ -231,7 +231,7 @@ fn parse_remote(text: &str) -> Result<Remote, &'static str> {
         host: host.to_owned(),
         port,
         authority: authority.to_owned(),
-        mount: Mount { prefix, query: query.as_bytes().to_vec() },
+        mount: Mount { place: Place::Under(prefix), query: query.as_bytes().to_vec() },
         authorization: None,
     })
 }

@@ -133,7 +133,7 @@ fn remotes_are_taken_apart() {
         let remote = parse_remote(text).expect(text);
         assert_eq!((remote.host.as_str(), remote.port), (host, port), "{text}");
         assert_eq!(remote.authority, authority, "{text}");
-        assert_eq!(remote.mount.prefix, prefix.as_bytes(), "{text}");
+        assert_eq!(remote.mount.place, Place::Under(prefix.into()), "{text}");
         assert_eq!(remote.mount.query, query.as_bytes(), "{text}");
     }
     for text in [

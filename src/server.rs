@@ -33,6 +33,7 @@ use crate::shared::memory::{Holding, Memory};
 use crate::shared::metrics::{Counter, Counters};
 use crate::shared::state::{Reserved, Seats};
 use crate::wire::cluster::seal::Seal;
+use crate::wire::http::added::Added;
 use crate::wire::http::rewrite::{PASS_LINE_BYTES_MAX, Route};
 use crate::wire::remote_write::series::SeriesHasher;
 
@@ -390,6 +391,7 @@ fn settings(config: &Config, relaying: Option<Relaying>, log: &Log) -> io::Resul
             host: remote.authority.clone().into_bytes(),
             instance: config.instance_id.clone().into_bytes(),
             authorization: secret.map(|secret| secret.0.clone().into_bytes()),
+            added: Added::default(),
         },
         addresses: Addresses::start("endpoint", &remote.host, remote.port, log)?,
         remote_timeout: config.remote_timeout,
@@ -403,15 +405,8 @@ fn settings(config: &Config, relaying: Option<Relaying>, log: &Log) -> io::Resul
 
 /// By how much the head for the endpoint can be longer than the source's.
 fn headroom(settings: &Settings) -> usize {
-    let route = &settings.route;
     let pass = settings.relaying.as_ref().map_or(0, |_| PASS_LINE_BYTES_MAX);
-    let added = route.mount.prefix.len()
-        + route.mount.query.len()
-        + route.host.len()
-        + route.instance.len()
-        + route.authorization.as_ref().map_or(0, Vec::len);
-    // The names of the lines, the separators, a Content-Length in place of chunks.
-    added + pass + 256
+    settings.route.added_bytes_max() + pass
 }
 
 fn all_cores(cpus: &[usize]) -> usize {
