@@ -1,6 +1,7 @@
 //! The URL of an endpoint, taken apart.
 
 use std::fmt;
+use std::net::Ipv6Addr;
 
 /// A URL, in its parts.
 #[derive(Debug, PartialEq, Eq)]
@@ -37,7 +38,7 @@ pub enum UrlFault {
     Bytes,
     /// A user, and maybe a password.
     Credentials,
-    /// No host, or an IPv6 address without brackets.
+    /// No host, one that is no name, or an IPv6 address without brackets.
     Host,
     /// A port that is none.
     Port,
@@ -49,7 +50,7 @@ impl fmt::Display for UrlFault {
             UrlFault::Scheme => "does not begin with http://",
             UrlFault::Bytes => "holds bytes that a URL may not, or a fragment",
             UrlFault::Credentials => "holds credentials",
-            UrlFault::Host => "has no host, or an IPv6 address without brackets",
+            UrlFault::Host => "has no valid host: a name, or an address, IPv6 in brackets",
             UrlFault::Port => "has no valid port",
         })
     }
@@ -76,8 +77,7 @@ impl Url {
             Some((host, port)) if !port.ends_with(']') => (host, Some(port)),
             _ => (authority, None),
         };
-        let is_bare_ipv6 = host.contains(':') && !host.starts_with('[');
-        if host.is_empty() || is_bare_ipv6 {
+        if !is_host(host) {
             return Err(UrlFault::Host);
         }
         let port = match port {
@@ -93,6 +93,18 @@ impl Url {
             path: path.to_owned(),
             query: query.to_owned(),
         })
+    }
+}
+
+/// A name, an IPv4 address, or an IPv6 address in brackets. What else a URL could have there would
+/// make a `Host` that servers refuse with every request.
+fn is_host(host: &str) -> bool {
+    match host.strip_prefix('[') {
+        Some(rest) => rest.strip_suffix(']').is_some_and(|ip| ip.parse::<Ipv6Addr>().is_ok()),
+        None => {
+            let is_of_name = |byte: u8| byte.is_ascii_alphanumeric() || b"-._".contains(&byte);
+            !host.is_empty() && host.bytes().all(is_of_name)
+        }
     }
 }
 
@@ -138,6 +150,10 @@ mod tests {
             ("http://a:0", UrlFault::Port),
             ("http://a:x", UrlFault::Port),
             ("http://::1", UrlFault::Host),
+            ("http://[::1", UrlFault::Host),
+            ("http://[a]:80", UrlFault::Host),
+            ("http://{a}:80", UrlFault::Host),
+            ("http://a\"b", UrlFault::Host),
             ("http://a/#b", UrlFault::Bytes),
             ("http://a b", UrlFault::Bytes),
             ("http://u:p@a", UrlFault::Credentials),
