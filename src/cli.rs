@@ -5,10 +5,16 @@
 
 use argh::FromArgs;
 
+use crate::base::secret::Secret;
+
 /// Highly available reverse proxy for Prometheus remote_write. Several Prometheus servers that
 /// scrape the same targets push to it; one of them, the promoted source, reaches the storage.
-#[derive(FromArgs, Debug, Default)]
+#[derive(FromArgs, Clone, Debug, Default)]
 pub struct Cli {
+    /// file with the configuration; what a flag says wins over what it says
+    #[argh(option, arg_name = "file")]
+    pub config: Option<String>,
+
     /// address to listen on, repeatable (default 0.0.0.0:9091)
     #[argh(option, short = 'l', arg_name = "address")]
     pub listen: Vec<String>,
@@ -24,7 +30,7 @@ pub struct Cli {
 
     /// password for the endpoint's basic auth; visible to everyone who may run ps
     #[argh(option, short = 'p', arg_name = "password")]
-    pub remote_password: Option<String>,
+    pub remote_password: Option<Secret>,
 
     /// file that holds the password for the endpoint's basic auth
     #[argh(option, arg_name = "file")]
@@ -173,16 +179,28 @@ pub struct Cli {
 }
 
 /// What the program does when it does not serve.
-#[derive(FromArgs, Debug)]
+#[derive(FromArgs, Clone, Debug)]
 #[argh(subcommand)]
 pub enum Command {
+    /// A configuration file, checked.
+    Check(Check),
     /// The failover, shown.
     Demo(Demo),
 }
 
+/// Say what is wrong with a configuration file, all of it, each with its line. Exits 0 if it is good,
+/// 2 if it is not. Flags before it count as they would without it.
+#[derive(FromArgs, Clone, Debug, Default)]
+#[argh(subcommand, name = "check")]
+pub struct Check {
+    /// the file
+    #[argh(positional)]
+    pub file: String,
+}
+
 /// Show a failover in under 30 seconds: three senders, the proxy and an endpoint, all built in.
 /// Exits 0 only when nothing overlaps.
-#[derive(FromArgs, Debug, Default)]
+#[derive(FromArgs, Clone, Debug, Default)]
 #[argh(subcommand, name = "demo")]
 pub struct Demo {}
 
@@ -227,7 +245,7 @@ mod tests {
         assert_eq!(cli.health_expiry.as_deref(), Some("9s"));
         assert_eq!(cli.instance_id.as_deref(), Some("7"));
         assert_eq!(cli.remote_user.as_deref(), Some("me"));
-        assert_eq!(cli.remote_password.as_deref(), Some("secret"));
+        assert_eq!(cli.remote_password, Some(Secret("secret".into())));
     }
 
     #[test]

@@ -1,15 +1,26 @@
-//! What the program runs with, and every fault of the command line that led there, at once.
+//! What the program runs with, and every fault of the command line and the file that led there, at
+//! once.
 //!
 //! Parsed, not validated: a `Config` cannot hold a zero tick or half a password.
 
+mod authorization;
 mod cluster;
+pub mod endpoint;
 mod etcd;
 mod faults;
+pub mod file;
+mod headers;
+mod keys;
+mod named;
+pub mod queue;
+mod section;
+mod stanza;
+pub mod tls;
+mod url;
+mod yaml;
 
 use std::net::{SocketAddr, ToSocketAddrs as _};
 use std::path::PathBuf;
-
-use base64::Engine as _;
 
 use crate::base::limits::{
     BODY_BYTES_MAX, CONNECTIONS_MAX, DECODED_BYTES_MAX, HOLD_BYTES_MAX, HOLD_WINDOW,
@@ -21,38 +32,21 @@ use crate::io::driver::Choice;
 use crate::io::log::{Format, Level};
 use crate::logic::expiry::Expiry;
 use crate::logic::source::Identity;
-use crate::wire::http::target::Mount;
+use crate::wire::http::target::Place;
 
 pub use cluster::Cluster;
+use endpoint::{Endpoint, TIMEOUT};
 use faults::Faults;
-pub use faults::Secret;
-
-/// Where requests go.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Remote {
-    /// As it was written, for the log.
-    pub url: String,
-    /// Name or address, without port.
-    pub host: String,
-    /// The port.
-    pub port: u16,
-    /// Host and port as they go into `Host`.
-    pub authority: String,
-    /// What is put around each target.
-    pub mount: Mount,
-    /// The `Authorization` header, if the endpoint wants one of ours.
-    pub authorization: Option<Secret>,
-}
+use file::File;
+use url::{Url, UrlFault, without_userinfo};
 
 /// What the program runs with.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Config {
     /// Where to listen; at least one.
     pub listen: Vec<SocketAddr>,
-    /// Where requests go.
-    pub remote: Remote,
-    /// The longest wait for the endpoint.
-    pub remote_timeout: Millis,
+    /// Where requests go; at least one.
+    pub endpoints: Vec<Endpoint>,
     /// How often silence is looked at.
     pub health_tick: Millis,
     /// When a source is lost.
@@ -92,15 +86,20 @@ pub struct Config {
 }
 
 impl Config {
-    /// Reads a command line. On failure every fault is in the list, in the words of its flag.
-    pub fn from_cli(cli: &Cli) -> Result<Config, Vec<String>> {
-        let mut faults = Faults::default();
+    /// Reads a command line, and the file that it names, of which it overrules what it says itself.
+    /// On failure every fault is in the list, in the words of its flag, or with its line.
+    pub fn from_cli(flags: &Cli) -> Result<Config, Vec<String>> {
+        let mut faults = Faults::of_file(flags.config.as_deref().unwrap_or_default());
         let mut warnings = Vec::new();
-        let authorization = authorization(cli, &mut faults, &mut warnings);
+        let file = flags.config.as_deref().and_then(|path| File::open(path, &mut faults));
+        let mut cli = flags.clone();
+        if let Some(file) = &file {
+            file.fill(&mut cli, &mut faults);
+        }
+        let cli = &cli;
         let config = Config {
             listen: listen(&cli.listen, &mut faults),
-            remote: remote(cli.remote.as_deref(), authorization, &mut faults),
-            remote_timeout: faults.duration("--remote-timeout", &cli.remote_timeout, 30_000),
+            endpoints: endpoints(flags, cli, file.as_ref(), &mut faults, &mut warnings),
             health_tick: faults.duration("--health-tick", &cli.health_tick, 1000),
             expiry: Expiry {
                 expiry: faults.duration("--health-expiry", &cli.health_expiry, 5000),
@@ -120,7 +119,7 @@ impl Config {
                 .max_lag
                 .as_ref()
                 .map(|lag| faults.duration("--max-lag", &Some(lag.clone()), 60_000)),
-            state: cli.state.as_ref().map(PathBuf::from),
+            state: state(cli.state.as_deref(), &mut faults),
             connections_max: faults
                 .number("--max-connections", &cli.max_connections)
                 .unwrap_or(CONNECTIONS_MAX),
@@ -153,11 +152,12 @@ impl Config {
             let max = LARGE_BODIES_BYTES_MAX >> 20;
             faults.add("--max-body", format_args!("is more than the {max}MiB for all bodies"));
         }
-        if config.remote_timeout < Millis(1000) && faults.are_none() {
-            // Deadlines are looked at ten times a second.
-            faults.add("--remote-timeout", "is shorter than 1s");
-        }
         if faults.are_none() { Ok(config) } else { Err(faults.into_all()) }
+    }
+
+    /// The endpoint: this version writes to one.
+    pub fn endpoint(&self) -> &Endpoint {
+        &self.endpoints[0]
     }
 }
 
@@ -165,126 +165,93 @@ fn listen(texts: &[String], faults: &mut Faults) -> Vec<SocketAddr> {
     let default = ["0.0.0.0:9091".to_owned()];
     let texts = if texts.is_empty() { &default[..] } else { texts };
     let mut found = Vec::new();
-    for text in texts {
+    for (index, text) in texts.iter().enumerate() {
         // Go's way to say all addresses.
         let whole = if text.starts_with(':') { format!("0.0.0.0{text}") } else { text.clone() };
         match whole.to_socket_addrs().map(|mut addresses| addresses.next()) {
             Ok(Some(address)) if address.port() != 0 && found.contains(&address) => {
-                faults.add("--listen", format_args!("'{text}' is given twice"));
+                faults.add_item("--listen", index, format_args!("'{text}' is given twice"));
             }
             Ok(Some(address)) => found.push(address),
-            Ok(None) => faults.add("--listen", format_args!("'{text}' has no address")),
-            Err(error) => faults.add("--listen", format_args!("'{text}': {error}")),
+            Ok(None) => {
+                faults.add_item("--listen", index, format_args!("'{text}' has no address"));
+            }
+            Err(error) => faults.add_item("--listen", index, format_args!("'{text}': {error}")),
         }
     }
     found
 }
 
-fn remote(text: Option<&str>, authorization: Option<Secret>, faults: &mut Faults) -> Remote {
+/// The endpoints of the file, unless the command line names one.
+fn endpoints(
+    flags: &Cli,
+    cli: &Cli,
+    file: Option<&File>,
+    faults: &mut Faults,
+    warnings: &mut Vec<String>,
+) -> Vec<Endpoint> {
+    let timeout = faults.duration("--remote-timeout", &cli.remote_timeout, TIMEOUT.0);
+    stanza::refuse_short("--remote-timeout", timeout, faults);
+    let written = file.and_then(|file| file.endpoints(timeout, faults));
+    let Some(written) = written.filter(|_| flags.remote.is_none()) else {
+        if file.is_some_and(File::has_endpoints) {
+            warnings.push("--remote overrules remote_write of the file".to_owned());
+        }
+        let endpoint = Endpoint {
+            authorization: authorization::of_flags(cli, faults, warnings),
+            remote_timeout: timeout,
+            ..remote(cli.remote.as_deref(), faults)
+        };
+        let endpoints = vec![endpoint];
+        endpoint::refuse_what_is_to_come(&endpoints, |_, _| "--remote".to_owned(), faults);
+        return endpoints;
+    };
+    for (flag, is_given) in [
+        ("--remote", cli.remote.is_some()),
+        ("--remote-user", cli.remote_user.is_some()),
+        ("--remote-password", cli.remote_password.is_some()),
+        ("--remote-password-file", cli.remote_password_file.is_some()),
+    ] {
+        if is_given {
+            let what = "excludes remote_write: write url and basic_auth there";
+            faults.add(flag, what);
+        }
+    }
+    let path = |index: usize, key: &str| format!("remote_write[{index}].{key}");
+    endpoint::refuse_what_is_to_come(&written, path, faults);
+    written
+}
+
+fn remote(text: Option<&str>, faults: &mut Faults) -> Endpoint {
     let text = text.unwrap_or("http://localhost:9090");
-    match parse_remote(text) {
-        Ok(remote) => Remote { authorization, ..remote },
-        Err(what) => {
-            faults.add("--remote", format_args!("'{}' {what}", without_userinfo(text)));
-            Remote {
-                url: String::new(),
-                host: String::new(),
-                port: 0,
-                authority: String::new(),
-                mount: Mount::default(),
-                authorization,
-            }
+    let why = match Url::parse(text) {
+        Ok(url) => {
+            let prefix = url.path.trim_end_matches('/').into();
+            return Endpoint::at(text, url, Place::Under(prefix));
         }
-    }
-}
-
-fn parse_remote(text: &str) -> Result<Remote, &'static str> {
-    if text.to_ascii_lowercase().starts_with("https://") {
-        return Err("is https, which is not available yet");
-    }
-    let after = text
-        .split_at_checked("http://".len())
-        .filter(|(scheme, _)| scheme.eq_ignore_ascii_case("http://"))
-        .map(|(_, after)| after)
-        .ok_or("does not begin with http://")?;
-    if !after.bytes().all(|byte| byte.is_ascii_graphic()) || after.contains('#') {
-        return Err("holds bytes that a URL may not, or a fragment");
-    }
-    let end = after.find(['/', '?']).unwrap_or(after.len());
-    let (authority, rest) = after.split_at(end);
-    if authority.contains('@') {
-        return Err("holds credentials: use --remote-user and --remote-password-file");
-    }
-    let (host, port) = match authority.rsplit_once(':') {
-        Some((host, port)) if !port.ends_with(']') => (host, port),
-        _ => (authority, "80"),
+        Err(UrlFault::Credentials) => {
+            "holds credentials: use --remote-user and --remote-password-file".to_owned()
+        }
+        Err(why) => why.to_string(),
     };
-    let is_bare_ipv6 = host.contains(':') && !host.starts_with('[');
-    if host.is_empty() || is_bare_ipv6 {
-        return Err("has no host, or an IPv6 address without brackets");
-    }
-    let port = port.parse().ok().filter(|port| *port > 0).ok_or("has no valid port")?;
-    let (path, query) = rest.split_once('?').unwrap_or((rest, ""));
-    let prefix = path.trim_end_matches('/').as_bytes().to_vec();
-    Ok(Remote {
-        url: text.to_owned(),
-        host: host.to_owned(),
-        port,
-        authority: authority.to_owned(),
-        mount: Mount { prefix, query: query.as_bytes().to_vec() },
-        authorization: None,
-    })
+    faults.add("--remote", format_args!("'{}' {why}", without_userinfo(text)));
+    Endpoint::nowhere()
 }
 
-/// A URL as it may be shown.
-fn without_userinfo(text: &str) -> String {
-    match (text.find("://"), text.rfind('@')) {
-        (Some(scheme), Some(at)) if at > scheme => {
-            format!("{}***{}", &text[..scheme + 3], &text[at..])
-        }
-        _ => text.to_owned(),
+/// The file may be still to come; its folder must be there.
+fn state(text: Option<&str>, faults: &mut Faults) -> Option<PathBuf> {
+    let path = PathBuf::from(text?);
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+    if let Some(folder) = folder
+        && !folder.is_dir()
+    {
+        faults.add("--state", format_args!("'{}': there is no such folder", folder.display()));
+    } else if path.exists()
+        && let Err(error) = std::fs::File::open(&path)
+    {
+        faults.add("--state", format_args!("'{}': {error}", path.display()));
     }
-}
-
-fn authorization(cli: &Cli, faults: &mut Faults, warnings: &mut Vec<String>) -> Option<Secret> {
-    let password = match (&cli.remote_password, &cli.remote_password_file) {
-        (Some(_), Some(_)) => {
-            faults.add("--remote-password", "and --remote-password-file exclude each other");
-            return None;
-        }
-        (Some(password), None) => {
-            warnings.push(
-                "--remote-password is visible to everyone who may run ps: \
-                 use --remote-password-file"
-                    .to_owned(),
-            );
-            Some(password.clone())
-        }
-        (None, Some(file)) => match std::fs::read_to_string(file) {
-            Ok(text) => Some(text.trim_end_matches(['\r', '\n']).to_owned()),
-            Err(error) => {
-                faults.add("--remote-password-file", format_args!("'{file}': {error}"));
-                return None;
-            }
-        },
-        (None, None) => None,
-    };
-    match (&cli.remote_user, password) {
-        (None, None) => None,
-        (None, Some(_)) => {
-            faults.add("--remote-password", "needs --remote-user");
-            None
-        }
-        (Some(user), _) if user.contains(':') => {
-            faults.add("--remote-user", "holds a colon, which basic auth can't carry");
-            None
-        }
-        (Some(user), password) => {
-            let pair = format!("{user}:{}", password.unwrap_or_default());
-            let coded = base64::engine::general_purpose::STANDARD.encode(pair);
-            Some(Secret(format!("Basic {coded}")))
-        }
-    }
+    Some(path)
 }
 
 fn instance_id(text: Option<&str>, faults: &mut Faults) -> String {

@@ -39,6 +39,7 @@ fn main() -> ExitCode {
     }
     match cli.command {
         Some(Command::Demo(_)) => demo::run(),
+        Some(Command::Check(ref it)) => check(&it.file, &cli),
         None => serve(&cli),
     }
 }
@@ -70,6 +71,25 @@ fn serve(cli: &Cli) -> ExitCode {
     });
     running.stop();
     ExitCode::SUCCESS
+}
+
+/// Faults begin with the file and the line, where an editor looks for them.
+fn check(file: &str, cli: &Cli) -> ExitCode {
+    match Config::from_cli(&Cli { config: Some(file.to_owned()), ..cli.clone() }) {
+        Ok(config) => {
+            for warning in &config.warnings {
+                eprintln!("{warning}");
+            }
+            println!("{file} is good: it writes to {}", config.endpoint().url);
+            ExitCode::SUCCESS
+        }
+        Err(faults) => {
+            for fault in faults {
+                eprintln!("{fault}");
+            }
+            ExitCode::from(USAGE)
+        }
+    }
 }
 
 fn fault(faults: &[String]) -> ExitCode {

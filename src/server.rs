@@ -33,7 +33,7 @@ use crate::shared::memory::{Holding, Memory};
 use crate::shared::metrics::{Counter, Counters};
 use crate::shared::state::{Reserved, Seats};
 use crate::wire::cluster::seal::Seal;
-use crate::wire::http::rewrite::{PASS_LINE_BYTES_MAX, Route};
+use crate::wire::http::rewrite::PASS_LINE_BYTES_MAX;
 use crate::wire::remote_write::series::SeriesHasher;
 
 /// Why the server did not start. Nothing is left running.
@@ -275,7 +275,7 @@ impl Running {
 pub fn opening_lines(config: &Config, addresses: &[SocketAddr]) -> Vec<String> {
     let binding = addresses.iter().map(|address| format!("binding address: {address}"));
     let others = [
-        format!("remote address: {}", config.remote.url),
+        format!("remote address: {}", config.endpoint().url),
         format!("health tick: {}", config.health_tick),
         format!("health expiry: {}", config.expiry.expiry),
         format!("instance ID: {}", config.instance_id),
@@ -382,17 +382,11 @@ fn hasher() -> SeriesHasher {
 }
 
 fn settings(config: &Config, relaying: Option<Relaying>, log: &Log) -> io::Result<Settings> {
-    let remote = &config.remote;
-    let secret = remote.authorization.as_ref();
+    let endpoint = config.endpoint();
     Ok(Settings {
-        route: Route {
-            mount: remote.mount.clone(),
-            host: remote.authority.clone().into_bytes(),
-            instance: config.instance_id.clone().into_bytes(),
-            authorization: secret.map(|secret| secret.0.clone().into_bytes()),
-        },
-        addresses: Addresses::start("endpoint", &remote.host, remote.port, log)?,
-        remote_timeout: config.remote_timeout,
+        route: endpoint.route(&config.instance_id),
+        addresses: Addresses::start("endpoint", &endpoint.host, endpoint.port, log)?,
+        remote_timeout: endpoint.remote_timeout,
         identity: config.identity,
         body_bytes_max: config.body_bytes_max,
         decoded_bytes_max: config.decoded_bytes_max,
@@ -403,15 +397,8 @@ fn settings(config: &Config, relaying: Option<Relaying>, log: &Log) -> io::Resul
 
 /// By how much the head for the endpoint can be longer than the source's.
 fn headroom(settings: &Settings) -> usize {
-    let route = &settings.route;
     let pass = settings.relaying.as_ref().map_or(0, |_| PASS_LINE_BYTES_MAX);
-    let added = route.mount.prefix.len()
-        + route.mount.query.len()
-        + route.host.len()
-        + route.instance.len()
-        + route.authorization.as_ref().map_or(0, Vec::len);
-    // The names of the lines, the separators, a Content-Length in place of chunks.
-    added + pass + 256
+    settings.route.added_bytes_max() + pass
 }
 
 fn all_cores(cpus: &[usize]) -> usize {

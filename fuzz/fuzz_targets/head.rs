@@ -14,9 +14,10 @@
 use std::sync::LazyLock;
 
 use highlander::base::limits::{BODY_BYTES_MAX, HEAD_BYTES_MAX, HEADERS_MAX, TARGET_BYTES_MAX};
+use highlander::wire::http::added::Added;
 use highlander::wire::http::head::{Framing, Head, HeadError, Persistence, Version, header_room};
 use highlander::wire::http::rewrite::{LENGTH_LINE_BYTES_MAX, Route, Stretch, finish_head};
-use highlander::wire::http::target::{Mount, Parameters};
+use highlander::wire::http::target::{Mount, Parameters, Place};
 use highlander_fuzz::cuts;
 use highlander_fuzz::lines::Lines;
 use highlander_fuzz::second::{self, Body, Refused};
@@ -36,14 +37,18 @@ fuzz_target!(|bytes: &[u8]| {
     }
 });
 
+/// One that a source is likely to send too, and one that it is not.
+const ADDED: [(&str, &str); 2] = [("Accept-Encoding", "identity"), ("X-Added", "1")];
+
 /// The barest endpoint, and one with everything.
 static ROUTES: LazyLock<[Route; 2]> = LazyLock::new(|| {
     let bare = Route { host: b"h".to_vec(), ..Route::default() };
     let full = Route {
-        mount: Mount { prefix: b"/under/this".to_vec(), query: b"k=v&l".to_vec() },
+        mount: Mount { place: Place::Under(b"/under/this".to_vec()), query: b"k=v&l".to_vec() },
         host: b"storage.example:8428".to_vec(),
         instance: b"node-1".to_vec(),
         authorization: Some(b"Basic eDp5".to_vec()),
+        added: Added::new(ADDED),
     };
     [bare, full]
 });
@@ -128,7 +133,7 @@ fn check_rewritten(head: &Head<'_>, route: &Route) {
         assert!(out.len() - before <= LENGTH_LINE_BYTES_MAX);
     }
     // The place in front of the body holds it.
-    assert!(out.len() <= head.raw.len() + headroom(route), "{} bytes", out.len());
+    assert!(out.len() <= head.raw.len() + route.added_bytes_max(), "{} bytes", out.len());
     let lines = Lines::of(&out);
     let written: Vec<&[u8]> = lines.headers.iter().map(|line| line.whole).collect();
     assert_eq!(written, expected_lines(head, route));
@@ -146,20 +151,12 @@ fn check_rewritten(head: &Head<'_>, route: &Route) {
     }
 }
 
-/// As `headroom` of the server counts it.
-fn headroom(route: &Route) -> usize {
-    let authorization = route.authorization.as_ref().map_or(0, Vec::len);
-    let mount = &route.mount;
-    let added = mount.prefix.len() + mount.query.len() + route.host.len() + route.instance.len();
-    added + authorization + 256
-}
-
 fn expected_lines(head: &Head<'_>, route: &Route) -> Vec<Vec<u8>> {
     let lines = Lines::of(head.raw);
     let is_ours = |name: &str| match name {
         "host" | "expect" | "x-highlander-instance" | "x-highlander-pass" => true,
         "authorization" => route.authorization.is_some(),
-        _ => false,
+        _ => route.added.replaces(name),
     };
     let kept = lines.headers.iter().filter(|line| !is_ours(&line.name));
     // The tenant stays whoever names it: the election was made for it.
@@ -170,6 +167,9 @@ fn expected_lines(head: &Head<'_>, route: &Route) -> Vec<Vec<u8>> {
     expected.push(added("X-Highlander-Instance", &route.instance));
     if let Some(authorization) = &route.authorization {
         expected.push(added("Authorization", authorization));
+    }
+    if route.added.replaces(ADDED[0].0) {
+        expected.extend(ADDED.map(|(name, value)| added(name, value.as_bytes())));
     }
     if head.framing == Framing::Chunked {
         expected.push(added("Content-Length", BODY_BYTES_MAX.to_string().as_bytes()));

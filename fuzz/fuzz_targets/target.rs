@@ -3,21 +3,27 @@
 //! Claims, for any bytes:
 //! * `Parameters::read` gives for `highlander_weight`, `_group` and `_source` what a form parser
 //!   gives for the first pair that spells the name out, and nothing where no pair does.
-//! * A mounted target has the path under the prefix, then the mount's query, then all pairs that do
+//! * A mounted target has the path under the prefix, or the mount's own, then the mount's query, then all pairs that do
 //!   not begin with `highlander_`, in order and byte for byte, and no other.
 
 #![no_main]
 
-use highlander::wire::http::target::{Mount, Parameters};
+use highlander::wire::http::target::{Mount, Parameters, Place};
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|target: &[u8]| {
     check_read(target);
-    check_mounted(target, "", "");
-    check_mounted(target, "/under/this", "");
-    check_mounted(target, "", "k=v&l");
-    check_mounted(target, "/under", "k");
+    check_mounted(target, under(""), "");
+    check_mounted(target, under("/under/this"), "");
+    check_mounted(target, under(""), "k=v&l");
+    check_mounted(target, under("/under"), "k");
+    check_mounted(target, Place::At(b"/at/this".to_vec()), "");
+    check_mounted(target, Place::At(b"/at".to_vec()), "k");
 });
+
+fn under(prefix: &str) -> Place {
+    Place::Under(prefix.into())
+}
 
 const OURS: &[u8] = b"highlander_";
 
@@ -56,8 +62,8 @@ fn first_of(query: &[u8], name: &str) -> Option<String> {
     Some(value.into_owned())
 }
 
-fn check_mounted(target: &[u8], prefix: &str, query: &str) {
-    let mount = Mount { prefix: prefix.into(), query: query.into() };
+fn check_mounted(target: &[u8], place: Place, query: &str) {
+    let mount = Mount { place, query: query.into() };
     let mut out = Vec::new();
     mount.append(target, &mut out);
 
@@ -69,11 +75,15 @@ fn check_mounted(target: &[u8], prefix: &str, query: &str) {
     if let Some(own) = own {
         pairs.extend(own.split(|byte| *byte == b'&').filter(|pair| !pair.starts_with(OURS)));
     }
-    let mut expected = [prefix.as_bytes(), path].concat();
+    let mut expected = match &mount.place {
+        Place::Under(prefix) => [prefix, path].concat(),
+        Place::At(whole) => whole.clone(),
+    };
     if !pairs.is_empty() {
         expected.push(b'?');
         expected.extend_from_slice(&pairs.join(&b'&'));
     }
     assert_eq!(out, expected);
+    assert!(out.len() <= target.len() + mount.added_bytes_max());
     assert_eq!(Parameters::read(&out), Parameters::default());
 }

@@ -247,3 +247,26 @@ pub const LEASE_ANSWER_BYTES_MAX: usize = 4 * 1024 * 1024;
 pub const LEASE_ASKS_MAX: usize = 256;
 /// What a lease has said and nobody has taken yet; then it waits, and nothing is prolonged.
 pub const LEASE_TOLD_MAX: usize = 4 * GROUPS_MAX;
+
+/// The longest configuration file: some ten thousand lines.
+pub const CONFIG_BYTES_MAX: usize = 1 << 20;
+/// How deep it may be nested; what is read in it goes four levels down.
+pub const CONFIG_DEPTH_MAX: usize = 16;
+/// The most faults of it that are told; nobody reads more.
+pub const FAULTS_MAX: usize = 1000;
+/// The most endpoints: each gets every request.
+pub const ENDPOINTS_MAX: usize = 32;
+/// The longest file that a configuration names: a chain of certificates, a key, a password.
+pub const NAMED_FILE_BYTES_MAX: u64 = 1 << 20;
+/// The most bytes of headers that an endpoint gets added, its credentials among them: servers
+/// commonly take 8 KiB of head in all, and every request reserves the room.
+pub const ADDED_BYTES_MAX: usize = 8 << 10;
+/// What a queue may take on disk, unless it is said: a night's outage at 300 KiB a second.
+pub const QUEUE_BYTES_MAX: usize = 10 << 30;
+/// How often a queue is synced: what a power cut may cost, against a sync for every request.
+pub const QUEUE_SYNC: Millis = Millis(200);
+/// The first pause before a queue tries again, and the longest, as in Prometheus.
+pub const BACKOFF: (Millis, Millis) = (Millis(30), Millis(5000));
+/// The most requests of a queue that may be under way at once, if its endpoint takes samples out of
+/// order: as many as the shards of a Prometheus.
+pub const IN_FLIGHT_MAX: usize = 50;

@@ -1,4 +1,5 @@
 //! The lowest floor: the vocabulary everything else speaks. Plain numbers and bounds, no I/O.
 
 pub mod limits;
+pub mod secret;
 pub mod time;

@@ -3,8 +3,9 @@
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, ToSocketAddrs as _, UdpSocket};
 
 use super::etcd::etcd;
-use super::faults::{Faults, Secret};
+use super::faults::Faults;
 use crate::base::limits::SETTLE_MAX;
+use crate::base::secret::Secret;
 use crate::base::time::Millis;
 use crate::cli::Cli;
 use crate::io::etcd::client::EtcdConfig;
@@ -56,6 +57,11 @@ pub fn cluster(cli: &Cli, faults: &mut Faults) -> Option<Cluster> {
             ("--cluster-insecure", cli.cluster_insecure),
             ("--cluster-size", cli.cluster_size.is_some()),
             ("--cluster-lease", cli.cluster_lease.is_some()),
+            ("--cluster-lease-ca-file", cli.cluster_lease_ca_file.is_some()),
+            ("--cluster-lease-cert-file", cli.cluster_lease_cert_file.is_some()),
+            ("--cluster-lease-key-file", cli.cluster_lease_key_file.is_some()),
+            ("--cluster-lease-user", cli.cluster_lease_user.is_some()),
+            ("--cluster-lease-password-file", cli.cluster_lease_password_file.is_some()),
             ("--cluster-mode", cli.cluster_mode.is_some()),
             ("--cluster-settle", cli.cluster_settle.is_some()),
         ] {
@@ -78,7 +84,7 @@ pub fn cluster(cli: &Cli, faults: &mut Faults) -> Option<Cluster> {
     }
     let etcd = etcd(cli, faults);
     if size.is_some() && etcd.is_some() {
-        faults.add("--cluster-size", "and --cluster-lease exclude each other");
+        faults.add("--cluster-size", "excludes --cluster-lease: give one of them");
     }
     let mode = faults.choice(
         "--cluster-mode",
@@ -86,8 +92,13 @@ pub fn cluster(cli: &Cli, faults: &mut Faults) -> Option<Cluster> {
         &[("relay", Mode::Relay), ("mirror", Mode::Mirror)],
     );
     let settle_max = faults.duration("--cluster-settle", &cli.cluster_settle, SETTLE_MAX.0);
-    let advertise = advertise(cli.cluster_advertise.as_deref(), bind, &peers, faults);
+    let advertise = advertise(cli, bind, &peers, faults);
     Some(Cluster { bind, advertise, peers, name, keys, size, etcd, mode, settle_max })
+}
+
+/// The flag that made this node a part of a cluster.
+fn given(cli: &Cli) -> &'static str {
+    if cli.cluster_bind.is_some() { "--cluster-bind" } else { "--cluster-connect" }
 }
 
 /// Host and port, `host`, `host:port` or `[v6]:port`.
@@ -135,12 +146,12 @@ fn keys(cli: &Cli, name: &str, bind: SocketAddr, faults: &mut Faults) -> Option<
         if !bind.ip().is_loopback() && !cli.cluster_insecure {
             let why = "is no loopback address: anybody could speak as a node. \
                        Give --cluster-key-file, or --cluster-insecure";
-            faults.add("--cluster-bind", format_args!("'{bind}' {why}"));
+            faults.add(given(cli), format_args!("'{bind}' {why}"));
         }
         return None;
     };
     if cli.cluster_insecure {
-        faults.add("--cluster-insecure", "and --cluster-key-file exclude each other");
+        faults.add("--cluster-insecure", "excludes --cluster-key-file: give one of them");
     }
     let text = match std::fs::read_to_string(path) {
         Ok(text) => text,
@@ -158,12 +169,12 @@ fn keys(cli: &Cli, name: &str, bind: SocketAddr, faults: &mut Faults) -> Option<
 /// Where others reach this node: as given, else the bound address, else the one from which the first
 /// peer, or the way out, is reached.
 fn advertise(
-    text: Option<&str>,
+    cli: &Cli,
     bind: SocketAddr,
     peers: &[(String, u16)],
     faults: &mut Faults,
 ) -> SocketAddr {
-    if let Some(text) = text {
+    if let Some(text) = &cli.cluster_advertise {
         return resolved(text).unwrap_or_else(|why| {
             faults.add("--cluster-advertise", format_args!("'{text}' {why}"));
             bind
@@ -177,7 +188,8 @@ fn advertise(
     match of_peers.or_else(|| way_to("192.0.2.1", PORT)) {
         Some(ip) => SocketAddr::new(ip, bind.port()),
         None => {
-            faults.add("--cluster-advertise", "is needed: there is no way to any peer yet");
+            let why = "needs --cluster-advertise: there is no way to any peer yet";
+            faults.add(given(cli), why);
             bind
         }
     }

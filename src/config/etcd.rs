@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use super::faults::Faults;
+use super::named::read_text;
 use crate::cli::Cli;
 use crate::io::etcd::client::{EtcdConfig, EtcdLogin, EtcdTls};
 
@@ -76,12 +77,18 @@ fn tls(cli: &Cli, is_tls: bool, faults: &mut Faults) -> Option<EtcdTls> {
     let certificate = match pair {
         (Some(certificate), Some(key)) => Some((certificate, key)),
         (None, None) => None,
-        (Some(_), None) | (None, Some(_)) => {
-            let why = "and --cluster-lease-key-file need each other";
-            faults.add("--cluster-lease-cert-file", why);
+        (Some(_), None) => {
+            faults.add("--cluster-lease-cert-file", "needs --cluster-lease-key-file beside it");
+            None
+        }
+        (None, Some(_)) => {
+            faults.add("--cluster-lease-key-file", "needs --cluster-lease-cert-file beside it");
             None
         }
     };
+    if is_tls {
+        refuse_unreadable(cli, faults);
+    }
     is_tls.then_some(EtcdTls { ca_file, certificate })
 }
 
@@ -98,10 +105,28 @@ fn login(cli: &Cli, faults: &mut Faults) -> Option<EtcdLogin> {
                 None
             }
         },
-        (Some(_), None) | (None, Some(_)) => {
-            let why = "and --cluster-lease-password-file need each other";
-            faults.add("--cluster-lease-user", why);
+        (Some(_), None) => {
+            faults.add("--cluster-lease-user", "needs --cluster-lease-password-file beside it");
             None
+        }
+        (None, Some(_)) => {
+            faults.add("--cluster-lease-password-file", "needs --cluster-lease-user beside it");
+            None
+        }
+    }
+}
+
+/// What the files hold is judged at the start; that they can be read is known now.
+fn refuse_unreadable(cli: &Cli, faults: &mut Faults) {
+    for (flag, file) in [
+        ("--cluster-lease-ca-file", &cli.cluster_lease_ca_file),
+        ("--cluster-lease-cert-file", &cli.cluster_lease_cert_file),
+        ("--cluster-lease-key-file", &cli.cluster_lease_key_file),
+    ] {
+        if let Some(file) = file
+            && let Err(error) = read_text(file.as_ref())
+        {
+            faults.add(flag, format_args!("'{file}': {error}"));
         }
     }
 }

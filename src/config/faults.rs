@@ -1,37 +1,99 @@
-//! What is wrong with a command line, found all at once.
+//! What is wrong with a command line and a configuration file, found all at once.
+//!
+//! Flags and keys of a file are checked by the same functions, under the flag's name. Which of them
+//! stands in the file, and where, is noted here before: so one check serves both, and its fault names
+//! the flag, or the line and the key.
 
+use std::collections::HashMap;
 use std::fmt;
 
+use crate::base::limits::FAULTS_MAX;
 use crate::base::time::{Millis, parse_duration};
-
-/// A text that no log and no debug output shows.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Secret(pub String);
-
-impl fmt::Debug for Secret {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("***")
-    }
-}
 
 /// The faults found so far.
 #[derive(Default)]
-pub struct Faults(Vec<String>);
+pub struct Faults {
+    /// With its line, 0 without one.
+    all: Vec<(usize, String)>,
+    /// Whether some were left out.
+    is_cut: bool,
+    file: String,
+    /// Where flags and paths stand in the file; of a list, each of its items.
+    lines: HashMap<String, Vec<usize>>,
+}
 
 impl Faults {
+    /// Faults of a command line, and of the file of this name.
+    pub fn of_file(name: &str) -> Faults {
+        Faults { file: name.to_owned(), ..Faults::default() }
+    }
+
     /// Whether there are none.
     pub fn are_none(&self) -> bool {
-        self.0.is_empty()
+        self.all.is_empty()
     }
 
-    /// All of them.
-    pub fn into_all(self) -> Vec<String> {
-        self.0
+    /// All of them: those of the command line, then those of the file from its top down.
+    pub fn into_all(mut self) -> Vec<String> {
+        self.all.sort_by_key(|(line, _)| *line);
+        if self.is_cut {
+            self.all.push((usize::MAX, format!("{}: has more faults than these", self.file)));
+        }
+        self.all.into_iter().map(|(_, fault)| fault).collect()
     }
 
-    /// Adds what is wrong with a flag.
+    /// Notes that a flag, or a path such as `remote_write[0].url`, is said in the file.
+    pub fn stands_at(&mut self, flag: &str, lines: Vec<usize>) {
+        self.lines.insert(flag.to_owned(), lines);
+    }
+
+    /// Whether a flag is said in the file.
+    pub fn is_in_file(&self, flag: &str) -> bool {
+        self.lines.contains_key(flag)
+    }
+
+    /// Adds what is wrong with the file as a whole.
+    pub fn add_of_file(&mut self, line: Option<usize>, what: impl fmt::Display) {
+        let file = &self.file;
+        if self.all.len() >= FAULTS_MAX {
+            self.is_cut = true;
+            return;
+        }
+        // A line a fault, and no colours, whatever stands in the file.
+        let what = what.to_string().replace(char::is_control, "?");
+        self.all.push(match line {
+            Some(line) => (line, format!("{file}:{line}: {what}")),
+            None => (0, format!("{file}: {what}")),
+        });
+    }
+
+    /// Adds what is wrong with a flag, or with what stands at a path of the file.
     pub fn add(&mut self, flag: &str, what: impl fmt::Display) {
-        self.0.push(format!("{flag} {what}"));
+        self.add_item(flag, 0, what);
+    }
+
+    /// The same of one of several values.
+    pub fn add_item(&mut self, flag: &str, index: usize, what: impl fmt::Display) {
+        let Some(lines) = self.lines_of(flag) else {
+            self.all.push((0, format!("{flag} {what}")));
+            return;
+        };
+        let line = lines.get(index).or(lines.first()).copied();
+        let item = if lines.len() > 1 { format!("[{index}]") } else { String::new() };
+        let path = key_of(flag);
+        let what = in_keys(&what.to_string());
+        self.add_of_file(line, format_args!("{path}{item}: {what}"));
+    }
+
+    /// What is missing stands where the thing around it does.
+    fn lines_of(&self, path: &str) -> Option<&Vec<usize>> {
+        let mut path = path;
+        loop {
+            if let Some(lines) = self.lines.get(path) {
+                return Some(lines);
+            }
+            path = &path[..path.rfind(['.', '['])?];
+        }
     }
 
     /// Reads a duration that is longer than 0.
@@ -85,6 +147,19 @@ impl Faults {
     }
 }
 
+/// The key of a flag; a path stays as it is.
+pub fn key_of(flag: &str) -> String {
+    match flag.strip_prefix("--") {
+        Some(name) => name.replace('-', "_"),
+        None => flag.to_owned(),
+    }
+}
+
+/// A sentence that speaks of flags, for somebody who writes keys.
+fn in_keys(what: &str) -> String {
+    what.split(' ').map(key_of).collect::<Vec<_>>().join(" ")
+}
+
 /// Reads a size such as 512KiB; in bytes.
 pub fn parse_size(text: &str) -> Option<usize> {
     let digits = text.bytes().take_while(u8::is_ascii_digit).count();
@@ -94,6 +169,7 @@ pub fn parse_size(text: &str) -> Option<usize> {
         "KiB" | "K" | "KB" => 1 << 10,
         "MiB" | "M" | "MB" => 1 << 20,
         "GiB" | "G" | "GB" => 1 << 30,
+        "TiB" | "T" | "TB" => 1 << 40,
         _ => return None,
     };
     number.checked_mul(unit).filter(|bytes| *bytes > 0)

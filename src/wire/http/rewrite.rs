@@ -3,12 +3,15 @@
 //! Kept lines are copied as they stand, spelling and spacing too, and in as few pieces as there
 //! are dropped lines: a Prometheus's head is three copies.
 
+use std::fmt;
+
 use crate::wire::cluster::seal::PASS_BYTES_MAX;
+use crate::wire::http::added::Added;
 use crate::wire::http::head::{Framing, Head};
 use crate::wire::http::target::Mount;
 
 /// What every request to one endpoint gets. Made once.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Default)]
 pub struct Route {
     /// What is put around the target.
     pub mount: Mount,
@@ -18,6 +21,19 @@ pub struct Route {
     pub instance: Vec<u8>,
     /// `Authorization`, in place of the source's own.
     pub authorization: Option<Vec<u8>>,
+    /// Further headers, in place of the source's own. None that the ones above or the framing need.
+    pub added: Added,
+}
+
+/// The authorization and the added headers may be secrets.
+impl fmt::Debug for Route {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Route")
+            .field("mount", &self.mount)
+            .field("host", &String::from_utf8_lossy(&self.host))
+            .field("added", &self.added)
+            .finish_non_exhaustive()
+    }
 }
 
 /// Whose head it is.
@@ -34,6 +50,18 @@ pub enum Stretch {
 pub const PASS: &str = "X-Highlander-Pass";
 
 impl Route {
+    /// By how many bytes a head may get longer.
+    pub fn added_bytes_max(&self) -> usize {
+        // The names of the lines, the separators, a Content-Length in place of chunks.
+        const NAMES: usize = 256;
+        self.mount.added_bytes_max()
+            + self.host.len()
+            + self.instance.len()
+            + self.authorization.as_ref().map_or(0, Vec::len)
+            + self.added.lines().len()
+            + NAMES
+    }
+
     /// Appends the head to `out`: whole if the body's length is known, else up to the line that
     /// [`finish_head`] adds.
     pub fn append_head(&self, head: &Head<'_>, stretch: Stretch, out: &mut Vec<u8>) {
@@ -51,6 +79,7 @@ impl Route {
         if let Some(authorization) = &self.authorization {
             append_line(b"Authorization", authorization, out);
         }
+        out.extend_from_slice(self.added.lines());
         match head.framing {
             Framing::Length(_) => out.extend_from_slice(b"\r\n"),
             Framing::Chunked => {}
@@ -84,7 +113,9 @@ impl Route {
             21 => is("x-highlander-instance"),
             _ => false,
         };
-        own || is_hop_by_hop(name) || (head.names_hop_by_hop && is_named_by_connection(head, name))
+        own || self.added.replaces(name)
+            || is_hop_by_hop(name)
+            || (head.names_hop_by_hop && is_named_by_connection(head, name))
     }
 }
 
@@ -152,6 +183,7 @@ fn append_line(name: &[u8], value: &[u8], out: &mut Vec<u8>) {
 mod tests {
     use super::*;
     use crate::wire::http::head::header_room;
+    use crate::wire::http::target::Place;
 
     fn route() -> Route {
         Route { host: b"storage:8428".to_vec(), instance: b"7".to_vec(), ..Route::default() }
@@ -182,7 +214,10 @@ mod tests {
 
     #[test]
     fn a_pass_is_put_into_a_head_and_never_goes_further() {
-        let route = Route { mount: Mount { prefix: b"/a".into(), query: Vec::new() }, ..route() };
+        let route = Route {
+            mount: Mount { place: Place::Under(b"/a".into()), query: Vec::new() },
+            ..route()
+        };
         for (line, more) in
             [("Content-Length: 3", ""), ("Transfer-Encoding: chunked", "X-A: 1\r\n")]
         {
@@ -237,6 +272,25 @@ mod tests {
         assert_eq!(rewritten(&route, head), expected);
         let kept = rewritten(&self::route(), "GET / HTTP/1.0\r\nAuthorization: Bearer y\r\n\r\n");
         assert!(kept.contains("Authorization: Bearer y\r\n"));
+    }
+
+    #[test]
+    fn added_headers_replace_those_of_the_source() {
+        let added = Added::new([("X-Scope-OrgID", "ours"), ("X-Key", "k")]);
+        let route = Route { added, ..route() };
+        let head = "GET / HTTP/1.1\r\nHost: a\r\nx-scope-orgid: theirs\r\nX-A: 1\r\n\
+                    Connection: x-key\r\nX-KEY: z\r\nX-Kez: y\r\n\r\n";
+        let expected = "GET / HTTP/1.1\r\nHost: storage:8428\r\nX-A: 1\r\nX-Kez: y\r\n\
+                        X-Highlander-Instance: 7\r\nX-Scope-OrgID: ours\r\nX-Key: k\r\n\r\n";
+        assert_eq!(rewritten(&route, head), expected);
+    }
+
+    #[test]
+    fn no_secret_of_a_route_is_shown() {
+        let added = Added::new([("X-Key", "geheim")]);
+        let route = Route { authorization: Some(b"geheim".to_vec()), added, ..route() };
+        let shown = format!("{route:?}");
+        assert!(!shown.contains("geheim") && !shown.contains("103, 101"), "{shown}");
     }
 
     #[test]

@@ -36,21 +36,47 @@ impl<'t> Parameters<'t> {
     }
 }
 
-/// What is put around every target on its way to the endpoint.
+/// Where a request goes at the endpoint.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// Its path with this before it; no slash at its end.
+    Under(Vec<u8>),
+    /// This path, whatever the request's was.
+    At(Vec<u8>),
+}
+
+impl Default for Place {
+    fn default() -> Self {
+        Place::Under(Vec::new())
+    }
+}
+
+/// What becomes of every target on its way to the endpoint.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Mount {
-    /// Stands before the path; no slash at its end.
-    pub prefix: Vec<u8>,
+    /// What becomes of the path.
+    pub place: Place,
     /// Is joined to the query with `&`; without `?`.
     pub query: Vec<u8>,
 }
 
 impl Mount {
-    /// Appends `target` to `out`: under the mount, without what is for us.
+    /// By how many bytes a target may get longer.
+    pub fn added_bytes_max(&self) -> usize {
+        let (Place::Under(path) | Place::At(path)) = &self.place;
+        path.len() + self.query.len() + b"?".len()
+    }
+
+    /// Appends `target` to `out`: at its place, without what is for us.
     pub fn append(&self, target: &[u8], out: &mut Vec<u8>) {
         let path = &target[..memchr::memchr(b'?', target).unwrap_or(target.len())];
-        out.extend_from_slice(&self.prefix);
-        out.extend_from_slice(path);
+        match &self.place {
+            Place::Under(prefix) => {
+                out.extend_from_slice(prefix);
+                out.extend_from_slice(path);
+            }
+            Place::At(whole) => out.extend_from_slice(whole),
+        }
         let mut separator = b'?';
         let mut join = |part: &[u8], out: &mut Vec<u8>| {
             out.push(std::mem::replace(&mut separator, b'&'));
@@ -101,7 +127,11 @@ mod tests {
     use super::*;
 
     fn mounted(prefix: &str, query: &str, target: &str) -> String {
-        let mount = Mount { prefix: prefix.into(), query: query.into() };
+        placed(Place::Under(prefix.into()), query, target)
+    }
+
+    fn placed(place: Place, query: &str, target: &str) -> String {
+        let mount = Mount { place, query: query.into() };
         let mut out = Vec::new();
         mount.append(target.as_bytes(), &mut out);
         String::from_utf8(out).expect("text stays text")
@@ -145,5 +175,12 @@ mod tests {
         assert_eq!(mounted("", "k=v", "/w?a=1"), "/w?k=v&a=1");
         assert_eq!(mounted("/x", "k=v", "/w"), "/x/w?k=v");
         assert_eq!(mounted("/x", "k=v", "/w?highlander_weight=1"), "/x/w?k=v");
+    }
+    #[test]
+    fn an_endpoint_with_a_path_of_its_own_gets_every_request_there() {
+        let at = |query, target| placed(Place::At(b"/push".to_vec()), query, target);
+        assert_eq!(at("", "/api/v1/write?a=1&highlander_weight=1"), "/push?a=1");
+        assert_eq!(at("k=v", "/?"), "/push?k=v&");
+        assert_eq!(at("k=v", "/w"), "/push?k=v");
     }
 }

@@ -1,0 +1,174 @@
+//! How an endpoint gets its requests: at once, or out of a queue of its own.
+
+use std::path::PathBuf;
+
+use super::faults::Faults;
+use super::named::Named;
+use super::section::Section;
+use crate::base::limits::{BACKOFF, IN_FLIGHT_MAX, QUEUE_BYTES_MAX, QUEUE_SYNC};
+use crate::base::time::Millis;
+
+/// When a request is acknowledged.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Delivery {
+    /// When the endpoint has acknowledged it.
+    Direct,
+    /// When it lies in the endpoint's queue.
+    Queued(QueueSetting),
+}
+
+/// The queue of an endpoint.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct QueueSetting {
+    /// Its folder, its alone.
+    pub dir: PathBuf,
+    /// What it may take on disk.
+    pub bytes_max: usize,
+    /// When what was written is synced.
+    pub sync: SyncPolicy,
+    /// How many requests may be under way to the endpoint at once.
+    pub in_flight_max: usize,
+    /// The first pause before it is tried again.
+    pub backoff_min: Millis,
+    /// The longest one; not shorter than the first.
+    pub backoff_max: Millis,
+    /// What becomes of a request for which there is no room.
+    pub on_full: OnFull,
+}
+
+/// When what was written to a queue is synced.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SyncPolicy {
+    /// Before it is acknowledged.
+    Always,
+    /// So often, for what was acknowledged since.
+    Every(Millis),
+    /// When the system likes.
+    Never,
+}
+
+/// What becomes of a request for which a queue has no room.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OnFull {
+    /// 503: the source keeps it.
+    Refuse,
+    /// The oldest ones in the queue are given up for it.
+    DropOldest,
+}
+
+/// Whether an endpoint takes a sample that is older than the newest one of its series.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OutOfOrder {
+    /// It does not: requests must come one after the other.
+    Refused,
+    /// It does.
+    Allowed,
+}
+
+const KEYS: &[&str] =
+    &["dir", "max_size", "sync", "max_in_flight", "min_backoff", "max_backoff", "on_full"];
+
+/// Reads `delivery`, `queue` and `out_of_order` of an endpoint.
+pub fn delivery(
+    section: &Section<'_>,
+    named: &Named,
+    faults: &mut Faults,
+) -> (Delivery, OutOfOrder) {
+    let order = section.text("out_of_order", faults);
+    let order = faults.choice(
+        &section.path("out_of_order"),
+        &order,
+        &[("refused", OutOfOrder::Refused), ("allowed", OutOfOrder::Allowed)],
+    );
+    let text = section.text("delivery", faults);
+    let is_queued =
+        faults.choice(&section.path("delivery"), &text, &[("direct", false), ("queued", true)]);
+    let queue = section.section("queue", faults);
+    let queue = queue.map(|queue| queue_of(&queue, order, named, faults));
+    match (is_queued, queue) {
+        (true, Some(queue)) => (Delivery::Queued(queue), order),
+        (true, None) => {
+            if section.node("queue").is_none() {
+                section.fault("delivery", "queued needs a queue with a dir beside it", faults);
+            }
+            (Delivery::Direct, order)
+        }
+        (false, queue) => {
+            if queue.is_some() && text.as_deref().is_none_or(|text| text == "direct") {
+                section.fault("queue", "needs delivery: queued beside it", faults);
+            }
+            (Delivery::Direct, order)
+        }
+    }
+}
+
+fn queue_of(
+    section: &Section<'_>,
+    order: OutOfOrder,
+    named: &Named,
+    faults: &mut Faults,
+) -> QueueSetting {
+    section.refuse_others(KEYS, &[], faults);
+    if section.node("dir").is_none() {
+        section.fault("dir", "is missing: a queue needs a folder of its own", faults);
+    }
+    let dir = section.text("dir", faults).unwrap_or_default();
+    if dir.is_empty() && section.node("dir").is_some() {
+        section.fault("dir", "names no folder", faults);
+    }
+    let mut duration = |key: &str, default: Millis| {
+        let text = section.text(key, faults);
+        faults.duration(&section.path(key), &text, default.0)
+    };
+    let backoff_min = duration("min_backoff", BACKOFF.0);
+    let backoff_max = duration("max_backoff", BACKOFF.1.max(backoff_min));
+    if backoff_max < backoff_min {
+        section.fault("max_backoff", "is shorter than min_backoff", faults);
+    }
+    let size = section.text("max_size", faults);
+    let on_full = section.text("on_full", faults);
+    QueueSetting {
+        dir: named.path(&dir),
+        bytes_max: faults.size(&section.path("max_size"), &size, QUEUE_BYTES_MAX),
+        sync: sync(section, faults),
+        in_flight_max: in_flight(section, order, faults),
+        backoff_min,
+        backoff_max,
+        on_full: faults.choice(
+            &section.path("on_full"),
+            &on_full,
+            &[("refuse", OnFull::Refuse), ("drop_oldest", OnFull::DropOldest)],
+        ),
+    }
+}
+
+fn sync(section: &Section<'_>, faults: &mut Faults) -> SyncPolicy {
+    let text = section.text("sync", faults);
+    match text.as_deref() {
+        Some("always") => SyncPolicy::Always,
+        Some("never") => SyncPolicy::Never,
+        Some(word) if !word.starts_with(|c: char| c.is_ascii_digit()) => {
+            let what =
+                format_args!("'{word}' is none of always, never, or a duration such as 200ms");
+            section.fault("sync", what, faults);
+            SyncPolicy::Every(QUEUE_SYNC)
+        }
+        Some(_) | None => {
+            SyncPolicy::Every(faults.duration(&section.path("sync"), &text, QUEUE_SYNC.0))
+        }
+    }
+}
+
+fn in_flight(section: &Section<'_>, order: OutOfOrder, faults: &mut Faults) -> usize {
+    let text = section.text("max_in_flight", faults);
+    let number = faults.number(&section.path("max_in_flight"), &text).unwrap_or(1);
+    if number > IN_FLIGHT_MAX {
+        section.fault("max_in_flight", format_args!("is more than {IN_FLIGHT_MAX}"), faults);
+    } else if number > 1 && order == OutOfOrder::Refused {
+        // Two requests under way may arrive the other way round: P4.
+        let what = "is more than 1, which needs out_of_order: allowed at the endpoint: requests \
+                    may overtake each other";
+        section.fault("max_in_flight", what, faults);
+    }
+    number
+}
