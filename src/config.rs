@@ -5,6 +5,7 @@
 mod cluster;
 mod etcd;
 mod faults;
+mod tls;
 
 use std::net::{SocketAddr, ToSocketAddrs as _};
 use std::path::PathBuf;
@@ -26,6 +27,7 @@ use crate::wire::http::target::Mount;
 pub use cluster::Cluster;
 use faults::Faults;
 pub use faults::Secret;
+pub use tls::{TlsSetting, TlsSettingFault};
 
 /// Where requests go.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -42,6 +44,8 @@ pub struct Remote {
     pub mount: Mount,
     /// The `Authorization` header, if the endpoint wants one of ours.
     pub authorization: Option<Secret>,
+    /// How TLS is spoken with it: there if and only if the URL is https.
+    pub tls: Option<TlsSetting>,
 }
 
 /// What the program runs with.
@@ -99,7 +103,7 @@ impl Config {
         let authorization = authorization(cli, &mut faults, &mut warnings);
         let config = Config {
             listen: listen(&cli.listen, &mut faults),
-            remote: remote(cli.remote.as_deref(), authorization, &mut faults),
+            remote: remote(cli, authorization, &mut faults, &mut warnings),
             remote_timeout: faults.duration("--remote-timeout", &cli.remote_timeout, 30_000),
             health_tick: faults.duration("--health-tick", &cli.health_tick, 1000),
             expiry: Expiry {
@@ -180,10 +184,18 @@ fn listen(texts: &[String], faults: &mut Faults) -> Vec<SocketAddr> {
     found
 }
 
-fn remote(text: Option<&str>, authorization: Option<Secret>, faults: &mut Faults) -> Remote {
-    let text = text.unwrap_or("http://localhost:9090");
+fn remote(
+    cli: &Cli,
+    authorization: Option<Secret>,
+    faults: &mut Faults,
+    warnings: &mut Vec<String>,
+) -> Remote {
+    let text = cli.remote.as_deref().unwrap_or("http://localhost:9090");
     match parse_remote(text) {
-        Ok(remote) => Remote { authorization, ..remote },
+        Ok(remote) => {
+            let tls = tls::tls(cli, remote.tls.is_some(), &remote.host, faults, warnings);
+            Remote { authorization, tls, ..remote }
+        }
         Err(what) => {
             faults.add("--remote", format_args!("'{}' {what}", without_userinfo(text)));
             Remote {
@@ -193,20 +205,22 @@ fn remote(text: Option<&str>, authorization: Option<Secret>, faults: &mut Faults
                 authority: String::new(),
                 mount: Mount::default(),
                 authorization,
+                tls: None,
             }
         }
     }
 }
 
 fn parse_remote(text: &str) -> Result<Remote, &'static str> {
-    if text.to_ascii_lowercase().starts_with("https://") {
-        return Err("is https, which is not available yet");
-    }
-    let after = text
-        .split_at_checked("http://".len())
-        .filter(|(scheme, _)| scheme.eq_ignore_ascii_case("http://"))
-        .map(|(_, after)| after)
-        .ok_or("does not begin with http://")?;
+    let after_scheme = |scheme: &str| {
+        let (start, after) = text.split_at_checked(scheme.len())?;
+        start.eq_ignore_ascii_case(scheme).then_some(after)
+    };
+    let (after, default_port, tls) = match (after_scheme("http://"), after_scheme("https://")) {
+        (Some(after), _) => (after, "80", None),
+        (None, Some(after)) => (after, "443", Some(TlsSetting::default())),
+        (None, None) => return Err("does not begin with http:// or https://"),
+    };
     if !after.bytes().all(|byte| byte.is_ascii_graphic()) || after.contains('#') {
         return Err("holds bytes that a URL may not, or a fragment");
     }
@@ -217,7 +231,7 @@ fn parse_remote(text: &str) -> Result<Remote, &'static str> {
     }
     let (host, port) = match authority.rsplit_once(':') {
         Some((host, port)) if !port.ends_with(']') => (host, port),
-        _ => (authority, "80"),
+        _ => (authority, default_port),
     };
     let is_bare_ipv6 = host.contains(':') && !host.starts_with('[');
     if host.is_empty() || is_bare_ipv6 {
@@ -233,6 +247,7 @@ fn parse_remote(text: &str) -> Result<Remote, &'static str> {
         authority: authority.to_owned(),
         mount: Mount { prefix, query: query.as_bytes().to_vec() },
         authorization: None,
+        tls,
     })
 }
 

@@ -128,11 +128,14 @@ fn remotes_are_taken_apart() {
         ("HTTP://a:8428/x/y/?k=v&w", "a", 8428, "a:8428", "/x/y", "k=v&w"),
         ("http://[::1]:80?k", "[::1]", 80, "[::1]:80", "", "k"),
         ("http://[::1]", "[::1]", 80, "[::1]", "", ""),
+        ("https://a/x", "a", 443, "a", "/x", ""),
+        ("HTTPS://a:80", "a", 80, "a:80", "", ""),
     ];
     for (text, host, port, authority, prefix, query) in cases {
         let remote = parse_remote(text).expect(text);
         assert_eq!((remote.host.as_str(), remote.port), (host, port), "{text}");
         assert_eq!(remote.authority, authority, "{text}");
+        assert_eq!(remote.tls.is_some(), text.to_lowercase().starts_with("https"), "{text}");
         assert_eq!(remote.mount.prefix, prefix.as_bytes(), "{text}");
         assert_eq!(remote.mount.query, query.as_bytes(), "{text}");
     }
@@ -145,7 +148,8 @@ fn remotes_are_taken_apart() {
         "http://::1",
         "http://a/#b",
         "http://a b",
-        "https://a",
+        "https://",
+        "https://u:p@a",
         "http://u:p@a",
     ] {
         assert!(parse_remote(text).is_err(), "{text}");
@@ -200,4 +204,88 @@ fn what_is_kept_for_a_hand_over_is_bounded_by_default_and_as_it_is_said() {
     for flag in ["--hold-window", "--hold-memory", "--max-decoded", "--max-lag"] {
         assert!(found.iter().any(|fault| fault.starts_with(flag)), "{flag}: {found:?}");
     }
+}
+
+/// Files of certificates and keys, made anew.
+fn pem_files(test: &str) -> impl Fn(&str) -> Option<String> {
+    let dir = std::env::temp_dir().join(format!("highlander-{test}-{}", std::process::id()));
+    std::fs::create_dir_all(&dir).expect("a new folder");
+    let made = || rcgen::generate_simple_self_signed(vec!["a".into()]).expect("a good name");
+    let (one, other) = (made(), made());
+    for (name, text) in [
+        ("certificate", one.cert.pem()),
+        ("key", one.signing_key.serialize_pem()),
+        ("other-key", other.signing_key.serialize_pem()),
+        ("nothing", "no PEM in here".to_owned()),
+        ("broken", "-----BEGIN CERTIFICATE-----\n???\n-----END CERTIFICATE-----\n".to_owned()),
+    ] {
+        std::fs::write(dir.join(name), text).expect("a new file");
+    }
+    move |name| dir.join(name).to_str().map(str::to_owned)
+}
+
+#[test]
+fn tls_is_set_up_as_in_a_tls_config() {
+    let file = pem_files("good");
+    let config = Config::from_cli(&Cli {
+        remote: some("https://a"),
+        remote_ca_file: file("certificate"),
+        remote_cert_file: file("certificate"),
+        remote_key_file: file("key"),
+        remote_server_name: some("b"),
+        remote_insecure_skip_verify: true,
+        ..Cli::default()
+    });
+    let config = config.expect("all of it is good");
+    let path = |name| file(name).map(PathBuf::from);
+    let expected = TlsSetting {
+        ca_file: path("certificate"),
+        cert_file: path("certificate"),
+        key_file: path("key"),
+        server_name: some("b"),
+        insecure_skip_verify: true,
+    };
+    assert_eq!(config.remote.tls, Some(expected));
+    assert!(config.warnings[0].contains("insecure"), "{:?}", config.warnings);
+    let plain = Config::from_cli(&Cli::default()).expect("the defaults are good");
+    assert_eq!(plain.remote.tls, None);
+}
+
+#[test]
+fn every_fault_of_tls_is_named() {
+    let file = pem_files("bad");
+    let https = || Cli { remote: some("https://a"), ..Cli::default() };
+    let pair = |certificate: &str, key: &str| Cli {
+        remote_cert_file: file(certificate),
+        remote_key_file: file(key),
+        ..https()
+    };
+    let cases: [(Cli, &[&str]); 9] = [
+        (Cli { remote_cert_file: file("certificate"), ..https() }, &["--remote-cert-file has no"]),
+        (Cli { remote_key_file: file("key"), ..https() }, &["--remote-key-file has no"]),
+        (Cli { remote_ca_file: file("nowhere"), ..https() }, &["--remote-ca-file '/"]),
+        (Cli { remote_ca_file: file("nothing"), ..https() }, &["--remote-ca-file '/"]),
+        (Cli { remote_ca_file: file("broken"), ..https() }, &["--remote-ca-file '/"]),
+        (pair("certificate", "other-key"), &["--remote-key-file '/"]),
+        (pair("key", "certificate"), &["--remote-cert-file '/", "--remote-key-file '/"]),
+        (Cli { remote_server_name: some("a b"), ..https() }, &["--remote-server-name 'a b'"]),
+        (
+            Cli { remote: some("https://a*"), ..pair("certificate", "other-key") },
+            &["--remote-server-name is needed", "--remote-key-file '/"],
+        ),
+    ];
+    for (flags, expected) in cases {
+        let found = faults(flags);
+        assert_eq!(found.len(), expected.len(), "{expected:?}: {found:?}");
+        for (fault, start) in found.iter().zip(expected) {
+            assert!(fault.starts_with(start), "{start}: {found:?}");
+        }
+    }
+    let found = faults(Cli {
+        remote: some("http://a"),
+        remote_insecure_skip_verify: true,
+        ..pair("certificate", "key")
+    });
+    assert_eq!(found.len(), 3, "{found:?}");
+    assert!(found.iter().all(|fault| fault.ends_with("is for an https:// --remote")), "{found:?}");
 }
