@@ -36,6 +36,26 @@ pub struct Cli {
     #[argh(option, arg_name = "file")]
     pub remote_password_file: Option<String>,
 
+    /// certificates to trust an https endpoint by, if not the system's
+    #[argh(option, arg_name = "file")]
+    pub remote_ca_file: Option<String>,
+
+    /// certificate to show an https endpoint
+    #[argh(option, arg_name = "file")]
+    pub remote_cert_file: Option<String>,
+
+    /// key of that certificate
+    #[argh(option, arg_name = "file")]
+    pub remote_key_file: Option<String>,
+
+    /// to whom the endpoint's certificate must be made out, if not to the host of its URL
+    #[argh(option, arg_name = "name")]
+    pub remote_server_name: Option<String>,
+
+    /// believe anybody to be the https endpoint
+    #[argh(switch)]
+    pub remote_insecure_skip_verify: bool,
+
     /// longest wait for the endpoint to connect, to take a request and to answer it, each
     /// (default 30s)
     #[argh(option, arg_name = "duration")]

@@ -38,6 +38,7 @@ pub use cluster::Cluster;
 use endpoint::{Endpoint, TIMEOUT};
 use faults::Faults;
 use file::File;
+pub use tls::{TlsSetting, TlsSettingFault};
 use url::{Url, UrlFault, without_userinfo};
 
 /// What the program runs with.
@@ -197,10 +198,12 @@ fn endpoints(
         if file.is_some_and(File::has_endpoints) {
             warnings.push("--remote overrules remote_write of the file".to_owned());
         }
+        let at = remote(cli.remote.as_deref(), faults);
         let endpoint = Endpoint {
             authorization: authorization::of_flags(cli, faults, warnings),
+            tls: tls::of_flags(cli, &at, faults, warnings),
             remote_timeout: timeout,
-            ..remote(cli.remote.as_deref(), faults)
+            ..at
         };
         let endpoints = vec![endpoint];
         endpoint::refuse_what_is_to_come(&endpoints, |_, _| "--remote".to_owned(), faults);
@@ -211,14 +214,29 @@ fn endpoints(
         ("--remote-user", cli.remote_user.is_some()),
         ("--remote-password", cli.remote_password.is_some()),
         ("--remote-password-file", cli.remote_password_file.is_some()),
-    ] {
+    ]
+    .into_iter()
+    .chain(tls::given(cli))
+    {
         if is_given {
-            let what = "excludes remote_write: write url and basic_auth there";
+            let what = "excludes remote_write: write url, basic_auth and tls_config there";
             faults.add(flag, what);
         }
     }
     let path = |index: usize, key: &str| format!("remote_write[{index}].{key}");
     endpoint::refuse_what_is_to_come(&written, path, faults);
+    for (index, endpoint) in written.iter().enumerate() {
+        let client = endpoint.tls.as_ref().map(|tls| tls.client(&endpoint.host));
+        for fault in client.and_then(Result::err).unwrap_or_default() {
+            faults.add(&path(index, &format!("tls_config.{}", fault.key)), fault.what);
+        }
+        if endpoint.tls.as_ref().is_some_and(|tls| tls.insecure_skip_verify) {
+            let path = path(index, "tls_config");
+            warnings.push(format!(
+                "{path}: insecure_skip_verify: whoever gets between can be the endpoint"
+            ));
+        }
+    }
     written
 }
 

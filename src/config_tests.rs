@@ -135,8 +135,6 @@ fn the_path_of_a_remote_is_a_prefix() {
         assert_eq!(mount.place, Place::Under(prefix.into()), "{text}");
         assert_eq!(mount.query, query.as_bytes(), "{text}");
     }
-    let found = faults(Cli { remote: some("https://a"), ..Cli::default() });
-    assert_eq!(found, ["--remote 'https://a' is https, which is not available yet"]);
 }
 
 #[test]
@@ -192,4 +190,84 @@ fn what_is_kept_for_a_hand_over_is_bounded_by_default_and_as_it_is_said() {
     for flag in ["--hold-window", "--hold-memory", "--max-decoded", "--max-lag"] {
         assert!(found.iter().any(|fault| fault.starts_with(flag)), "{flag}: {found:?}");
     }
+}
+
+/// Files of certificates and keys, made anew.
+fn pem_files(test: &str) -> impl Fn(&str) -> Option<String> {
+    let dir = std::env::temp_dir().join(format!("highlander-{test}-{}", std::process::id()));
+    std::fs::create_dir_all(&dir).expect("a new folder");
+    let made = || rcgen::generate_simple_self_signed(vec!["a".into()]).expect("a good name");
+    let (one, other) = (made(), made());
+    for (name, text) in [
+        ("certificate", one.cert.pem()),
+        ("key", one.signing_key.serialize_pem()),
+        ("other-key", other.signing_key.serialize_pem()),
+        ("nothing", "no PEM in here".to_owned()),
+        ("broken", "-----BEGIN CERTIFICATE-----\n???\n-----END CERTIFICATE-----\n".to_owned()),
+    ] {
+        std::fs::write(dir.join(name), text).expect("a new file");
+    }
+    move |name| dir.join(name).to_str().map(str::to_owned)
+}
+
+#[test]
+fn tls_is_set_up_as_in_a_tls_config() {
+    let file = pem_files("good");
+    let config = Config::from_cli(&Cli {
+        remote: some("https://a"),
+        remote_ca_file: file("certificate"),
+        remote_cert_file: file("certificate"),
+        remote_key_file: file("key"),
+        remote_server_name: some("b"),
+        remote_insecure_skip_verify: true,
+        ..Cli::default()
+    });
+    let config = config.expect("all of it is good");
+    let path = |name| file(name).map(PathBuf::from);
+    let expected = TlsSetting {
+        ca_file: path("certificate"),
+        cert_file: path("certificate"),
+        key_file: path("key"),
+        server_name: some("b"),
+        insecure_skip_verify: true,
+    };
+    assert_eq!(config.endpoint().tls, Some(expected));
+    assert!(config.warnings[0].contains("insecure"), "{:?}", config.warnings);
+    let plain = Config::from_cli(&Cli::default()).expect("the defaults are good");
+    assert_eq!(plain.endpoint().tls, None);
+}
+
+#[test]
+fn every_fault_of_tls_is_named() {
+    let file = pem_files("bad");
+    let https = || Cli { remote: some("https://a"), ..Cli::default() };
+    let pair = |certificate: &str, key: &str| Cli {
+        remote_cert_file: file(certificate),
+        remote_key_file: file(key),
+        ..https()
+    };
+    let cases: [(Cli, &[&str]); 8] = [
+        (Cli { remote_cert_file: file("certificate"), ..https() }, &["--remote-cert-file has no"]),
+        (Cli { remote_key_file: file("key"), ..https() }, &["--remote-key-file has no"]),
+        (Cli { remote_ca_file: file("nowhere"), ..https() }, &["--remote-ca-file '/"]),
+        (Cli { remote_ca_file: file("nothing"), ..https() }, &["--remote-ca-file '/"]),
+        (Cli { remote_ca_file: file("broken"), ..https() }, &["--remote-ca-file '/"]),
+        (pair("certificate", "other-key"), &["--remote-key-file '/"]),
+        (pair("key", "certificate"), &["--remote-cert-file '/", "--remote-key-file '/"]),
+        (Cli { remote_server_name: some("a b"), ..https() }, &["--remote-server-name 'a b'"]),
+    ];
+    for (flags, expected) in cases {
+        let found = faults(flags);
+        assert_eq!(found.len(), expected.len(), "{expected:?}: {found:?}");
+        for (fault, start) in found.iter().zip(expected) {
+            assert!(fault.starts_with(start), "{start}: {found:?}");
+        }
+    }
+    let found = faults(Cli {
+        remote: some("http://a"),
+        remote_insecure_skip_verify: true,
+        ..pair("certificate", "key")
+    });
+    assert_eq!(found.len(), 3, "{found:?}");
+    assert!(found.iter().all(|fault| fault.ends_with("is for an https:// --remote")), "{found:?}");
 }

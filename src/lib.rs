@@ -83,8 +83,8 @@
 //! write goes through [`io::passage`]: forwarded, it takes [`io::upstream`] to the endpoint,
 //! [`io::answer`] brings the answer back, and [`io::store`] keeps it as delivered; held, it is kept there
 //! too, in the piece of memory that it was read into ([`io::pieces`]). Anything else, and what a lone source sends too fast to be kept, goes straight through
-//! [`wire::http::rewrite`] and [`io::upstream`]. Whatever is wrong gets the status that
-//! [`wire::http::reply::Refusal`] gives it.
+//! [`wire::http::rewrite`] and [`io::upstream`], to an https endpoint in the records of [`io::tls`].
+//! Whatever is wrong gets the status that [`wire::http::reply::Refusal`] gives it.
 //!
 //! # The way of a hand-over
 //!

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use crate::base::limits::{PIECES_IDLE_PART, RESERVED, SOURCES_MAX};
 use crate::base::time::Millis;
-use crate::config::Config;
+use crate::config::{Config, TlsSettingFault};
 use crate::io::acceptor::{self, Acceptor};
 use crate::io::clock::Clock;
 use crate::io::conductor::{self, Conductor};
@@ -51,6 +51,8 @@ pub enum StartError {
     Cluster(SocketAddr, io::Error),
     /// The leases of the etcd can't be asked for: a file can't be used.
     Lease(io::Error),
+    /// TLS can't be spoken with the endpoint: a file can't be used any more.
+    Tls(TlsSettingFault),
 }
 
 impl fmt::Display for StartError {
@@ -64,6 +66,7 @@ impl fmt::Display for StartError {
                 write!(f, "can't bind --cluster-bind {address}: {error}")
             }
             StartError::Lease(error) => write!(f, "--cluster-lease: {error}"),
+            StartError::Tls(fault) => write!(f, "TLS: {} {}", fault.key, fault.what),
         }
     }
 }
@@ -125,7 +128,7 @@ pub fn start(config: Config) -> Result<Running, StartError> {
     let memory = Arc::new(Memory::new(config.hold_bytes_max));
     let words = conductor::words();
     let relaying = ground.as_ref().map(Ground::relaying);
-    let settings = Arc::new(settings(&config, relaying, &log).map_err(StartError::Thread)?);
+    let settings = Arc::new(settings(&config, relaying, &log)?);
     let start = Start {
         headroom: headroom(&settings),
         memory: memory.clone(),
@@ -381,11 +384,19 @@ fn hasher() -> SeriesHasher {
     SeriesHasher::new(RandomState::new().hash_one(0))
 }
 
-fn settings(config: &Config, relaying: Option<Relaying>, log: &Log) -> io::Result<Settings> {
+fn settings(
+    config: &Config,
+    relaying: Option<Relaying>,
+    log: &Log,
+) -> Result<Settings, StartError> {
     let endpoint = config.endpoint();
+    let tls = endpoint.tls.as_ref().map(|tls| tls.client(&endpoint.host)).transpose();
+    let addresses = Addresses::start("endpoint", &endpoint.host, endpoint.port, log);
     Ok(Settings {
         route: endpoint.route(&config.instance_id),
-        addresses: Addresses::start("endpoint", &endpoint.host, endpoint.port, log)?,
+        addresses: addresses.map_err(StartError::Thread)?,
+        // There is a fault in what failed.
+        tls: tls.map_err(|mut faults| StartError::Tls(faults.swap_remove(0)))?,
         remote_timeout: endpoint.remote_timeout,
         identity: config.identity,
         body_bytes_max: config.body_bytes_max,

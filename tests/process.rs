@@ -3,6 +3,7 @@
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::process::{Child, Command, Output, Stdio};
+use std::sync::Arc;
 use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
 
@@ -239,6 +240,45 @@ fn a_password_on_the_command_line_is_warned_of_and_never_logged() {
     let all = lines.concat();
     assert!(all.contains("--remote-password is visible"), "{all}");
     assert!(!all.contains("geheim") && !all.contains("bWU6Z2VoZWlt"), "{all}");
+}
+
+#[test]
+fn an_endpoint_that_nobody_vouches_for_is_logged_once() {
+    let made = || rcgen::generate_simple_self_signed(vec!["127.0.0.1".into()]).expect("an address");
+    let (shown, trusted) = (made(), made());
+    let ca_file = std::env::temp_dir().join(format!("highlander-ca-{}", std::process::id()));
+    std::fs::write(&ca_file, trusted.cert.pem()).expect("a new file");
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let key = shown.signing_key.serialize_der();
+    let config = rustls::ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .expect("both versions")
+        .with_no_client_auth()
+        .with_single_cert(vec![shown.cert.der().clone()], key.try_into().expect("a key"));
+    let config = Arc::new(config.expect("they belong together"));
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let remote = format!("https://{}", listener.local_addr().expect("a bound socket"));
+    std::thread::spawn(move || {
+        for mut stream in listener.incoming().flatten() {
+            let mut tls = rustls::ServerConnection::new(config.clone()).expect("it is good");
+            let _ = tls.complete_io(&mut stream);
+        }
+    });
+    let ca_file = ca_file.to_str().expect("a path of ASCII");
+    let args = ["--remote-ca-file", ca_file, "--cores", "1"];
+    let (mut program, address) = Program::start(&remote, &args);
+    let mut stream = TcpStream::connect(address).expect("it listens");
+    for _ in 0..3 {
+        assert!(push(&mut stream, "").starts_with("HTTP/1.1 502"));
+    }
+    program.signal("TERM");
+    assert_eq!(program.exit_code(), Some(0));
+    let lines: Vec<String> = program.lines.iter().collect();
+    let told = lines.iter().filter(|line| line.contains("endpoint"));
+    let told: Vec<&str> = told.map(String::as_str).collect();
+    assert_eq!(told.len(), 1, "{lines:?}");
+    let expected = "endpoint's certificate is not trusted: nobody known has signed it (core 0)";
+    assert!(told[0].ends_with(expected), "{told:?}");
 }
 
 #[test]

@@ -3,6 +3,8 @@
 
 #[path = "proxy/answers.rs"]
 mod answers;
+#[path = "proxy/authority.rs"]
+mod authority;
 #[path = "proxy/bounds.rs"]
 mod bounds;
 #[path = "proxy/cluster.rs"]
@@ -17,5 +19,9 @@ mod hostile;
 mod requests;
 #[path = "proxy/support.rs"]
 mod support;
+#[path = "proxy/tls.rs"]
+mod tls;
+#[path = "proxy/tls_faults.rs"]
+mod tls_faults;
 #[path = "proxy/trouble.rs"]
 mod trouble;

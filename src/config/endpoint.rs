@@ -102,10 +102,6 @@ pub fn refuse_what_is_to_come(
             let what = "is one more endpoint: this version can write to one only";
             faults.add(&flag_of(index, "url"), what);
         }
-        if endpoint.tls.is_some() {
-            let what = format_args!("'{}' is https, which is not available yet", endpoint.url);
-            faults.add(&flag_of(index, "url"), what);
-        }
         if matches!(endpoint.delivery, Delivery::Queued(_)) {
             let what = "queued is not available yet: this version can do direct only";
             faults.add(&flag_of(index, "delivery"), what);

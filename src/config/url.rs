@@ -47,7 +47,7 @@ pub enum UrlFault {
 impl fmt::Display for UrlFault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            UrlFault::Scheme => "does not begin with http://",
+            UrlFault::Scheme => "does not begin with http:// or https://",
             UrlFault::Bytes => "holds bytes that a URL may not, or a fragment",
             UrlFault::Credentials => "holds credentials",
             UrlFault::Host => "has no valid host: a name, or an address, IPv6 in brackets",

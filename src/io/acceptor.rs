@@ -175,6 +175,6 @@ fn release(lingering: &mut VecDeque<(Instant, TcpStream)>) {
             Ok(bytes) => bytes == 0,
             Err(error) => error.kind() != io::ErrorKind::WouldBlock,
         };
-        !ended && since.elapsed() < LINGER_DEADLINE.into()
+        !ended && since.elapsed() < Duration::from(LINGER_DEADLINE)
     });
 }

@@ -19,6 +19,7 @@ use crate::io::log::Log;
 use crate::io::orders::Order;
 use crate::io::resolver::Addresses;
 use crate::io::store::Store;
+use crate::io::tls::Tls;
 use crate::logic::source::Identity;
 use crate::shared::metrics::{Counters, Load};
 use crate::shared::state::Seats;
@@ -33,6 +34,8 @@ pub struct Settings {
     pub route: Route,
     /// Where the endpoint is.
     pub addresses: Addresses,
+    /// How TLS is spoken with it, `None` for not at all.
+    pub tls: Option<Tls>,
     /// The longest wait for the endpoint to connect, to take a request, to answer, each.
     pub remote_timeout: Millis,
     /// What makes a source.

@@ -2,18 +2,29 @@
 //!
 //! It is always being read, also while it is idle: what comes then belongs to no request. A byte
 //! taken for the start of the next answer would hand every later answer to the wrong source.
+//!
+//! With TLS the same holds of what is in the records. Both sides of a connection use one session; it
+//! is borrowed between two waits and never across one.
 
+use std::cell::RefCell;
 use std::future::{Future, poll_fn};
 use std::io;
 use std::net::SocketAddr;
+use std::ops::Range;
 use std::pin::Pin;
+use std::rc::Rc;
+use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
-use monoio::buf::IoBufMut as _;
-use monoio::io::{AsyncReadRent as _, OwnedReadHalf, OwnedWriteHalf, Splitable as _};
+use monoio::buf::{IoBuf as _, IoBufMut as _};
+use monoio::io::{
+    AsyncReadRent as _, AsyncWriteRentExt as _, OwnedReadHalf, OwnedWriteHalf, Splitable as _,
+};
 use monoio::net::TcpStream;
 
-use crate::base::limits::{FIRST_READ_BYTES, HEAD_BYTES_MAX};
+use crate::base::limits::{BUFFER_BYTES, FIRST_READ_BYTES, HEAD_BYTES_MAX};
+use crate::io::tls::fault::TlsFault;
+use crate::io::tls::session::{SEALED_AT_ONCE_BYTES, Session};
 
 /// Where a connection leads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -25,35 +36,67 @@ pub enum To {
     Node(SocketAddr, u64),
 }
 
-/// A connection to the endpoint or to a node: a reader, and the half to write to.
+/// A connection to the endpoint or to a node: a reader, and a writer.
 pub struct Link {
     /// Where it leads.
     pub to: To,
     /// Reads from it.
     pub reader: Reader,
     /// Writes to it.
-    pub write: OwnedWriteHalf<TcpStream>,
+    pub writer: Writer,
     /// Whether the last request was written whole.
     pub wrote_all: bool,
 }
 
 /// The reading side: at most one read is under way at a time.
 pub struct Reader {
-    /// What was read and not used up. Empty while a read is under way.
+    /// What was read and not used up. Without TLS empty while a read is under way.
     pub bytes: Vec<u8>,
+    socket: Socket,
+    opening: Option<Box<Opening>>,
+}
+
+/// The writing side.
+pub struct Writer {
+    half: OwnedWriteHalf<TcpStream>,
+    session: Option<Rc<RefCell<Session>>>,
+}
+
+/// What is read from, and the read that is under way.
+struct Socket {
     half: Option<OwnedReadHalf<TcpStream>>,
     under_way: Option<Pin<Box<UnderWay>>>,
 }
 
 type UnderWay = dyn Future<Output = (io::Result<usize>, Vec<u8>, OwnedReadHalf<TcpStream>)>;
 
+/// Takes data out of records.
+struct Opening {
+    session: Rc<RefCell<Session>>,
+    /// What was read last. Empty while a read is under way, and before the next one.
+    sealed: Vec<u8>,
+}
+
 impl Link {
-    /// A fresh connection.
+    /// A fresh connection without TLS.
     pub fn new(to: To, stream: TcpStream) -> Link {
+        Link::with(to, stream, None)
+    }
+
+    /// A fresh connection that is to shake hands before anything else.
+    pub fn over_tls(to: To, stream: TcpStream, session: Session) -> Link {
+        Link::with(to, stream, Some(Rc::new(RefCell::new(session))))
+    }
+
+    fn with(to: To, stream: TcpStream, session: Option<Rc<RefCell<Session>>>) -> Link {
         let (read, write) = stream.into_split();
-        let bytes = Vec::with_capacity(FIRST_READ_BYTES);
-        let reader = Reader { bytes, half: Some(read), under_way: None };
-        Link { to, reader, write, wrote_all: true }
+        let opening = session.clone().map(|session| {
+            let sealed = Vec::with_capacity(FIRST_READ_BYTES);
+            Box::new(Opening { session, sealed })
+        });
+        let socket = Socket { half: Some(read), under_way: None };
+        let reader = Reader { bytes: Vec::with_capacity(FIRST_READ_BYTES), socket, opening };
+        Link { to, reader, writer: Writer { half: write, session }, wrote_all: true }
     }
 
     /// Whether the next request may be written to it: the last one was written and answered whole,
@@ -63,33 +106,148 @@ impl Link {
             && self.reader.bytes.is_empty()
             && self.reader.poll(&mut Context::from_waker(Waker::noop())).is_pending()
     }
+
+    /// Shakes hands. After a fault the other end has been told what is wrong, and the connection may
+    /// only be closed.
+    pub async fn shake_hands(&mut self) -> Result<(), TlsFault> {
+        let Reader { bytes, socket, opening: Some(opening) } = &mut self.reader else {
+            return Ok(());
+        };
+        loop {
+            let mut due = Vec::new();
+            opening.session.borrow_mut().due(&mut due);
+            if !due.is_empty() {
+                // If it can't be written, what can be read says why.
+                let _ = self.writer.half.write_all(due).await;
+            }
+            let (end, is_handshaking) = {
+                let session = opening.session.borrow();
+                (session.end(), session.is_handshaking())
+            };
+            match end {
+                Some(end) => return Err(end.err().unwrap_or(TlsFault::Closed)),
+                None if !is_handshaking => return Ok(()),
+                None => {}
+            }
+            let read = poll_fn(|context| opening.poll(socket, bytes, context)).await;
+            read.map_err(|_| TlsFault::Closed)?;
+        }
+    }
+
+    /// What TLS says of why nothing more can be read.
+    pub fn tls_fault(&self) -> Option<TlsFault> {
+        let opening = self.reader.opening.as_ref()?;
+        opening.session.borrow().end()?.err()
+    }
 }
 
 impl Reader {
     /// Reads behind what is there: ready with the number of bytes, 0 at the end. A read that was
-    /// begun goes on, whoever asks next.
+    /// begun goes on, whoever asks next. With TLS an end that was not announced is an error.
     pub fn poll(&mut self, context: &mut Context<'_>) -> Poll<io::Result<usize>> {
-        let under_way = match &mut self.under_way {
-            Some(under_way) => under_way,
-            None => {
-                let half = self.half.take().expect("no read is under way");
-                let bytes = with_room(std::mem::take(&mut self.bytes));
-                self.under_way.insert(Box::pin(read(half, bytes)))
-            }
-        };
-        let Poll::Ready((result, bytes, half)) = under_way.as_mut().poll(context) else {
-            return Poll::Pending;
-        };
-        self.under_way = None;
-        self.half = Some(half);
-        self.bytes = bytes;
-        Poll::Ready(result)
+        match &mut self.opening {
+            None => self.socket.poll(&mut self.bytes, context),
+            Some(opening) => opening.poll_data(&mut self.socket, &mut self.bytes, context),
+        }
     }
 
     /// The same as a future.
     pub async fn read_more(&mut self) -> io::Result<usize> {
         poll_fn(|context| self.poll(context)).await
     }
+}
+
+impl Writer {
+    /// Writes `bytes[range]`. With TLS a piece at a time is sealed, as the socket takes them.
+    pub async fn write_all(&mut self, bytes: Arc<Vec<u8>>, range: Range<usize>) -> io::Result<()> {
+        match &self.session {
+            None => self.half.write_all(bytes.slice(range)).await.0.map(drop),
+            Some(session) => write_sealed(&mut self.half, session, &bytes[range]).await,
+        }
+    }
+}
+
+impl Socket {
+    /// Reads behind what is in `bytes`, which must be the same ones as long as a read is under way.
+    fn poll(&mut self, bytes: &mut Vec<u8>, context: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        let under_way = match &mut self.under_way {
+            Some(under_way) => under_way,
+            None => {
+                let half = self.half.take().expect("no read is under way");
+                let bytes = with_room(std::mem::take(bytes));
+                self.under_way.insert(Box::pin(read(half, bytes)))
+            }
+        };
+        let Poll::Ready((result, read, half)) = under_way.as_mut().poll(context) else {
+            return Poll::Pending;
+        };
+        self.under_way = None;
+        self.half = Some(half);
+        *bytes = read;
+        Poll::Ready(result)
+    }
+}
+
+impl Opening {
+    /// Reads until there is data behind what is in `plain`, or an end.
+    fn poll_data(
+        &mut self,
+        socket: &mut Socket,
+        plain: &mut Vec<u8>,
+        context: &mut Context<'_>,
+    ) -> Poll<io::Result<usize>> {
+        loop {
+            if let Some(end) = self.session.borrow().end() {
+                return Poll::Ready(end.map(|()| 0).map_err(io::Error::other));
+            }
+            match self.poll(socket, plain, context) {
+                // Tickets, or a part of a record. Who sends them without end is stopped by the session.
+                Poll::Ready(Ok(0)) => {}
+                done => return done,
+            }
+        }
+    }
+
+    /// Reads once, and gives the session what came: ready with how much data was in it.
+    fn poll(
+        &mut self,
+        socket: &mut Socket,
+        plain: &mut Vec<u8>,
+        context: &mut Context<'_>,
+    ) -> Poll<io::Result<usize>> {
+        let read = match socket.poll(&mut self.sealed, context) {
+            Poll::Ready(Ok(read)) => read,
+            failed_or_pending => return failed_or_pending,
+        };
+        let mut session = self.session.borrow_mut();
+        if read == 0 {
+            session.on_end();
+            return Poll::Ready(Ok(0));
+        }
+        let opened = session.open(&self.sealed, plain);
+        if read == self.sealed.capacity() && read < BUFFER_BYTES {
+            // The answer is long: take larger pieces.
+            self.sealed = Vec::with_capacity(2 * read);
+        }
+        self.sealed.clear();
+        Poll::Ready(Ok(opened))
+    }
+}
+
+async fn write_sealed(
+    half: &mut OwnedWriteHalf<TcpStream>,
+    session: &RefCell<Session>,
+    plain: &[u8],
+) -> io::Result<()> {
+    let mut sealed = Vec::new();
+    for piece in plain.chunks(SEALED_AT_ONCE_BYTES) {
+        session.borrow_mut().seal(piece, &mut sealed);
+        let (written, room) = half.write_all(sealed).await;
+        written?;
+        sealed = room;
+        sealed.clear();
+    }
+    Ok(())
 }
 
 async fn read(

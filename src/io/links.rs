@@ -6,12 +6,20 @@ use std::collections::HashMap;
 use crate::base::limits::{UPSTREAM_IDLE, UPSTREAM_IDLE_MAX};
 use crate::base::time::Millis;
 use crate::io::link::{Link, To};
+use crate::io::tls::fault::TlsFault;
 
 /// The idle connections of one core, by where they lead, the freshest last.
 #[derive(Default)]
 pub struct Links {
     idle: RefCell<HashMap<To, Vec<(Millis, Link)>>>,
-    failing: Cell<bool>,
+    told: Cell<Told>,
+}
+
+/// What the log knows of the endpoint.
+#[derive(Clone, Copy, Default)]
+struct Told {
+    is_failing: bool,
+    tls: Option<TlsFault>,
 }
 
 impl Links {
@@ -59,9 +67,30 @@ impl Links {
         self.idle.borrow_mut().clear();
     }
 
-    /// Remembers whether the endpoint fails now, and says whether it failed before: a change is
-    /// logged once, not per request.
-    pub fn note(&self, is_failing: bool) -> bool {
-        self.failing.replace(is_failing)
+    /// Remembers whether the endpoint fails now, and for which fault of TLS if for one. Returned is
+    /// whether that is news: a change is logged once, not per request.
+    pub fn note(&self, is_failing: bool, tls: Option<TlsFault>) -> bool {
+        let told = self.told.get();
+        let is_news = told.is_failing != is_failing || tls.is_some_and(|tls| told.tls != Some(tls));
+        let tls = if is_failing { tls.or(told.tls) } else { None };
+        self.told.set(Told { is_failing, tls });
+        is_news
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_fault_of_tls_is_news_once_and_again_when_it_was_gone() {
+        let links = Links::default();
+        let (expired, other) = (Some(TlsFault::Expired), Some(TlsFault::WrongName));
+        assert!(!links.note(false, None));
+        assert!(links.note(true, None), "unreachable");
+        assert!(links.note(true, expired), "that says more");
+        assert!(!links.note(true, None) && !links.note(true, expired));
+        assert!(links.note(true, other) && links.note(false, None));
+        assert!(links.note(true, other));
     }
 }

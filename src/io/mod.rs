@@ -27,6 +27,7 @@ pub mod seating;
 pub mod speaker;
 pub mod state_file;
 pub mod store;
+pub mod tls;
 pub mod upstream;
 pub mod watch;
 pub mod worker;

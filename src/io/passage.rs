@@ -53,7 +53,7 @@ impl From<Refusal> for Fault {
 /// What an endpoint that did not answer makes of a request.
 pub fn refusal_of(error: SendError) -> Refusal {
     match error {
-        SendError::Unreachable => Refusal::EndpointUnreachable,
+        SendError::Unreachable | SendError::Tls(_) => Refusal::EndpointUnreachable,
         SendError::Unreadable => Refusal::EndpointUnreadable,
         SendError::TimedOut => Refusal::EndpointTimedOut,
         SendError::NotLeading => Refusal::NoLeader,

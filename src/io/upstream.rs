@@ -10,8 +10,6 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::task::Poll;
 
-use monoio::buf::IoBuf as _;
-use monoio::io::AsyncWriteRentExt as _;
 use monoio::net::TcpStream;
 
 use crate::base::limits::PARK_MAX;
@@ -19,6 +17,7 @@ use crate::base::time::Millis;
 use crate::io::core::Core;
 use crate::io::deadline::{Elapsed, Patience, Slot};
 use crate::io::link::{Link, To};
+use crate::io::tls::fault::TlsFault;
 use crate::shared::metrics::Counter;
 use crate::shared::state::Seat;
 use crate::wire::http::answer::{self, Answer, AnswerError, AnswerFraming, Asked, Parsed};
@@ -29,6 +28,8 @@ use crate::wire::http::head::Persistence;
 pub enum SendError {
     /// No address, or none that takes connections, or it broke off before it answered.
     Unreachable,
+    /// There is no TLS connection with it.
+    Tls(TlsFault),
     /// What it said is no answer.
     Unreadable,
     /// It did not connect, read or answer in time.
@@ -119,18 +120,33 @@ async fn try_send(
     match exchange(core, slot, &mut link, outgoing).await {
         Exchange::Answered(answer) => Ok((link, answer)),
         Exchange::Failed(error) => Err(error),
-        Exchange::Dead => Err(SendError::Unreachable),
+        Exchange::Dead => Err(broken(&link)),
+    }
+}
+
+/// A fresh connection that broke off. TLS may only then refuse our certificate.
+fn broken(link: &Link) -> SendError {
+    match link.tls_fault() {
+        None | Some(TlsFault::Truncated) => SendError::Unreachable,
+        Some(fault) => SendError::Tls(fault),
     }
 }
 
 fn note(core: &Core, error: Option<&SendError>) {
-    if core.links.note(error.is_some()) == error.is_some() {
+    let tls = match error {
+        Some(SendError::Tls(fault)) => Some(*fault),
+        _ => None,
+    };
+    if !core.links.note(error.is_some(), tls) {
         return;
     }
     let core_number = core.handle.index;
     match error {
         Some(SendError::Unreachable) => {
             core.log.warn(&format!("endpoint can't be reached (core {core_number})"));
+        }
+        Some(SendError::Tls(fault)) => {
+            core.log.warn(&format!("{fault} (core {core_number})"));
         }
         Some(SendError::Unreadable) => {
             core.log.warn(&format!("endpoint's answer is not HTTP (core {core_number})"));
@@ -164,8 +180,9 @@ async fn connect_to_endpoint(core: &Core, slot: &Slot) -> Result<Link, SendError
                 core.handle.counters.add(Counter::EndpointConnections, 1);
                 return Ok(link);
             }
-            Err(SendError::TimedOut) => error = SendError::TimedOut,
-            Err(_) => {}
+            Err(SendError::Unreachable) => {}
+            // Of several addresses the last that says more than nothing.
+            Err(more) => error = more,
         }
     }
     core.settings.addresses.on_unreachable();
@@ -180,9 +197,27 @@ async fn connect(
     patience: Millis,
 ) -> Result<Link, SendError> {
     let due = core.now().after(patience);
-    match slot.within(due, Patience::Busy, TcpStream::connect_addr(address)).await {
-        Ok(Ok(stream)) if stream.set_nodelay(true).is_ok() => Ok(Link::new(to, stream)),
-        Ok(_) => Err(SendError::Unreachable),
+    let stream = match slot.within(due, Patience::Busy, TcpStream::connect_addr(address)).await {
+        Ok(Ok(stream)) if stream.set_nodelay(true).is_ok() => stream,
+        Ok(_) => return Err(SendError::Unreachable),
+        Err(Elapsed) => return Err(SendError::TimedOut),
+    };
+    match (to, &core.settings.tls) {
+        (To::Endpoint, Some(tls)) => {
+            let session = tls.session().map_err(SendError::Tls)?;
+            // Boxed: it is rare, and would make the way of every request longer.
+            Box::pin(shake_hands(slot, due, Link::over_tls(to, stream, session))).await
+        }
+        (To::Endpoint, None) | (To::Node(..), _) => Ok(Link::new(to, stream)),
+    }
+}
+
+async fn shake_hands(slot: &Slot, due: Millis, mut link: Link) -> Result<Link, SendError> {
+    match slot.within(due, Patience::Busy, link.shake_hands()).await {
+        Ok(Ok(())) if link.reader.bytes.is_empty() => Ok(link),
+        // It speaks before it was asked.
+        Ok(Ok(())) => Err(SendError::Unreadable),
+        Ok(Err(fault)) => Err(SendError::Tls(fault)),
         Err(Elapsed) => Err(SendError::TimedOut),
     }
 }
@@ -233,8 +268,8 @@ async fn write_and_read(
         // It parks the request, connects, sends, and waits itself, and is to be the one that gives up.
         To::Node(..) => timeout.times(3).after(PARK_MAX),
     };
-    let Link { reader, write, wrote_all, .. } = link;
-    let mut write = pin!(write.write_all(bytes.slice(range)));
+    let Link { reader, writer, wrote_all, .. } = link;
+    let mut write = pin!(writer.write_all(bytes, range));
     let mut early = None;
     slot.arm(core.now().after(timeout), Patience::Busy);
     let written = poll_fn(|context| {
@@ -254,7 +289,7 @@ async fn write_and_read(
         slot.poll_over(context)
     });
     let written = written.await;
-    if let Ok((written, _)) = &written {
+    if let Ok(written) = &written {
         *wrote_all = written.is_ok();
     }
     let read = match (early, written) {

@@ -1,6 +1,6 @@
 //! A proxy in this process, an endpoint that plays a part, a client that writes raw bytes.
 
-use std::io::{Read as _, Write as _};
+use std::io::{Read, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -258,7 +258,7 @@ impl Endpoint {
 
 /// Reads one request with a Content-Length, `None` at the end of the connection.
 pub fn read_request(
-    stream: &mut TcpStream,
+    stream: &mut impl Read,
     unread: &mut Vec<u8>,
     connection: usize,
 ) -> Option<Got> {
