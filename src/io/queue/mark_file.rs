@@ -18,18 +18,25 @@ pub const NAME: &str = "sent";
 pub struct MarkFile<F> {
     file: F,
     written: Mark,
+    /// The turn of the last one that was synced.
+    synced: u64,
     commit: Commit,
     /// After it could not be written, not before then.
     not_before: Millis,
 }
 
 impl<F> MarkFile<F> {
-    /// Reads the file. `None`: there is none, or nothing of it is whole.
-    pub fn read<D: Disk<File = F>>(disk: &mut D, files: &[(String, u64)]) -> io::Result<Option<Mark>> {
-        let Some((_, length)) = files.iter().find(|(name, _)| name == NAME) else {
+    /// Reads the file, of which `files` says the length. `None`: there is none, or nothing of it is
+    /// whole.
+    pub fn read<D: Disk<File = F>>(
+        disk: &mut D,
+        files: &[(String, u64)],
+    ) -> io::Result<Option<Mark>> {
+        let length = length(files);
+        if length == 0 {
             return Ok(None);
-        };
-        let mut bytes = vec![0; (*length).min(FILE_BYTES) as usize];
+        }
+        let mut bytes = vec![0; length.min(FILE_BYTES) as usize];
         let file = disk.open(NAME)?;
         disk.read(&file, 0, &mut bytes)?;
         Ok(Mark::newest(&bytes))
@@ -38,27 +45,27 @@ impl<F> MarkFile<F> {
     /// Opens it for writing, after `read`; where nothing was read, it is made anew.
     pub fn open<D: Disk<File = F>>(
         disk: &mut D,
+        files: &[(String, u64)],
         mark: Option<Mark>,
         salt: Salt,
         sync: Sync,
     ) -> io::Result<MarkFile<F>> {
-        let commit = Commit::new(sync);
-        let not_before = Millis(0);
-        if let Some(written) = mark {
-            return Ok(MarkFile { file: disk.open(NAME)?, written, commit, not_before });
-        }
         let file = match disk.open(NAME) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => disk.create(NAME)?,
             other => other?,
         };
-        let written = Mark { turn: 0, sent: Sequence(0), salt };
         // All of it is written now: there is room for it from then on.
-        let mut bytes = vec![0; FILE_BYTES as usize];
-        bytes[..written.encode().len()].copy_from_slice(&written.encode());
-        disk.write(&file, 0, &bytes)?;
+        let missing = length(files).min(FILE_BYTES);
+        disk.write(&file, missing, &vec![0; (FILE_BYTES - missing) as usize])?;
+        let written = mark.unwrap_or(Mark { turn: 0, sent: Sequence(0), salt });
+        if mark.is_none() {
+            disk.write(&file, written.offset(), &written.encode())?;
+        }
+        // The process before was perhaps killed before its sync.
         disk.sync(&file)?;
         disk.sync_directory()?;
-        Ok(MarkFile { file, written, commit, not_before })
+        let (commit, synced) = (Commit::new(sync), written.turn);
+        Ok(MarkFile { file, written, synced, commit, not_before: Millis(0) })
     }
 
     /// Writes down that all up to `sent` have been sent, and syncs it if that is due. After an error it
@@ -90,9 +97,7 @@ impl<F> MarkFile<F> {
         now: Millis,
     ) -> io::Result<()> {
         if sent > self.written.sent {
-            // The slot whose sync is still waited for is written again: the other one is safe.
-            let step = if self.commit.waits() { 2 } else { 1 };
-            let mark = Mark { turn: self.written.turn + step, sent, ..self.written };
+            let mark = self.written.following(sent, self.synced);
             disk.write(&self.file, mark.offset(), &mark.encode())?;
             self.written = mark;
             self.commit.on_written(now);
@@ -105,6 +110,7 @@ impl<F> MarkFile<F> {
         if self.commit.waits() {
             disk.sync(&self.file)?;
             self.commit.on_synced();
+            self.synced = self.written.turn;
         }
         Ok(())
     }
@@ -113,4 +119,8 @@ impl<F> MarkFile<F> {
     pub fn due(&self) -> Option<Millis> {
         self.commit.due()
     }
+}
+
+fn length(files: &[(String, u64)]) -> u64 {
+    files.iter().find(|(name, _)| name == NAME).map_or(0, |(_, length)| *length)
 }

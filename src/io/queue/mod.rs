@@ -6,5 +6,6 @@ pub mod mark_file;
 pub mod reader;
 pub mod recovery;
 pub mod store;
+pub mod thread;
 pub mod walk;
 pub mod writer;

@@ -7,8 +7,7 @@ use std::fmt;
 use std::io;
 
 use crate::logic::queue::plan::Plan;
-use crate::logic::queue::setting::Setting;
-use crate::wire::queue::mark::Mark;
+use crate::logic::queue::setting::{Setting, Sync};
 use crate::wire::queue::segment::{self, HEAD_BYTES, HeadError, SegmentHead};
 use crate::wire::queue::sequence::{Salt, Sequence};
 
@@ -70,11 +69,10 @@ pub fn recover<D: Disk>(
     let mut plan = Plan::of(&files, mark);
     let head_salt = check_heads(disk, &plan)?;
     let salt = mark.map(|mark| mark.salt).or(head_salt).unwrap_or(fresh);
-    let (last, cut_bytes) = cut_last(disk, &mut plan, salt)?;
+    let (last, cut_bytes) = cut_last(disk, &mut plan, salt, setting.sync)?;
     let next = plan.next(last);
     let is_mark_lost = mark.is_none() && !plan.links.is_empty();
-    let mark: Option<Mark> = mark;
-    let mark = MarkFile::open(disk, mark, salt, setting.sync)?;
+    let mark = MarkFile::open(disk, &files, mark, salt, setting.sync)?;
     Ok(Recovered { plan, next, salt, mark, cut_bytes, is_mark_lost })
 }
 
@@ -96,11 +94,12 @@ fn check_heads<D: Disk>(disk: &mut D, plan: &Plan) -> Result<Option<Salt>, OpenE
     Ok(salt)
 }
 
-/// Cuts the last segment at its last whole record; that one's number, and what was cut off.
+/// Cuts the last segment at its last whole record and syncs it; that one's number, and what was cut off.
 fn cut_last<D: Disk>(
     disk: &mut D,
     plan: &mut Plan,
     salt: Salt,
+    sync: Sync,
 ) -> io::Result<(Option<Sequence>, u64)> {
     let Some(link) = plan.links.last_mut() else { return Ok((None, 0)) };
     let mut walk = Walk::new(disk.open(&segment::name(link.number))?, link.number, salt);
@@ -120,10 +119,15 @@ fn cut_last<D: Disk>(
         }
     }
     let cut_bytes = if is_damaged { link.bytes - end } else { 0 };
+    let file = disk.open(&segment::name(link.number))?;
     if end < link.bytes {
-        let file = disk.open(&segment::name(link.number))?;
         disk.cut(&file, end)?;
         link.bytes = end;
+    }
+    // The process before was perhaps killed before its sync, and nobody appends to it any more.
+    if sync != Sync::Never {
+        disk.sync(&file)?;
+        disk.sync_directory()?;
     }
     Ok((last, cut_bytes))
 }

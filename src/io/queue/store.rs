@@ -79,7 +79,7 @@ pub enum Notice {
     Cut(u64),
     /// How far the queue has been sent is not known: some of it is sent again.
     MarkLost,
-    /// So many records made room for newer ones and are lost.
+    /// So many records that had not been sent made room for newer ones.
     Dropped(u64),
 }
 
@@ -215,8 +215,9 @@ impl<D: Disk> Store<D> {
         }
         let behind = self.chain.after(link.number).map_or(first, |link| link.number);
         let through = Sequence(behind.0.saturating_sub(1));
-        let given = self.cursor.last_given().max(Sequence(link.number.0.saturating_sub(1)));
-        self.notices.push(Notice::Dropped(through.0.saturating_sub(given.0)));
+        // Those that are out may still arrive, if this process lives as long.
+        let sent = self.cursor.sent().0.max(link.number.0.saturating_sub(1));
+        self.notices.push(Notice::Dropped(through.0.saturating_sub(sent)));
         self.cursor.on_dropped(through);
         self.recent.on_dropped(through);
         self.reader.on_dropped(link.number, through);

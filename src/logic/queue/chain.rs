@@ -136,7 +136,8 @@ mod tests {
     use super::*;
 
     fn chain() -> Chain {
-        let links = [(1, 100), (5, 200)].map(|(number, bytes)| Link { number: Sequence(number), bytes });
+        let links =
+            [(1, 100), (5, 200)].map(|(number, bytes)| Link { number: Sequence(number), bytes });
         Chain::new(links.into(), &Setting { bytes_max: 4000, ..Setting::default() })
     }
 

@@ -55,7 +55,8 @@ mod tests {
 
     #[test]
     fn reading_begins_in_the_segment_of_the_first_that_was_not_sent() {
-        for (sent, start) in [(0, 5), (3, 5), (5, 5), (8, 5), (9, 10), (17, 10), (19, 20), (90, 20)] {
+        for (sent, start) in [(0, 5), (3, 5), (5, 5), (8, 5), (9, 10), (17, 10), (19, 20), (90, 20)]
+        {
             let plan = plan(&[20, 5, 10], sent);
             assert_eq!(plan.start, Some(Sequence(start)), "{sent}");
             assert_eq!(plan.links.iter().map(|it| it.bytes).collect::<Vec<_>>(), [50, 100, 200]);

@@ -1,10 +1,11 @@
-//! How far a queue has been sent, in two slots that are written in turn.
+//! How far a queue has been sent, in three slots.
 //!
 //! ```text
 //! magic "HLSENT1\n" 8 | turn 8 | sequence 8 | salt 8 | checksum of all that 8
 //! ```
-//! Little-endian. Each slot lies in a page of its own: whatever becomes of the one that is written, the
-//! other stays as it was. What follows the older one is sent once more, which loses nothing.
+//! Little-endian. Each slot lies in a page of its own. One holds what was synced last, and the two others
+//! are written in turn: whatever a power cut tears or a crash leaves half written, the slot that was right
+//! before is still there. What follows an older one is sent once more, which loses nothing.
 
 use super::segment::u64_at;
 use super::sequence::{Salt, Sequence};
@@ -14,8 +15,9 @@ const MAGIC: [u8; 8] = *b"HLSENT1\n";
 pub const MARK_BYTES: usize = 40;
 /// From one slot to the next: sectors have 512 or 4096 bytes.
 pub const SLOT_BYTES: u64 = 4096;
+const SLOTS: u64 = 3;
 /// The file's length.
-pub const FILE_BYTES: u64 = 2 * SLOT_BYTES;
+pub const FILE_BYTES: u64 = SLOTS * SLOT_BYTES;
 
 /// What stands in a slot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,19 +54,38 @@ impl Mark {
 
     /// Where in the file it stands.
     pub fn offset(&self) -> u64 {
-        self.turn % 2 * SLOT_BYTES
+        self.turn % SLOTS * SLOT_BYTES
+    }
+
+    /// The one to be written after it, `synced` being the turn of the one that was synced last: in the
+    /// slot of neither.
+    pub fn following(&self, sent: Sequence, synced: u64) -> Mark {
+        let step = if (self.turn + 1) % SLOTS == synced % SLOTS { 2 } else { 1 };
+        Mark { turn: self.turn + step, sent, ..*self }
     }
 
     /// The newest in a file.
     pub fn newest(file: &[u8]) -> Option<Mark> {
         let slot = |at: u64| file.get(at as usize..).and_then(Mark::decode);
-        [slot(0), slot(SLOT_BYTES)].into_iter().flatten().max_by_key(|mark| mark.turn)
+        (0..SLOTS).filter_map(|number| slot(number * SLOT_BYTES)).max_by_key(|mark| mark.turn)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn neither_the_last_nor_the_synced_slot_is_written() {
+        let synced = Mark { turn: 5, sent: Sequence(50), salt: Salt(5) };
+        let mut last = synced;
+        for sent in 51..60 {
+            let next = last.following(Sequence(sent), synced.turn);
+            assert!(next.turn > last.turn && next.sent == Sequence(sent));
+            assert!(![last.offset(), synced.offset()].contains(&next.offset()), "{next:?}");
+            last = next;
+        }
+    }
 
     #[test]
     fn the_newest_whole_slot_counts() {
