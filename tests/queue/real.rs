@@ -8,7 +8,8 @@ use highlander::base::time::UnixMillis;
 use highlander::io::queue::store::{Append, Outcome};
 use highlander::io::queue::thread::{Running, Ticket, Waiting};
 use highlander::logic::queue::setting::{Setting, Sync};
-use highlander::wire::queue::sequence::{Salt, SourceKey};
+use highlander::wire::queue::segment::{self, SegmentHead};
+use highlander::wire::queue::sequence::{Salt, Sequence, SourceKey};
 use highlander::wire::remote_write::protocol::Protocol;
 use highlander::wire::remote_write::push::Push;
 
@@ -123,6 +124,16 @@ fn a_directory_in_use_or_of_another_version_is_refused() {
     let again = Running::start(&place.0, setting, Salt(8), Box::new(|| {}));
     assert!(again.is_err_and(|error| error.to_string().contains("unavailable")));
     running.stop();
+
+    let mut head = SegmentHead { number: Sequence(1), salt: Salt(7) }.encode();
+    head[8] = 2;
+    let check = Salt(0).checksum(0, &head[..32]).to_le_bytes();
+    head[32..].copy_from_slice(&check);
+    let path = place.0.join(segment::name(Sequence(1)));
+    std::fs::write(&path, head).expect("it is ours");
+    let again = Running::start(&place.0, setting, Salt(8), Box::new(|| {}));
+    assert!(again.is_err_and(|error| error.to_string() == "is of version 2, not 1"));
+    assert_eq!(std::fs::read(path).expect("it is there"), head, "it was not touched");
 }
 
 /// The claims of the README in figures; `QUEUE_BACKLOG_MB=2000` for those of a large backlog.
