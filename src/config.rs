@@ -199,9 +199,13 @@ fn endpoints(
             warnings.push("--remote overrules remote_write of the file".to_owned());
         }
         let at = remote(cli.remote.as_deref(), faults);
+        // One that could not be read may be https.
+        let https_host = at.tls.is_some().then_some(at.host.as_str());
+        let is_read = !at.url.is_empty();
+        let tls = is_read.then(|| tls::of_flags(cli, https_host, faults, warnings)).flatten();
         let endpoint = Endpoint {
             authorization: authorization::of_flags(cli, faults, warnings),
-            tls: tls::of_flags(cli, &at, faults, warnings),
+            tls,
             remote_timeout: timeout,
             ..at
         };

@@ -59,6 +59,9 @@
 //! | floor | what is older is covered by what was delivered |
 //! | endpoint | a remote-write receiver |
 //! | link | a connection to the endpoint |
+//! | queue | the requests that an endpoint is still to get, on disk |
+//! | segment, record | a file of a queue; a request in it |
+//! | mark | up to where a queue has been sent |
 //!
 //! # The house
 //!

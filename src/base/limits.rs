@@ -262,11 +262,39 @@ pub const NAMED_FILE_BYTES_MAX: u64 = 1 << 20;
 /// commonly take 8 KiB of head in all, and every request reserves the room.
 pub const ADDED_BYTES_MAX: usize = 8 << 10;
 /// What a queue may take on disk, unless it is said: a night's outage at 300 KiB a second.
-pub const QUEUE_BYTES_MAX: usize = 10 << 30;
-/// How often a queue is synced: what a power cut may cost, against a sync for every request.
-pub const QUEUE_SYNC: Millis = Millis(200);
+pub const QUEUE_BYTES_MAX: u64 = 10 << 30;
 /// The first pause before a queue tries again, and the longest, as in Prometheus.
 pub const BACKOFF: (Millis, Millis) = (Millis(30), Millis(5000));
 /// The most requests of a queue that may be under way at once, if its endpoint takes samples out of
 /// order: as many as the shards of a Prometheus.
 pub const IN_FLIGHT_MAX: usize = 50;
+/// A segment of a queue, unless a record is longer: what is preallocated, what a drained queue still
+/// takes, and what a start reads through, 40 ms. Of 2 GB it is less than a hundredth.
+pub const QUEUE_SEGMENT_BYTES: u64 = 16 * 1024 * 1024;
+/// A queue that may be small has smaller segments, as many as this: space comes back by segments.
+pub const QUEUE_SEGMENTS_MIN: u64 = 8;
+/// How often a queue is synced, unless `sync` says otherwise: what a power cut may cost, against a sync
+/// for every request.
+pub const QUEUE_SYNC_EVERY: Millis = Millis(200);
+/// Records that may have been given out while an earlier one has not been sent: what is sent twice at
+/// most after a crash. A Prometheus itself has 50 shards at most.
+pub const QUEUE_IN_FLIGHT_MAX: usize = 64;
+/// And the bytes of those that have not been sent, one record always: what draining takes of memory.
+pub const QUEUE_IN_FLIGHT_BYTES_MAX: usize = 16 * 1024 * 1024;
+/// Records that are written and synced together, and their bytes: a sync is paid once for them.
+pub const QUEUE_GROUP_MAX: usize = 256;
+/// See [`QUEUE_GROUP_MAX`]. At 500 MB a second, so much takes as long as a sync.
+pub const QUEUE_GROUP_BYTES_MAX: usize = 4 * 1024 * 1024;
+/// Records on their way from the cores to a queue's thread. Beyond, the answer is 503.
+pub const QUEUE_INBOX_MAX: usize = 1024;
+/// Records that are read in one turn, before what is to be appended has its turn.
+pub const QUEUE_READS_PER_TURN: usize = 16;
+/// Bodies that are remembered so that none is stored twice: those of a hundred sources with fifty
+/// shards each are tried again within seconds.
+pub const QUEUE_RECENT_MAX: usize = 8192;
+/// After a disk has failed or was full, so long it is left alone.
+pub const QUEUE_RETRY: Millis = Millis(1_000);
+/// A place that could not be read for so many tries is lost.
+pub const QUEUE_READ_TRIES_MAX: u32 = 10;
+/// What is read at a time where the next record is looked for.
+pub const QUEUE_SEARCH_BYTES: usize = 64 * 1024;

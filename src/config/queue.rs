@@ -5,8 +5,9 @@ use std::path::PathBuf;
 use super::faults::Faults;
 use super::named::Named;
 use super::section::Section;
-use crate::base::limits::{BACKOFF, IN_FLIGHT_MAX, QUEUE_BYTES_MAX, QUEUE_SYNC};
+use crate::base::limits::{BACKOFF, IN_FLIGHT_MAX, QUEUE_BYTES_MAX, QUEUE_SYNC_EVERY};
 use crate::base::time::Millis;
+pub use crate::logic::queue::setting::{OnFull, Sync};
 
 /// When a request is acknowledged.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -23,9 +24,9 @@ pub struct QueueSetting {
     /// Its folder, its alone.
     pub dir: PathBuf,
     /// What it may take on disk.
-    pub bytes_max: usize,
+    pub bytes_max: u64,
     /// When what was written is synced.
-    pub sync: SyncPolicy,
+    pub sync: Sync,
     /// How many requests may be under way to the endpoint at once.
     pub in_flight_max: usize,
     /// The first pause before it is tried again.
@@ -34,26 +35,6 @@ pub struct QueueSetting {
     pub backoff_max: Millis,
     /// What becomes of a request for which there is no room.
     pub on_full: OnFull,
-}
-
-/// When what was written to a queue is synced.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum SyncPolicy {
-    /// Before it is acknowledged.
-    Always,
-    /// So often, for what was acknowledged since.
-    Every(Millis),
-    /// When the system likes.
-    Never,
-}
-
-/// What becomes of a request for which a queue has no room.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum OnFull {
-    /// 503: the source keeps it.
-    Refuse,
-    /// The oldest ones in the queue are given up for it.
-    DropOldest,
 }
 
 /// Whether an endpoint takes a sample that is older than the newest one of its series.
@@ -129,7 +110,7 @@ fn queue_of(
     let on_full = section.text("on_full", faults);
     QueueSetting {
         dir: named.path(&dir),
-        bytes_max: faults.size(&section.path("max_size"), &size, QUEUE_BYTES_MAX),
+        bytes_max: faults.size(&section.path("max_size"), &size, QUEUE_BYTES_MAX as usize) as u64,
         sync: sync(section, faults),
         in_flight_max: in_flight(section, order, faults),
         backoff_min,
@@ -142,19 +123,19 @@ fn queue_of(
     }
 }
 
-fn sync(section: &Section<'_>, faults: &mut Faults) -> SyncPolicy {
+fn sync(section: &Section<'_>, faults: &mut Faults) -> Sync {
     let text = section.text("sync", faults);
     match text.as_deref() {
-        Some("always") => SyncPolicy::Always,
-        Some("never") => SyncPolicy::Never,
+        Some("always") => Sync::Always,
+        Some("never") => Sync::Never,
         Some(word) if !word.starts_with(|c: char| c.is_ascii_digit()) => {
             let what =
                 format_args!("'{word}' is none of always, never, or a duration such as 200ms");
             section.fault("sync", what, faults);
-            SyncPolicy::Every(QUEUE_SYNC)
+            Sync::Every(QUEUE_SYNC_EVERY)
         }
         Some(_) | None => {
-            SyncPolicy::Every(faults.duration(&section.path("sync"), &text, QUEUE_SYNC.0))
+            Sync::Every(faults.duration(&section.path("sync"), &text, QUEUE_SYNC_EVERY.0))
         }
     }
 }

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use super::super::named::read_text;
-use super::super::queue::{OnFull, OutOfOrder, QueueSetting, SyncPolicy};
+use super::super::queue::{OnFull, OutOfOrder, QueueSetting, Sync};
 use super::super::yaml;
 use super::*;
 use crate::base::secret::Secret;
@@ -70,7 +70,7 @@ fn everything_that_can_be_written_is_read() {
     let queue = QueueSetting {
         dir: "/etc/highlander/q".into(),
         bytes_max: 2 << 30,
-        sync: SyncPolicy::Always,
+        sync: Sync::Always,
         in_flight_max: 8,
         backoff_min: Millis(1000),
         backoff_max: Millis(60_000),
@@ -80,7 +80,7 @@ fn everything_that_can_be_written_is_read() {
     assert_eq!(first.out_of_order, OutOfOrder::Allowed);
     assert_eq!(second.authorization, Some(Secret("Token geheim".into())));
     let Delivery::Queued(queue) = &second.delivery else { panic!("it is queued") };
-    assert_eq!((queue.sync, queue.on_full), (SyncPolicy::Every(Millis(1000)), OnFull::Refuse));
+    assert_eq!((queue.sync, queue.on_full), (Sync::Every(Millis(1000)), OnFull::Refuse));
     assert_eq!((queue.backoff_min, queue.backoff_max), (Millis(30), Millis(5000)));
     assert_eq!((queue.in_flight_max, queue.bytes_max), (1, 10 << 30));
     let shown = format!("{endpoints:?}");

@@ -6,7 +6,6 @@
 
 use std::path::PathBuf;
 
-use super::endpoint::Endpoint;
 use super::faults::Faults;
 use super::named::Named;
 use super::section::{Refused, Section};
@@ -79,22 +78,19 @@ fn of_file(TlsFileFault { file, what }: TlsFileFault) -> TlsSettingFault {
     TlsSettingFault { key, what }
 }
 
-/// Reads the flags, for the endpoint of the command line. `None`: it is not https.
+/// Reads the flags, for the endpoint of the command line with this host. `None`: it is not https.
 pub fn of_flags(
     cli: &Cli,
-    at: &Endpoint,
+    https_host: Option<&str>,
     faults: &mut Faults,
     warnings: &mut Vec<String>,
 ) -> Option<TlsSetting> {
-    if at.tls.is_none() {
-        for (flag, is_given) in given(cli) {
-            // A URL that could not be read may be https.
-            if is_given && !at.url.is_empty() {
-                faults.add(flag, "is for an https:// --remote");
-            }
+    let Some(host) = https_host else {
+        for (flag, _) in given(cli).into_iter().filter(|(_, is_given)| *is_given) {
+            faults.add(flag, "is for an https:// --remote");
         }
         return None;
-    }
+    };
     let path = |text: &Option<String>| text.as_ref().map(PathBuf::from);
     let setting = TlsSetting {
         ca_file: path(&cli.remote_ca_file),
@@ -103,7 +99,7 @@ pub fn of_flags(
         server_name: cli.remote_server_name.clone(),
         insecure_skip_verify: cli.remote_insecure_skip_verify,
     };
-    for fault in setting.client(&at.host).err().unwrap_or_default() {
+    for fault in setting.client(host).err().unwrap_or_default() {
         faults.add(&format!("--remote-{}", fault.key.replace('_', "-")), fault.what);
     }
     if setting.insecure_skip_verify {

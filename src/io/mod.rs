@@ -21,6 +21,7 @@ pub mod log;
 pub mod orders;
 pub mod passage;
 pub mod pieces;
+pub mod queue;
 pub mod relay;
 pub mod resolver;
 pub mod seating;

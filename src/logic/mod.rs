@@ -13,6 +13,7 @@ pub mod lookout;
 pub mod low_mark;
 pub mod pressure;
 pub mod progress;
+pub mod queue;
 pub mod sending;
 pub mod shelf;
 pub mod source;

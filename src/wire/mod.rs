@@ -2,4 +2,5 @@
 
 pub mod cluster;
 pub mod http;
+pub mod queue;
 pub mod remote_write;

@@ -1,0 +1,32 @@
+//! What a queue asks of a directory. There are two: the real one, and the one of the simulation, which
+//! tears writes, forgets what was not synced, rots, fills up and fails.
+
+use std::io;
+
+/// A directory of files, for one process.
+pub trait Disk {
+    /// An open file.
+    type File;
+
+    /// The names and lengths of all files.
+    fn list(&mut self) -> io::Result<Vec<(String, u64)>>;
+    /// Makes a file that is not there yet, for reading and writing.
+    fn create(&mut self, name: &str) -> io::Result<Self::File>;
+    /// Opens one that is there, for reading and writing.
+    fn open(&mut self, name: &str) -> io::Result<Self::File>;
+    /// Gives an empty file so many bytes, all zero, for which there is room from now on. Where a file
+    /// system knows no such thing, nothing.
+    fn allocate(&mut self, file: &Self::File, bytes: u64) -> io::Result<()>;
+    /// Reads all of `bytes`, from `offset` on.
+    fn read(&mut self, file: &Self::File, offset: u64, bytes: &mut [u8]) -> io::Result<()>;
+    /// Writes all of `bytes`, from `offset` on.
+    fn write(&mut self, file: &Self::File, offset: u64, bytes: &[u8]) -> io::Result<()>;
+    /// Cuts it to so many bytes.
+    fn cut(&mut self, file: &Self::File, bytes: u64) -> io::Result<()>;
+    /// Comes back when a power cut can't take what was written any more.
+    fn sync(&mut self, file: &Self::File) -> io::Result<()>;
+    /// The same for which files there are.
+    fn sync_directory(&mut self) -> io::Result<()>;
+    /// Removes a file.
+    fn remove(&mut self, name: &str) -> io::Result<()>;
+}

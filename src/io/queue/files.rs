@@ -1,0 +1,115 @@
+//! A directory of the real disk, locked.
+
+use std::fs::{self, File, OpenOptions};
+use std::io;
+use std::os::unix::fs::FileExt as _;
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{FallocateFlags, FlockOperation, fallocate, flock};
+use rustix::io::Errno;
+
+use super::disk::Disk;
+
+/// The file that is locked as long as a process has the directory.
+const LOCK: &str = "lock";
+
+/// The directory of one queue.
+#[derive(Debug)]
+pub struct Files {
+    path: PathBuf,
+    directory: File,
+    /// Closed with us, and by that unlocked, whatever ends the process.
+    _lock: File,
+}
+
+impl Files {
+    /// Opens the directory, makes it if it is not there, and locks it. An error of the kind
+    /// `WouldBlock`: another process has it.
+    pub fn open(path: &Path) -> io::Result<Files> {
+        fs::create_dir_all(path)?;
+        if let Some(parent) = path.parent().filter(|parent| !parent.as_os_str().is_empty()) {
+            File::open(parent)?.sync_all()?;
+        }
+        let lock = OpenOptions::new()
+            .create(true)
+            .truncate(false)
+            .read(true)
+            .write(true)
+            .open(path.join(LOCK))?;
+        flock(&lock, FlockOperation::NonBlockingLockExclusive)?;
+        Ok(Files { path: path.to_owned(), directory: File::open(path)?, _lock: lock })
+    }
+}
+
+impl Disk for Files {
+    type File = File;
+
+    fn list(&mut self) -> io::Result<Vec<(String, u64)>> {
+        let mut files = Vec::new();
+        for entry in fs::read_dir(&self.path)? {
+            let entry = entry?;
+            // A name that is no text is none of ours.
+            let Ok(name) = entry.file_name().into_string() else { continue };
+            let about = entry.metadata()?;
+            if about.is_file() {
+                files.push((name, about.len()));
+            }
+        }
+        Ok(files)
+    }
+
+    fn create(&mut self, name: &str) -> io::Result<File> {
+        OpenOptions::new().create_new(true).read(true).write(true).open(self.path.join(name))
+    }
+
+    fn open(&mut self, name: &str) -> io::Result<File> {
+        OpenOptions::new().read(true).write(true).open(self.path.join(name))
+    }
+
+    fn allocate(&mut self, file: &File, bytes: u64) -> io::Result<()> {
+        match fallocate(file, FallocateFlags::empty(), 0, bytes) {
+            Err(Errno::OPNOTSUPP | Errno::NOSYS) => Ok(()),
+            other => Ok(other?),
+        }
+    }
+
+    fn read(&mut self, file: &File, offset: u64, bytes: &mut [u8]) -> io::Result<()> {
+        file.read_exact_at(bytes, offset)
+    }
+
+    fn write(&mut self, file: &File, offset: u64, bytes: &[u8]) -> io::Result<()> {
+        file.write_all_at(bytes, offset)
+    }
+
+    fn cut(&mut self, file: &File, bytes: u64) -> io::Result<()> {
+        file.set_len(bytes)
+    }
+
+    fn sync(&mut self, file: &File) -> io::Result<()> {
+        file.sync_data()
+    }
+
+    fn sync_directory(&mut self) -> io::Result<()> {
+        self.directory.sync_all()
+    }
+
+    fn remove(&mut self, name: &str) -> io::Result<()> {
+        fs::remove_file(self.path.join(name))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_directory_that_is_in_use_is_refused() {
+        let path = std::env::temp_dir().join(format!("highlander-lock-{}", std::process::id()));
+        let first = Files::open(&path).expect("nobody has it");
+        let second = Files::open(&path).map(|_| ()).map_err(|error| error.kind());
+        assert_eq!(second, Err(io::ErrorKind::WouldBlock));
+        drop(first);
+        assert!(Files::open(&path).is_ok(), "it was let go");
+        fs::remove_dir_all(&path).expect("it is ours");
+    }
+}

@@ -1,0 +1,147 @@
+//! The reader of a queue: record after record, through all segments.
+
+use std::io;
+
+use rustix::io::Errno;
+
+use crate::base::limits::QUEUE_READ_TRIES_MAX;
+use crate::logic::queue::chain::Chain;
+use crate::wire::queue::record::Label;
+use crate::wire::queue::segment;
+use crate::wire::queue::sequence::{Salt, Sequence};
+use crate::wire::remote_write::push::Push;
+
+use super::disk::Disk;
+use super::walk::{Step, Walk};
+
+/// A request as it was stored.
+#[derive(Debug)]
+pub struct Entry {
+    /// What its record says of it.
+    pub label: Label,
+    /// The request.
+    pub push: Push,
+}
+
+/// The reader.
+#[derive(Debug)]
+pub struct Reader<F> {
+    salt: Salt,
+    walk: Option<Walk<F>>,
+    /// The segment that was left last: what comes is in those behind it.
+    left: Sequence,
+    /// The last record that was given, or need not be.
+    passed: Sequence,
+    /// Tries of one place that have failed.
+    tries: u32,
+    damaged: u64,
+}
+
+impl<F> Reader<F> {
+    /// Before the record behind `passed`, which lies in the segment `start` if it lies in any.
+    pub fn new(salt: Salt, passed: Sequence, start: Option<Sequence>) -> Reader<F> {
+        let left = start.map_or(Sequence(0), |start| Sequence(start.0.saturating_sub(1)));
+        Reader { salt, walk: None, left, passed, tries: 0, damaged: 0 }
+    }
+
+    /// The next record and the segment that it lies in. `None`: nothing more is acknowledged. An error
+    /// leaves the place as it was, until it has been tried often enough.
+    pub fn next<D: Disk<File = F>>(
+        &mut self,
+        disk: &mut D,
+        chain: &Chain,
+    ) -> io::Result<Option<(Entry, Sequence)>> {
+        let read = self.read(disk, chain);
+        match &read {
+            Ok(_) => self.tries = 0,
+            Err(error) if error.raw_os_error() == Some(Errno::IO.raw_os_error()) => self.on_error(),
+            // The process or the machine is short of something: that says nothing of the data.
+            Err(_) => {}
+        }
+        read
+    }
+
+    fn read<D: Disk<File = F>>(
+        &mut self,
+        disk: &mut D,
+        chain: &Chain,
+    ) -> io::Result<Option<(Entry, Sequence)>> {
+        loop {
+            let Some(walk) = &mut self.walk else {
+                match self.enter(disk, chain)? {
+                    true => continue,
+                    false => return Ok(None),
+                }
+            };
+            let Some(link) = chain.link(walk.number) else {
+                self.leave();
+                continue;
+            };
+            match walk.step(disk, link.bytes)? {
+                Step::Damage => self.damaged += 1,
+                Step::End if chain.after(link.number).is_none() => return Ok(None),
+                Step::End => self.leave(),
+                // Sent before a restart.
+                Step::Record(frame, _) if frame.label.sequence <= self.passed => {}
+                Step::Record(frame, at) => {
+                    let loaded = walk.load(disk, &frame, at).inspect_err(|_| walk.back_to(at))?;
+                    let Some(push) = loaded else {
+                        self.damaged += 1;
+                        continue;
+                    };
+                    self.passed = frame.label.sequence;
+                    return Ok(Some((Entry { label: frame.label, push }, link.number)));
+                }
+            }
+        }
+    }
+
+    /// Opens the next segment, if there is one.
+    fn enter<D: Disk<File = F>>(&mut self, disk: &mut D, chain: &Chain) -> io::Result<bool> {
+        let Some(link) = chain.after(self.left) else { return Ok(false) };
+        match disk.open(&segment::name(link.number)) {
+            Ok(file) => self.walk = Some(Walk::new(file, link.number, self.salt)),
+            // Somebody has taken it away.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                self.damaged += 1;
+                self.left = link.number;
+            }
+            Err(error) => return Err(error),
+        }
+        Ok(true)
+    }
+
+    fn leave(&mut self) {
+        if let Some(walk) = self.walk.take() {
+            self.left = walk.number;
+        }
+    }
+
+    /// A sector that stays unreadable is passed, then two, then four: a disk that is gone for good in
+    /// one place must not keep what lies behind it.
+    fn on_error(&mut self) {
+        self.tries = self.tries.saturating_add(1);
+        let beyond = self.tries.checked_sub(QUEUE_READ_TRIES_MAX);
+        if let (Some(beyond), Some(walk)) = (beyond, &mut self.walk) {
+            walk.pass_sectors(1 << beyond.min(12));
+            self.damaged += 1;
+        }
+    }
+
+    /// All up to `sequence`, the last record of the segment `number`, are gone.
+    pub fn on_dropped(&mut self, number: Sequence, sequence: Sequence) {
+        self.passed = self.passed.max(sequence);
+        self.left = self.left.max(number);
+        self.walk.take_if(|walk| walk.number <= number);
+    }
+
+    /// The segment that it reads, or will read next: those before it are not needed.
+    pub fn segment(&self) -> Sequence {
+        self.walk.as_ref().map_or(self.left.next(), |walk| walk.number)
+    }
+
+    /// Places that could not be read, since this was asked last. Each is a record or more.
+    pub fn take_damaged(&mut self) -> u64 {
+        std::mem::take(&mut self.damaged)
+    }
+}

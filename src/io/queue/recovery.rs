@@ -1,0 +1,133 @@
+//! What is made of a directory at the start.
+//!
+//! Only the last segment is read through: the others were synced when they were closed, and their
+//! records are checked when they are sent.
+
+use std::fmt;
+use std::io;
+
+use crate::logic::queue::plan::Plan;
+use crate::logic::queue::setting::{Setting, Sync};
+use crate::wire::queue::segment::{self, HEAD_BYTES, HeadError, SegmentHead};
+use crate::wire::queue::sequence::{Salt, Sequence};
+
+use super::disk::Disk;
+use super::mark_file::MarkFile;
+use super::walk::{Step, Walk};
+
+/// Why a queue can't be opened.
+#[derive(Debug)]
+pub enum OpenError {
+    /// The disk does not do what it is told.
+    Disk(io::Error),
+    /// Another version has written there. Nothing was touched.
+    Version(u32),
+}
+
+impl fmt::Display for OpenError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            OpenError::Disk(error) => error.fmt(f),
+            OpenError::Version(version) => HeadError::Version(*version).fmt(f),
+        }
+    }
+}
+
+impl std::error::Error for OpenError {}
+
+impl From<io::Error> for OpenError {
+    fn from(error: io::Error) -> OpenError {
+        OpenError::Disk(error)
+    }
+}
+
+/// What was found.
+#[derive(Debug)]
+pub struct Recovered<F> {
+    /// The segments, the last one cut at its last whole record.
+    pub plan: Plan,
+    /// The number of the next record.
+    pub next: Sequence,
+    /// The queue's.
+    pub salt: Salt,
+    /// The file that says how far it has been sent.
+    pub mark: MarkFile<F>,
+    /// Bytes that were no record, cut off from the last segment.
+    pub cut_bytes: u64,
+    /// Segments are there, and nothing says how far they have been sent.
+    pub is_mark_lost: bool,
+}
+
+/// Looks at a directory. `fresh` is the salt of a queue that begins.
+pub fn recover<D: Disk>(
+    disk: &mut D,
+    setting: &Setting,
+    fresh: Salt,
+) -> Result<Recovered<D::File>, OpenError> {
+    let files = disk.list()?;
+    let mark = MarkFile::read(disk, &files)?;
+    let mut plan = Plan::of(&files, mark);
+    let head_salt = check_heads(disk, &plan)?;
+    let salt = mark.map(|mark| mark.salt).or(head_salt).unwrap_or(fresh);
+    let (last, cut_bytes) = cut_last(disk, &mut plan, salt, setting.sync)?;
+    let next = plan.next(last);
+    let is_mark_lost = mark.is_none() && !plan.links.is_empty();
+    let mark = MarkFile::open(disk, &files, mark, salt, setting.sync)?;
+    Ok(Recovered { plan, next, salt, mark, cut_bytes, is_mark_lost })
+}
+
+/// Reads the heads of the first and of the last segments: a version that comes or goes is at one end.
+fn check_heads<D: Disk>(disk: &mut D, plan: &Plan) -> Result<Option<Salt>, OpenError> {
+    let mut salt = None;
+    let ends = [plan.links.first(), plan.links.last()];
+    for link in ends.into_iter().flatten().filter(|link| link.bytes >= HEAD_BYTES as u64) {
+        let file = disk.open(&segment::name(link.number))?;
+        let mut bytes = [0; HEAD_BYTES];
+        disk.read(&file, 0, &mut bytes)?;
+        match SegmentHead::decode(&bytes) {
+            Ok(head) => salt = salt.or(Some(head.salt)),
+            Err(HeadError::Version(version)) => return Err(OpenError::Version(version)),
+            // The file's name says the number, and another file the salt.
+            Err(HeadError::Damaged) => {}
+        }
+    }
+    Ok(salt)
+}
+
+/// Cuts the last segment at its last whole record and syncs it; that one's number, and what was cut off.
+fn cut_last<D: Disk>(
+    disk: &mut D,
+    plan: &mut Plan,
+    salt: Salt,
+    sync: Sync,
+) -> io::Result<(Option<Sequence>, u64)> {
+    let Some(link) = plan.links.last_mut() else { return Ok((None, 0)) };
+    let mut walk = Walk::new(disk.open(&segment::name(link.number))?, link.number, salt);
+    let (mut last, mut end) = (None, link.bytes.min(HEAD_BYTES as u64));
+    let mut is_damaged = false;
+    loop {
+        match walk.step(disk, link.bytes)? {
+            Step::End => break,
+            Step::Damage => is_damaged = true,
+            Step::Record(frame, at) => {
+                if walk.load(disk, &frame, at)?.is_some() {
+                    (last, end, is_damaged) = (Some(frame.label.sequence), walk.offset(), false);
+                } else {
+                    is_damaged = true;
+                }
+            }
+        }
+    }
+    let cut_bytes = if is_damaged { link.bytes - end } else { 0 };
+    let file = disk.open(&segment::name(link.number))?;
+    if end < link.bytes {
+        disk.cut(&file, end)?;
+        link.bytes = end;
+    }
+    // The process before was perhaps killed before its sync, and nobody appends to it any more.
+    if sync != Sync::Never {
+        disk.sync(&file)?;
+        disk.sync_directory()?;
+    }
+    Ok((last, cut_bytes))
+}

@@ -1,0 +1,282 @@
+//! The thread of a queue: it has the files, and nobody else does.
+//!
+//! A thread of its own with plain writes, not the ring of a core: a sync takes milliseconds and a full
+//! disk seconds, and groups form by themselves while one is under way.
+
+use std::fmt;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use crossbeam::channel::{
+    Receiver, Select, Sender, TryRecvError, TrySendError, bounded, unbounded,
+};
+
+use crate::base::limits::{
+    QUEUE_GROUP_BYTES_MAX, QUEUE_GROUP_MAX, QUEUE_INBOX_MAX, QUEUE_READS_PER_TURN,
+};
+use crate::base::time::Millis;
+use crate::logic::queue::setting::Setting;
+use crate::wire::queue::sequence::{Salt, Sequence};
+
+use super::disk::Disk;
+use super::files::Files;
+use super::reader::Entry;
+use super::recovery::OpenError;
+use super::store::{Append, Notice, Outcome, Store};
+
+/// The longest sleep: so long it may take until a disk that failed is tried again by itself.
+const TURN_MAX: Duration = Duration::from_millis(500);
+
+/// Who waits for what becomes of a request: its own number, and where to tell.
+#[derive(Clone)]
+pub struct Ticket {
+    /// Whatever the one who waits knows the request by.
+    pub id: u64,
+    /// To be told.
+    pub waiting: Arc<Waiting>,
+}
+
+/// Where outcomes are told: a channel, and a bell for who sleeps. One for each core.
+pub struct Waiting {
+    /// Holds no more than the core has requests under way.
+    told: Sender<(u64, Outcome)>,
+    bell: Box<dyn Fn() + Send + Sync>,
+}
+
+impl Waiting {
+    /// A channel whose bell rings after a group has been told of.
+    pub fn new(bell: Box<dyn Fn() + Send + Sync>) -> (Arc<Waiting>, Receiver<(u64, Outcome)>) {
+        let (told, heard) = unbounded();
+        (Arc::new(Waiting { told, bell }), heard)
+    }
+}
+
+impl fmt::Debug for Ticket {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Ticket").field("id", &self.id).finish_non_exhaustive()
+    }
+}
+
+/// What the thread is told.
+#[derive(Debug)]
+enum Order {
+    Append(Append, Ticket),
+    Stop,
+}
+
+/// How full a queue is, for whoever asks.
+#[derive(Debug, Default)]
+pub struct Depth {
+    bytes: AtomicU64,
+    records: AtomicU64,
+}
+
+impl Depth {
+    /// The bytes of all segments.
+    pub fn bytes(&self) -> u64 {
+        // Relaxed, as all of these: lone numbers that guard no other data.
+        self.bytes.load(Ordering::Relaxed)
+    }
+
+    /// The records that have not been sent.
+    pub fn records(&self) -> u64 {
+        self.records.load(Ordering::Relaxed)
+    }
+}
+
+/// The way into a queue, for cores and the sender. Cheap to clone, and never blocks.
+#[derive(Clone, Debug)]
+pub struct Queue {
+    orders: Sender<Order>,
+    /// Never holds more than has been given out.
+    sent: Sender<Sequence>,
+    depth: Arc<Depth>,
+}
+
+/// Why something was not even given to the thread.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NotTaken {
+    /// Too much is on its way already: 503.
+    Busy,
+    /// The thread is gone.
+    Gone,
+}
+
+impl Queue {
+    /// Stores it, and tells `ticket` what became of it. An error: nobody will be told.
+    pub fn append(&self, append: Append, ticket: Ticket) -> Result<(), NotTaken> {
+        self.orders.try_send(Order::Append(append, ticket)).map_err(|error| match error {
+            TrySendError::Full(_) => NotTaken::Busy,
+            TrySendError::Disconnected(_) => NotTaken::Gone,
+        })
+    }
+
+    /// A record that was given has been sent, or never will be: the endpoint has rejected it for good.
+    /// To be said once for each, in any order.
+    pub fn sent(&self, sequence: Sequence) {
+        // With the thread gone, the record is sent again after the restart.
+        let _ = self.sent.send(sequence);
+    }
+
+    /// How full it is.
+    pub fn depth(&self) -> &Depth {
+        &self.depth
+    }
+}
+
+/// A queue that runs.
+#[derive(Debug)]
+pub struct Running {
+    /// The way in.
+    pub queue: Queue,
+    /// What is to be sent, in order, no more at a time than the setting allows.
+    pub entries: Receiver<Entry>,
+    /// What an operator should know.
+    pub notices: Receiver<Notice>,
+    thread: JoinHandle<()>,
+}
+
+impl Running {
+    /// Opens the queue in the directory `path` and starts its thread. `bell` rings after entries have
+    /// been given out. An error: another process has the directory, or the disk fails, or another
+    /// version has written there.
+    pub fn start(
+        path: &Path,
+        setting: Setting,
+        salt: Salt,
+        bell: Box<dyn Fn() + Send>,
+    ) -> Result<Running, OpenError> {
+        let store = Store::open(Files::open(path)?, setting, salt)?;
+        let (orders, received) = bounded(QUEUE_INBOX_MAX);
+        let (sent, ended) = unbounded();
+        // The store gives out no more than that, so that giving never blocks.
+        let (give, entries) = bounded(setting.in_flight_max.max(1));
+        let (tell, notices) = bounded(QUEUE_INBOX_MAX);
+        let depth = Arc::new(Depth::default());
+        let began = Instant::now();
+        let inside =
+            Inside { store, received, ended, give, tell, bell, depth: depth.clone(), began };
+        let thread = thread::Builder::new().name("queue".into()).spawn(move || inside.run())?;
+        Ok(Running { queue: Queue { orders, sent, depth }, entries, notices, thread })
+    }
+
+    /// Stores what is on its way, syncs and ends the thread.
+    pub fn stop(self) {
+        let _ = self.queue.orders.send(Order::Stop);
+        let _ = self.thread.join();
+    }
+}
+
+struct Inside<D: Disk> {
+    store: Store<D>,
+    received: Receiver<Order>,
+    ended: Receiver<Sequence>,
+    give: Sender<Entry>,
+    tell: Sender<Notice>,
+    bell: Box<dyn Fn() + Send>,
+    depth: Arc<Depth>,
+    began: Instant,
+}
+
+impl<D: Disk> Inside<D> {
+    fn run(mut self) {
+        let mut has_more = true;
+        loop {
+            if !has_more {
+                self.wait();
+            }
+            let is_over = self.take_group();
+            let now = self.now();
+            self.store.turn(now);
+            has_more = !is_over && self.give_out(now);
+            self.publish();
+            if is_over {
+                break;
+            }
+        }
+        let now = self.now();
+        self.store.close(now);
+    }
+
+    fn now(&self) -> Millis {
+        self.began.elapsed().into()
+    }
+
+    /// Sleeps until something comes or is due.
+    fn wait(&self) {
+        let due = self.store.due().map(|due| Duration::from(due.since(self.now())));
+        let mut select = Select::new();
+        select.recv(&self.received);
+        select.recv(&self.ended);
+        let _ = select.ready_timeout(due.map_or(TURN_MAX, |due| due.min(TURN_MAX)));
+    }
+
+    /// Takes what there is, as much as makes a group, and stores it. Whether that was all for ever.
+    fn take_group(&mut self) -> bool {
+        for sequence in self.ended.try_iter() {
+            self.store.on_sent(sequence);
+        }
+        let (mut group, mut tickets, mut bytes, mut is_over) = (Vec::new(), Vec::new(), 0, false);
+        while group.len() < QUEUE_GROUP_MAX && bytes < QUEUE_GROUP_BYTES_MAX {
+            match self.received.try_recv() {
+                Ok(Order::Append(append, ticket)) => {
+                    bytes += append.push.bytes_allocated();
+                    group.push(append);
+                    tickets.push(ticket);
+                }
+                Ok(Order::Stop) | Err(TryRecvError::Disconnected) => {
+                    is_over = true;
+                    break;
+                }
+                Err(TryRecvError::Empty) => break,
+            }
+        }
+        if !group.is_empty() {
+            let outcomes = self.store.append(&group, self.now());
+            tell(&tickets, outcomes);
+        }
+        is_over
+    }
+
+    /// Gives out some of what is to be sent. Whether there may be more.
+    fn give_out(&mut self, now: Millis) -> bool {
+        let mut given = 0;
+        while given < QUEUE_READS_PER_TURN
+            && !self.give.is_full()
+            && let Some(entry) = self.store.next(now)
+        {
+            // Whoever took them may be gone; then they are sent after the restart.
+            let _ = self.give.try_send(entry);
+            given += 1;
+        }
+        if given > 0 {
+            (self.bell)();
+        }
+        given == QUEUE_READS_PER_TURN
+    }
+
+    fn publish(&mut self) {
+        for notice in self.store.take_notices() {
+            // Nobody has listened to so many before it.
+            let _ = self.tell.try_send(notice);
+        }
+        self.depth.bytes.store(self.store.bytes(), Ordering::Relaxed);
+        self.depth.records.store(self.store.records(), Ordering::Relaxed);
+    }
+}
+
+/// Tells each what became of it, and rings once for all of a core.
+fn tell(tickets: &[Ticket], outcomes: Vec<Outcome>) {
+    let mut rung: Vec<&Arc<Waiting>> = Vec::new();
+    for (ticket, outcome) in tickets.iter().zip(outcomes) {
+        // A core that is gone waits for nothing.
+        let _ = ticket.waiting.told.send((ticket.id, outcome));
+        if !rung.iter().any(|waiting| Arc::ptr_eq(waiting, &ticket.waiting)) {
+            rung.push(&ticket.waiting);
+        }
+    }
+    rung.into_iter().for_each(|waiting| (waiting.bell)());
+}

@@ -1,0 +1,185 @@
+//! The writer of a queue: groups of records, appended to one segment after the other.
+//!
+//! A segment of which a write or a sync has failed is never written again. The kernel may have dropped
+//! what it could not write and takes it for written: a second sync would say so and lie.
+
+use std::io;
+
+use crate::base::time::Millis;
+use crate::logic::queue::chain::{Chain, Room};
+use crate::logic::queue::commit::Commit;
+use crate::logic::queue::setting::Sync;
+use crate::wire::queue::segment::{self, HEAD_BYTES, SegmentHead};
+use crate::wire::queue::sequence::{Salt, Sequence};
+
+use super::disk::Disk;
+
+/// The writer.
+#[derive(Debug)]
+pub struct Writer<F> {
+    sync: Sync,
+    salt: Salt,
+    /// The segment that is appended to.
+    live: Option<F>,
+    commit: Commit,
+    /// A file has come or gone since the directory was synced.
+    is_directory_dirty: bool,
+}
+
+impl<F> Writer<F> {
+    /// Nothing has been written. The first group gets a segment of its own.
+    pub fn new(salt: Salt, sync: Sync) -> Writer<F> {
+        Writer { sync, salt, live: None, commit: Commit::new(sync), is_directory_dirty: false }
+    }
+
+    /// Appends a group whose first record is `first` and for which there is room. `bytes` are
+    /// [`HEAD_BYTES`] that are free, and the records. When it returns, they may be acknowledged; after
+    /// an error, all of them are refused, and `first` must not be used again.
+    pub fn append<D: Disk<File = F>>(
+        &mut self,
+        disk: &mut D,
+        chain: &mut Chain,
+        first: Sequence,
+        bytes: &mut [u8],
+        now: Millis,
+    ) -> io::Result<()> {
+        let length = (bytes.len() - HEAD_BYTES) as u64;
+        if chain.judge(length) == Room::Next {
+            self.close(disk, chain)?;
+        }
+        let end = chain.last_bytes();
+        let fresh = self.live.is_none();
+        let file = match self.live.take() {
+            Some(file) => file,
+            None => self.begin(disk, first, chain.room_bytes(bytes.len() as u64))?,
+        };
+        if fresh {
+            let head = SegmentHead { number: first, salt: self.salt };
+            bytes[..HEAD_BYTES].copy_from_slice(&head.encode());
+        }
+        let written = match fresh {
+            true => disk.write(&file, 0, bytes),
+            false => disk.write(&file, end, &bytes[HEAD_BYTES..]),
+        };
+        if let Err(error) = written.and_then(|()| self.commit_group(disk, &file)) {
+            match fresh {
+                true => drop(disk.remove(&segment::name(first))),
+                false => self.give_up(disk, chain, &file, end, now),
+            }
+            return Err(error);
+        }
+        if fresh {
+            chain.on_begun(first);
+        }
+        chain.on_appended(length);
+        self.live = Some(file);
+        if self.sync != Sync::Always {
+            self.commit.on_written(now);
+        }
+        Ok(())
+    }
+
+    fn commit_group<D: Disk<File = F>>(&mut self, disk: &mut D, file: &F) -> io::Result<()> {
+        if self.sync == Sync::Always {
+            disk.sync(file)?;
+            self.sync_directory(disk)?;
+        }
+        Ok(())
+    }
+
+    fn begin<D: Disk<File = F>>(
+        &mut self,
+        disk: &mut D,
+        number: Sequence,
+        bytes: u64,
+    ) -> io::Result<F> {
+        let file = disk.create(&segment::name(number))?;
+        self.is_directory_dirty = true;
+        if let Err(error) = disk.allocate(&file, bytes) {
+            let _ = disk.remove(&segment::name(number));
+            return Err(error);
+        }
+        Ok(file)
+    }
+
+    /// Appends no more to the segment whose write has failed. What was acknowledged of it still waits
+    /// for its sync.
+    fn give_up<D: Disk<File = F>>(
+        &mut self,
+        disk: &mut D,
+        chain: &mut Chain,
+        file: &F,
+        end: u64,
+        now: Millis,
+    ) {
+        chain.on_closed();
+        // Whatever remains of the group is refused and sent again by its sources: if it is there after
+        // a restart, it is sent twice.
+        let _ = disk.cut(file, end);
+        if self.commit.waits() {
+            let _ = disk.sync(file);
+            self.commit.on_synced();
+            if self.sync_directory(disk).is_err() {
+                self.commit.on_failed(now);
+            }
+        }
+    }
+
+    /// Appends no more to this segment: it is synced, and what was preallocated given back. After an
+    /// error the segment is closed all the same.
+    pub fn close<D: Disk<File = F>>(&mut self, disk: &mut D, chain: &mut Chain) -> io::Result<()> {
+        let Some(file) = self.live.take() else { return Ok(()) };
+        chain.on_closed();
+        // Else it stays as long as the segment does.
+        let _ = disk.cut(&file, chain.last_bytes());
+        if self.sync == Sync::Never {
+            return Ok(());
+        }
+        self.commit.on_synced();
+        disk.sync(&file)?;
+        self.sync_directory(disk)
+    }
+
+    /// Syncs what is due. An error: what was acknowledged since the last sync may be lost with the next
+    /// power cut.
+    pub fn sync<D: Disk<File = F>>(
+        &mut self,
+        disk: &mut D,
+        chain: &mut Chain,
+        now: Millis,
+    ) -> io::Result<()> {
+        if !self.commit.is_due(now) {
+            return Ok(());
+        }
+        if let Some(file) = &self.live
+            && let Err(error) = disk.sync(file)
+        {
+            chain.on_closed();
+            self.live = None;
+            self.commit.on_failed(now);
+            return Err(error);
+        }
+        self.sync_directory(disk).inspect_err(|_| self.commit.on_failed(now))?;
+        self.commit.on_synced();
+        Ok(())
+    }
+
+    fn sync_directory<D: Disk<File = F>>(&mut self, disk: &mut D) -> io::Result<()> {
+        if self.is_directory_dirty {
+            disk.sync_directory()?;
+            self.is_directory_dirty = false;
+        }
+        Ok(())
+    }
+
+    /// A file has been removed.
+    pub fn on_removed(&mut self, now: Millis) {
+        self.is_directory_dirty = true;
+        self.commit.on_written(now);
+    }
+
+    /// When something is to be synced.
+    pub fn due(&self) -> Option<Millis> {
+        self.commit.due()
+    }
+}

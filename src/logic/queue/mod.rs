@@ -1,0 +1,9 @@
+//! The decisions of an endpoint's queue on disk: what is acknowledged when, what is read, what may go.
+
+pub mod chain;
+pub mod commit;
+pub mod cursor;
+pub mod plan;
+pub mod recent;
+pub mod setting;
+pub mod trouble;

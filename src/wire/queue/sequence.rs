@@ -1,0 +1,45 @@
+//! The numbers of a queue.
+
+use std::fmt;
+
+use twox_hash::XxHash3_64;
+
+/// The number of a record: each is greater than all before it, none is used twice. The first is 1.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Sequence(pub u64);
+
+impl Sequence {
+    /// The one behind it.
+    pub fn next(self) -> Sequence {
+        Sequence(self.0.saturating_add(1))
+    }
+}
+
+impl fmt::Display for Sequence {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// Who a record is from: whatever number the caller knows a source by, also after a restart.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct SourceKey(pub u64);
+
+/// A random number that goes into every checksum of one queue.
+///
+/// A source decides over the bytes of a body. Who does not know the salt can't put a record into one,
+/// to be found there after the record around it is damaged. And blocks of another queue, or of a
+/// segment that was deleted, are no records of this one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Salt(pub u64);
+
+impl Salt {
+    /// The checksum of `bytes` where `number` says what they are.
+    ///
+    /// XXH3, not CRC32C: what a disk gives back for a torn write are whole sectors of something else,
+    /// not some flipped bits, and of these 64 bits let one in 2^64 pass. It takes a seed, is as fast as
+    /// memory, and is here already.
+    pub fn checksum(self, number: u64, bytes: &[u8]) -> u64 {
+        XxHash3_64::oneshot_with_seed(self.0 ^ number.wrapping_mul(0x9e37_79b9_7f4a_7c15), bytes)
+    }
+}

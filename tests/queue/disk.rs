@@ -1,0 +1,305 @@
+//! A disk with a cache in front of it, as a power cut sees it.
+//!
+//! What is written is in the cache. A sync brings it to the disk; a power cut leaves of the rest any
+//! sectors, and any of the names that came or went. A sync that fails drops what it could not write and
+//! takes it for written, as Linux does.
+
+use std::cell::RefCell;
+use std::collections::{BTreeMap, BTreeSet};
+use std::io;
+use std::rc::Rc;
+
+use highlander::io::queue::disk::Disk;
+use highlander::wire::queue::mark::MARK_BYTES;
+use highlander::wire::queue::record::{FRAME_BYTES, Frame, MARKER};
+
+use crate::dice::Dice;
+use crate::faults::{Act, Blow, Faults, full};
+use crate::mutation::Mutation;
+use crate::world::SALT;
+
+/// Small, so that most records are torn.
+const SECTOR: usize = 128;
+const MARK_FILE: &str = "sent";
+
+type Number = u64;
+
+#[derive(Debug, Default)]
+struct Inode {
+    cached: Vec<u8>,
+    durable: Vec<u8>,
+    dirty: BTreeSet<usize>,
+    is_mark: bool,
+}
+
+#[derive(Debug)]
+pub struct State {
+    inodes: BTreeMap<Number, Inode>,
+    cached_names: BTreeMap<String, Number>,
+    durable_names: BTreeMap<String, Number>,
+    next: Number,
+    pub faults: Faults,
+    pub capacity: u64,
+    pub dice: Dice,
+    mutation: Mutation,
+    pub torn: u64,
+}
+
+/// A handle of the disk; all are of the same one.
+#[derive(Clone, Debug)]
+pub struct SimDisk(pub Rc<RefCell<State>>);
+
+impl SimDisk {
+    pub fn new(seed: u64, mutation: Mutation) -> SimDisk {
+        SimDisk(Rc::new(RefCell::new(State {
+            inodes: BTreeMap::new(),
+            cached_names: BTreeMap::new(),
+            durable_names: BTreeMap::new(),
+            next: 1,
+            faults: Faults::default(),
+            capacity: u64::MAX,
+            dice: Dice::new(seed ^ 0xd15c),
+            mutation,
+            torn: 0,
+        })))
+    }
+}
+
+impl State {
+    fn strike(&mut self, act: Act, about: Option<Number>) -> io::Result<()> {
+        let is_mark = about.and_then(|it| self.inodes.get(&it)).is_some_and(|it| it.is_mark);
+        match self.faults.strike(act, is_mark, &mut self.dice) {
+            None => Ok(()),
+            Some(Blow::Fault(error) | Blow::Crash(error)) => Err(error),
+        }
+    }
+
+    fn used(&self) -> u64 {
+        self.cached_names.values().map(|it| self.inodes[it].cached.len() as u64).sum()
+    }
+
+    fn grow(&mut self, file: Number, length: usize) -> io::Result<()> {
+        let before = self.inodes[&file].cached.len();
+        if length <= before {
+            return Ok(());
+        }
+        if self.used() + (length - before) as u64 > self.capacity {
+            return Err(full());
+        }
+        self.inodes.get_mut(&file).expect("it is open").cached.resize(length, 0);
+        Ok(())
+    }
+
+    fn put(&mut self, file: Number, offset: usize, bytes: &[u8]) {
+        let inode = self.inodes.get_mut(&file).expect("it is open");
+        inode.cached[offset..offset + bytes.len()].copy_from_slice(bytes);
+        if !bytes.is_empty() {
+            inode.dirty.extend(offset / SECTOR..=(offset + bytes.len() - 1) / SECTOR);
+        }
+    }
+
+    /// The power is gone: what was not synced is there or not, sector by sector.
+    pub fn cut_power(&mut self) {
+        let State { inodes, cached_names, durable_names, dice, torn, .. } = self;
+        for inode in inodes.values_mut() {
+            let length = if dice.chance(50) { inode.cached.len() } else { inode.durable.len() };
+            inode.durable.resize(length, 0);
+            for sector in std::mem::take(&mut inode.dirty) {
+                let from = sector * SECTOR;
+                let to = (from + SECTOR).min(length).min(inode.cached.len());
+                if from >= to || dice.chance(50) {
+                    *torn += 1;
+                    continue;
+                }
+                // A sector itself may be torn.
+                let to = if dice.chance(15) { from + (to - from) / 3 } else { to };
+                inode.durable[from..to].copy_from_slice(&inode.cached[from..to]);
+            }
+            inode.cached = inode.durable.clone();
+        }
+        let names: BTreeSet<String> =
+            cached_names.keys().chain(durable_names.keys()).cloned().collect();
+        for name in names {
+            let (cached, durable) = (cached_names.get(&name), durable_names.get(&name));
+            if cached != durable && dice.chance(50) {
+                match cached.copied() {
+                    Some(number) => drop(durable_names.insert(name, number)),
+                    None => drop(durable_names.remove(&name)),
+                }
+            }
+        }
+        *cached_names = durable_names.clone();
+    }
+
+    /// Some bit of some file is not what it was.
+    pub fn rot(&mut self) -> bool {
+        let names: Vec<Number> = self.cached_names.values().copied().collect();
+        if names.is_empty() {
+            return false;
+        }
+        let number = self.dice.one_of(&names);
+        let inode = self.inodes.get_mut(&number).expect("it has a name");
+        if inode.cached.is_empty() {
+            return false;
+        }
+        let bit = (self.dice.next() % (inode.cached.len() as u64 * 8)) as usize;
+        inode.cached[bit / 8] ^= 1 << (bit % 8);
+        if let Some(byte) = inode.durable.get_mut(bit / 8) {
+            *byte = inode.cached[bit / 8];
+        }
+        true
+    }
+
+    pub fn oldest_segment(&self) -> Option<String> {
+        self.cached_names.keys().find(|name| name.ends_with(".segment")).cloned()
+    }
+
+    pub fn segments(&self) -> usize {
+        self.cached_names.keys().filter(|name| name.ends_with(".segment")).count()
+    }
+}
+
+/// A frame that is right about whatever it says.
+fn believe_frame(bytes: &mut [u8]) {
+    if bytes.len() == FRAME_BYTES && bytes[..4] == MARKER {
+        let check = SALT.checksum(0, &bytes[8..]).to_le_bytes();
+        bytes[4..8].copy_from_slice(&check[..4]);
+    }
+}
+
+/// A whole frame that is right about the body behind it, whatever that is.
+fn believe_body(bytes: &mut [u8], file: &[u8]) {
+    if bytes.len() != FRAME_BYTES {
+        return;
+    }
+    let Some(frame) = Frame::decode(bytes, SALT) else { return };
+    if let Some(payload) = file.get(FRAME_BYTES..frame.record_bytes()) {
+        let check = SALT.checksum(frame.label.sequence.0, payload);
+        bytes[40..48].copy_from_slice(&check.to_le_bytes());
+        believe_frame(bytes);
+    }
+}
+
+impl Disk for SimDisk {
+    type File = Number;
+
+    fn list(&mut self) -> io::Result<Vec<(String, u64)>> {
+        let mut state = self.0.borrow_mut();
+        state.strike(Act::List, None)?;
+        let length = |number| state.inodes[number].cached.len() as u64;
+        Ok(state.cached_names.iter().map(|(name, it)| (name.clone(), length(it))).collect())
+    }
+
+    fn create(&mut self, name: &str) -> io::Result<Number> {
+        let mut state = self.0.borrow_mut();
+        state.strike(Act::Create, None)?;
+        assert!(!state.cached_names.contains_key(name), "{name} is there already");
+        let number = state.next;
+        state.next += 1;
+        let is_mark = name == MARK_FILE;
+        state.inodes.insert(number, Inode { is_mark, ..Inode::default() });
+        state.cached_names.insert(name.to_owned(), number);
+        Ok(number)
+    }
+
+    fn open(&mut self, name: &str) -> io::Result<Number> {
+        let mut state = self.0.borrow_mut();
+        let number = state.cached_names.get(name).copied();
+        state.strike(Act::Open, number)?;
+        number.ok_or_else(|| io::ErrorKind::NotFound.into())
+    }
+
+    fn allocate(&mut self, file: &Number, bytes: u64) -> io::Result<()> {
+        let mut state = self.0.borrow_mut();
+        state.strike(Act::Allocate, Some(*file))?;
+        state.grow(*file, bytes as usize)
+    }
+
+    fn read(&mut self, file: &Number, offset: u64, bytes: &mut [u8]) -> io::Result<()> {
+        let mut state = self.0.borrow_mut();
+        state.strike(Act::Read, Some(*file))?;
+        let offset = offset as usize;
+        let part = state.inodes[file].cached.get(offset..offset + bytes.len());
+        bytes.copy_from_slice(part.ok_or(io::ErrorKind::UnexpectedEof)?);
+        match state.mutation {
+            Mutation::TrustLength => believe_frame(bytes),
+            Mutation::TrustBody => believe_body(bytes, &state.inodes[file].cached[offset..]),
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn write(&mut self, file: &Number, offset: u64, bytes: &[u8]) -> io::Result<()> {
+        let mut state = self.0.borrow_mut();
+        let is_mark = state.inodes[file].is_mark;
+        let offset = match state.mutation {
+            Mutation::OneSlot if is_mark && bytes.len() == MARK_BYTES => 0,
+            _ => offset as usize,
+        };
+        if state.mutation == Mutation::ForgetMark && is_mark && bytes.len() == MARK_BYTES {
+            return Ok(());
+        }
+        if let Err(error) = state.strike(Act::Write, Some(*file)) {
+            let done = (state.dice.next() % (bytes.len() as u64 + 1)) as usize;
+            if state.grow(*file, offset + done).is_ok() {
+                state.put(*file, offset, &bytes[..done]);
+            }
+            let hidden = state.mutation == Mutation::HideWriteFault && !state.faults.is_crashed;
+            return if hidden { Ok(()) } else { Err(error) };
+        }
+        state.grow(*file, offset + bytes.len())?;
+        state.put(*file, offset, bytes);
+        Ok(())
+    }
+
+    fn cut(&mut self, file: &Number, bytes: u64) -> io::Result<()> {
+        let mut state = self.0.borrow_mut();
+        state.strike(Act::Cut, Some(*file))?;
+        let inode = state.inodes.get_mut(file).expect("it is open");
+        inode.cached.truncate(bytes as usize);
+        Ok(())
+    }
+
+    fn sync(&mut self, file: &Number) -> io::Result<()> {
+        let mut state = self.0.borrow_mut();
+        if let Err(error) = state.strike(Act::Sync, Some(*file)) {
+            if !state.faults.is_crashed {
+                // It is taken for written, and is not.
+                state.inodes.get_mut(file).expect("it is open").dirty.clear();
+                if state.mutation == Mutation::HideSyncFault {
+                    return Ok(());
+                }
+            }
+            return Err(error);
+        }
+        if state.mutation == Mutation::SkipSync {
+            return Ok(());
+        }
+        let inode = state.inodes.get_mut(file).expect("it is open");
+        inode.durable.resize(inode.cached.len(), 0);
+        for sector in std::mem::take(&mut inode.dirty) {
+            let to = (sector * SECTOR + SECTOR).min(inode.cached.len());
+            let from = (sector * SECTOR).min(to);
+            inode.durable[from..to].copy_from_slice(&inode.cached[from..to]);
+        }
+        Ok(())
+    }
+
+    fn sync_directory(&mut self) -> io::Result<()> {
+        let mut state = self.0.borrow_mut();
+        state.strike(Act::SyncDirectory, None)?;
+        if state.mutation != Mutation::SkipDirectorySync {
+            state.durable_names = state.cached_names.clone();
+        }
+        Ok(())
+    }
+
+    fn remove(&mut self, name: &str) -> io::Result<()> {
+        let mut state = self.0.borrow_mut();
+        state.strike(Act::Remove, None)?;
+        match state.cached_names.remove(name) {
+            Some(_) => Ok(()),
+            None => Err(io::ErrorKind::NotFound.into()),
+        }
+    }
+}

@@ -1,0 +1,171 @@
+//! The queue on real files, with its thread.
+
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use crossbeam::channel::Receiver;
+use highlander::base::time::UnixMillis;
+use highlander::io::queue::store::{Append, Outcome};
+use highlander::io::queue::thread::{Running, Ticket, Waiting};
+use highlander::logic::queue::setting::{Setting, Sync};
+use highlander::wire::queue::segment::{self, SegmentHead};
+use highlander::wire::queue::sequence::{Salt, Sequence, SourceKey};
+use highlander::wire::remote_write::protocol::Protocol;
+use highlander::wire::remote_write::push::Push;
+
+use crate::dice::Dice;
+
+const HEAD: &str = "POST /api/v1/write HTTP/1.1\r\nUser-Agent: Prometheus/3.5.0\r\nContent-Encoding: \
+    snappy\r\nContent-Type: application/x-protobuf\r\nX-Prometheus-Remote-Write-Version: 0.1.0\r\n\
+    Content-Length: 40000\r\n\r\n";
+
+/// A directory that goes with the test.
+struct Place(PathBuf);
+
+impl Place {
+    fn new(name: &str) -> Place {
+        let path = std::env::temp_dir().join(format!("highlander-{name}-{}", std::process::id()));
+        let _ = std::fs::remove_dir_all(&path);
+        Place(path)
+    }
+
+    fn start(&self, sync: Sync) -> Running {
+        let setting = Setting { sync, ..Setting::default() };
+        Running::start(&self.0, setting, Salt(7), Box::new(|| {})).expect("it is ours")
+    }
+
+    fn bytes(&self) -> u64 {
+        use std::os::unix::fs::MetadataExt as _;
+        let entries = std::fs::read_dir(&self.0).expect("it is there");
+        let blocks = |entry: std::io::Result<std::fs::DirEntry>| {
+            entry.and_then(|it| it.metadata()).map_or(0, |about| about.blocks() * 512)
+        };
+        entries.map(blocks).sum()
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+fn append(number: u64, body_bytes: usize) -> Append {
+    let mut dice = Dice::new(number);
+    let mut bytes = HEAD.as_bytes().to_vec();
+    bytes.extend_from_slice(&number.to_le_bytes());
+    bytes.extend((1..body_bytes / 8).flat_map(|_| dice.next().to_le_bytes()));
+    let push = Push::new(bytes, HEAD.len(), Protocol::V1);
+    Append { push, source: SourceKey(1), time: UnixMillis(0), hash: Some(number.into()) }
+}
+
+fn number(push: &Push) -> u64 {
+    u64::from_le_bytes(*push.body().first_chunk().expect("each has a number"))
+}
+
+/// Appends `count` records, no more than 500 of which are under way; how long that took.
+fn fill(running: &Running, count: u64, body_bytes: usize) -> Duration {
+    let (waiting, heard) = Waiting::new(Box::new(|| {}));
+    let began = Instant::now();
+    let mut told = 0;
+    for id in 0..count {
+        let ticket = Ticket { id, waiting: waiting.clone() };
+        running.queue.append(append(id, body_bytes), ticket).expect("there is room");
+        if id >= 500 {
+            told += await_stored(&heard);
+        }
+    }
+    while told < count {
+        told += await_stored(&heard);
+    }
+    began.elapsed()
+}
+
+fn await_stored(heard: &Receiver<(u64, Outcome)>) -> u64 {
+    let (_, outcome) = heard.recv_timeout(Duration::from_secs(20)).expect("each is told of");
+    assert!(matches!(outcome, Outcome::Stored(_)), "{outcome:?}");
+    1
+}
+
+/// Sends all that there is, `count` records.
+fn drain(running: &Running, from: u64, count: u64) {
+    for expected in from..from + count {
+        let entry = running.entries.recv_timeout(Duration::from_secs(20)).expect("there is more");
+        assert_eq!(number(&entry.push), expected, "they come in order, and each once");
+        running.queue.sent(entry.label.sequence);
+    }
+}
+
+#[test]
+fn what_was_stored_comes_out_after_a_restart_and_is_not_stored_twice() {
+    for sync in [Sync::Always, Setting::default().sync, Sync::Never] {
+        let place = Place::new("restart");
+        let running = place.start(sync);
+        fill(&running, 300, 2_000);
+        let (waiting, heard) = Waiting::new(Box::new(|| {}));
+        running.queue.append(append(299, 2_000), Ticket { id: 9, waiting }).expect("there is room");
+        let (id, outcome) = heard.recv_timeout(Duration::from_secs(20)).expect("it is told of");
+        assert!(id == 9 && matches!(outcome, Outcome::Known(_)), "{outcome:?}");
+        drain(&running, 0, 100);
+        running.stop();
+        let running = place.start(sync);
+        drain(&running, 100, 200);
+        assert!(running.entries.recv_timeout(Duration::from_millis(50)).is_err());
+        assert_eq!(running.queue.depth().records(), 0);
+        running.stop();
+    }
+}
+
+#[test]
+fn a_directory_in_use_or_of_another_version_is_refused() {
+    let place = Place::new("refused");
+    let running = place.start(Sync::Always);
+    let setting = Setting::default();
+    let again = Running::start(&place.0, setting, Salt(8), Box::new(|| {}));
+    assert!(again.is_err_and(|error| error.to_string().contains("unavailable")));
+    running.stop();
+
+    let mut head = SegmentHead { number: Sequence(1), salt: Salt(7) }.encode();
+    head[8] = 2;
+    let check = Salt(0).checksum(0, &head[..32]).to_le_bytes();
+    head[32..].copy_from_slice(&check);
+    let path = place.0.join(segment::name(Sequence(1)));
+    std::fs::write(&path, head).expect("it is ours");
+    let again = Running::start(&place.0, setting, Salt(8), Box::new(|| {}));
+    assert!(again.is_err_and(|error| error.to_string() == "is of version 2, not 1"));
+    assert_eq!(std::fs::read(path).expect("it is there"), head, "it was not touched");
+}
+
+/// The claims of the README in figures; `QUEUE_BACKLOG_MB=2000` for those of a large backlog.
+#[test]
+fn a_backlog_takes_little_more_than_its_bodies_and_starts_at_once() {
+    let mb = std::env::var("QUEUE_BACKLOG_MB").ok().and_then(|it| it.parse().ok()).unwrap_or(120);
+    let body_bytes: usize = 40_000;
+    let count = mb * 1_000_000 / body_bytes as u64;
+    let place = Place::new("backlog");
+    let running = place.start(Setting::default().sync);
+    let filled = fill(&running, count, body_bytes);
+    running.stop();
+    let bytes = place.bytes();
+    let part = bytes as f64 / (count * body_bytes as u64) as f64 - 1.0;
+    let began = Instant::now();
+    let running = place.start(Setting::default().sync);
+    let started = began.elapsed();
+    drain(&running, 0, count);
+    let drained = began.elapsed();
+    running.stop();
+    println!(
+        "{mb} MB: filled in {filled:?}, +{:.2} %, started in {started:?}, drained in {drained:?}, {} KB at most",
+        part * 100.0,
+        peak_kb()
+    );
+    assert!(part < 0.02, "{bytes} bytes on disk");
+    assert!(started < Duration::from_secs(1), "{started:?}");
+    assert!(place.bytes() < 64 * 1024 * 1024, "what was sent is gone");
+}
+
+fn peak_kb() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap_or_default();
+    line.trim().trim_end_matches(" kB").parse().unwrap_or(0)
+}
