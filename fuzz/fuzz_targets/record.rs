@@ -25,11 +25,8 @@ fuzz_target!(|bytes: &[u8]| {
     let head_bytes = usize::from(choices.byte()).min(bytes.len());
     let push = Push::new(bytes.to_vec(), head_bytes, Protocol::V2);
     let number = u64::from(choices.byte());
-    let label = Label {
-        sequence: Sequence(number),
-        time: UnixMillis(-1),
-        source: SourceKey(number << 40),
-    };
+    let label =
+        Label { sequence: Sequence(number), time: UnixMillis(-1), source: SourceKey(number << 40) };
     let mut record = Vec::new();
     append(label, &push, salt, &mut record).expect("heads here are short");
     let read = read(&record, salt).expect("it is whole");

@@ -71,8 +71,13 @@ fn build(bytes: &[u8], out: &mut Vec<u8>) -> Vec<Sequence> {
                 let at = from + usize::from(kind / 4) % (out.len() - from);
                 out[at] ^= 0x41;
             }
-            // Its end is missing.
-            _ => out.truncate(out.len() - 1 - usize::from(kind / 4) % (out.len() - from)),
+            // Its end is missing; and what follows does not begin as that did.
+            _ => {
+                let at = out.len() - 1 - usize::from(kind / 4) % (out.len() - from);
+                let other = !out[at];
+                out.truncate(at);
+                out.push(other);
+            }
         }
     }
     assert!(out.len() >= HEAD_BYTES);

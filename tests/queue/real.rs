@@ -136,20 +136,26 @@ fn a_directory_in_use_or_of_another_version_is_refused() {
     assert_eq!(std::fs::read(path).expect("it is there"), head, "it was not touched");
 }
 
-/// The claims of the README in figures; `QUEUE_BACKLOG_MB=2000` for those of a large backlog.
+/// The claims in figures; `QUEUE_BACKLOG_MB=2000` for those of a large backlog, `QUEUE_SYNC=always` or
+/// `never` for those of another setting.
 #[test]
 fn a_backlog_takes_little_more_than_its_bodies_and_starts_at_once() {
     let mb = std::env::var("QUEUE_BACKLOG_MB").ok().and_then(|it| it.parse().ok()).unwrap_or(120);
+    let sync = match std::env::var("QUEUE_SYNC").as_deref() {
+        Ok("always") => Sync::Always,
+        Ok("never") => Sync::Never,
+        _ => Setting::default().sync,
+    };
     let body_bytes: usize = 40_000;
     let count = mb * 1_000_000 / body_bytes as u64;
     let place = Place::new("backlog");
-    let running = place.start(Setting::default().sync);
+    let running = place.start(sync);
     let filled = fill(&running, count, body_bytes);
     running.stop();
     let bytes = place.bytes();
     let part = bytes as f64 / (count * body_bytes as u64) as f64 - 1.0;
     let began = Instant::now();
-    let running = place.start(Setting::default().sync);
+    let running = place.start(sync);
     let started = began.elapsed();
     drain(&running, 0, count);
     let drained = began.elapsed();

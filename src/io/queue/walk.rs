@@ -33,12 +33,14 @@ pub struct Walk<F> {
     salt: Salt,
     /// The next byte.
     offset: u64,
+    /// Before it lies a damaged record that has been spoken of.
+    is_told: bool,
 }
 
 impl<F> Walk<F> {
     /// Before the first record.
     pub fn new(file: F, number: Sequence, salt: Salt) -> Walk<F> {
-        Walk { file, number, salt, offset: HEAD_BYTES as u64 }
+        Walk { file, number, salt, offset: HEAD_BYTES as u64, is_told: false }
     }
 
     /// Where it is.
@@ -58,6 +60,7 @@ impl<F> Walk<F> {
 
     /// The next, `end` being the first byte that may not be read. After an error it is where it was.
     pub fn step<D: Disk<File = F>>(&mut self, disk: &mut D, end: u64) -> io::Result<Step> {
+        let is_told = std::mem::take(&mut self.is_told);
         if self.offset >= end {
             return Ok(Step::End);
         }
@@ -72,19 +75,28 @@ impl<F> Walk<F> {
                 return Ok(Step::Record(frame, at));
             }
         }
-        self.search(disk, end)
+        match self.search(disk, end)? {
+            Step::Damage if is_told => self.step(disk, end),
+            found => Ok(found),
+        }
     }
 
-    /// The request of a record that begins at `at`. `None`: it is damaged.
+    /// The request of the record that was found at `at`. `None`: it is damaged. Then the next one is
+    /// looked for right behind its frame: another may lie where its end should be.
     pub fn load<D: Disk<File = F>>(
-        &self,
+        &mut self,
         disk: &mut D,
         frame: &Frame,
         at: u64,
     ) -> io::Result<Option<Push>> {
         let mut payload = vec![0; frame.payload_bytes()];
-        disk.read(&self.file, at + FRAME_BYTES as u64, &mut payload)?;
-        Ok(frame.push(payload, self.salt))
+        let behind_frame = at + FRAME_BYTES as u64;
+        disk.read(&self.file, behind_frame, &mut payload)?;
+        let push = frame.push(payload, self.salt);
+        if push.is_none() {
+            (self.offset, self.is_told) = (behind_frame, true);
+        }
+        Ok(push)
     }
 
     /// Looks for the next record behind one that is none.

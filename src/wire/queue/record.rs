@@ -4,8 +4,8 @@
 //! marker 4 | checksum of the other 40 4 | protocol 2 | head bytes 2 | body bytes 4
 //!          | sequence 8 | time 8 | source 8 | checksum of head and body 8
 //! ```
-//! Little-endian. The frame has a checksum of its own: where it is whole, its lengths are, and a damaged
-//! body is stepped over. Where it is not, the next record is looked for by marker and checksum.
+//! Little-endian. The frame has a checksum of its own: where it is whole, its lengths are. Where it is not,
+//! or what follows is damaged, the next record is looked for by marker and checksum.
 
 use memchr::memmem;
 
