@@ -69,10 +69,13 @@ pub fn recover<D: Disk>(
     let mut plan = Plan::of(&files, mark);
     let head_salt = check_heads(disk, &plan)?;
     let salt = mark.map(|mark| mark.salt).or(head_salt).unwrap_or(fresh);
-    let (last, cut_bytes) = cut_last(disk, &mut plan, salt, setting.sync)?;
-    let next = plan.next(last);
+    let tail = read_last(disk, &plan, salt)?;
+    let next = plan.next(tail.last);
     let is_mark_lost = mark.is_none() && !plan.links.is_empty();
+    // It syncs the directory, too.
     let mark = MarkFile::open(disk, &files, mark, salt, setting.sync)?;
+    let cut_bytes = cut_last(disk, &mut plan, tail.end, setting.sync)?;
+    let cut_bytes = if tail.is_damaged { cut_bytes } else { 0 };
     Ok(Recovered { plan, next, salt, mark, cut_bytes, is_mark_lost })
 }
 
@@ -94,40 +97,54 @@ fn check_heads<D: Disk>(disk: &mut D, plan: &Plan) -> Result<Option<Salt>, OpenE
     Ok(salt)
 }
 
-/// Cuts the last segment at its last whole record and syncs it; that one's number, and what was cut off.
-fn cut_last<D: Disk>(
-    disk: &mut D,
-    plan: &mut Plan,
-    salt: Salt,
-    sync: Sync,
-) -> io::Result<(Option<Sequence>, u64)> {
-    let Some(link) = plan.links.last_mut() else { return Ok((None, 0)) };
+/// What the last segment has in it.
+struct Tail {
+    /// The number of the last whole record.
+    last: Option<Sequence>,
+    /// Where that one ends.
+    end: u64,
+    /// What lies behind is neither a record nor empty.
+    is_damaged: bool,
+}
+
+/// Reads the last segment through.
+fn read_last<D: Disk>(disk: &mut D, plan: &Plan, salt: Salt) -> io::Result<Tail> {
+    let Some(link) = plan.links.last() else {
+        return Ok(Tail { last: None, end: 0, is_damaged: false });
+    };
     let mut walk = Walk::new(disk.open(&segment::name(link.number))?, link.number, salt);
-    let (mut last, mut end) = (None, link.bytes.min(HEAD_BYTES as u64));
-    let mut is_damaged = false;
+    let end = link.bytes.min(HEAD_BYTES as u64);
+    let mut tail = Tail { last: None, end, is_damaged: false };
     loop {
         match walk.step(disk, link.bytes)? {
-            Step::End => break,
-            Step::Damage => is_damaged = true,
+            Step::End => return Ok(tail),
+            Step::Damage => tail.is_damaged = true,
             Step::Record(frame, at) => {
                 if walk.load(disk, &frame, at)?.is_some() {
-                    (last, end, is_damaged) = (Some(frame.label.sequence), walk.offset(), false);
+                    let last = Some(frame.label.sequence);
+                    tail = Tail { last, end: walk.offset(), is_damaged: false };
                 } else {
-                    is_damaged = true;
+                    tail.is_damaged = true;
                 }
             }
         }
     }
-    let cut_bytes = if is_damaged { link.bytes - end } else { 0 };
+}
+
+/// Syncs the last segment and cuts it at its last whole record; the bytes of others that were cut off.
+///
+/// It is cut last of all that a start does: if one fails, the next must find the damage and say so.
+fn cut_last<D: Disk>(disk: &mut D, plan: &mut Plan, end: u64, sync: Sync) -> io::Result<u64> {
+    let Some(link) = plan.links.last_mut() else { return Ok(0) };
     let file = disk.open(&segment::name(link.number))?;
-    if end < link.bytes {
-        disk.cut(&file, end)?;
-        link.bytes = end;
-    }
     // The process before was perhaps killed before its sync, and nobody appends to it any more.
     if sync != Sync::Never {
         disk.sync(&file)?;
-        disk.sync_directory()?;
     }
-    Ok((last, cut_bytes))
+    if end < link.bytes {
+        disk.cut(&file, end)?;
+    }
+    let cut_bytes = link.bytes - end;
+    link.bytes = end;
+    Ok(cut_bytes)
 }
