@@ -141,8 +141,9 @@ fn located(section: &Section<'_>, faults: &mut Faults) -> Endpoint {
 
 fn name(section: &Section<'_>, faults: &mut Faults) -> Option<String> {
     let name = section.text("name", faults)?;
-    if name.is_empty() || name.len() > 64 || !name.bytes().all(|byte| byte.is_ascii_graphic()) {
-        section.fault("name", "is not 1 to 64 visible ASCII characters", faults);
+    let is_shown = name.bytes().all(|byte| byte.is_ascii_graphic() || byte == b' ');
+    if name.trim().is_empty() || name.len() > 64 || !is_shown {
+        section.fault("name", "is not 1 to 64 visible ASCII characters and spaces", faults);
     }
     Some(name)
 }
