@@ -60,9 +60,12 @@ fn of_two_nodes_that_want_the_same_keys_each_key_goes_to_one() {
         let (loser, winner) = if a_has { (&b, "a") } else { (&a, "b") };
         assert!(loser.was_told(&Told::Taken { key: *key, holder: winner.into() }));
     }
-    let more = a.renewals() + 3;
-    a.wait("renewals", |node| node.renewals() >= more);
-    b.take_in();
+    // One that was quick may have got all of them.
+    let (holder, other) =
+        if a.until(keys[0]).is_some() { (&mut a, &mut b) } else { (&mut b, &mut a) };
+    let more = holder.renewals() + 3;
+    holder.wait("renewals", |node| node.renewals() >= more);
+    other.take_in();
     never_two(&a, &b);
 }
 
