@@ -105,6 +105,7 @@ impl Link {
         self.wrote_all
             && self.reader.bytes.is_empty()
             && self.reader.poll(&mut Context::from_waker(Waker::noop())).is_pending()
+            && self.reader.is_between_records()
     }
 
     /// Shakes hands. After a fault the other end has been told what is wrong, and the connection may
@@ -149,6 +150,11 @@ impl Reader {
             None => self.socket.poll(&mut self.bytes, context),
             Some(opening) => opening.poll_data(&mut self.socket, &mut self.bytes, context),
         }
+    }
+
+    fn is_between_records(&self) -> bool {
+        let is_between = |it: &Opening| it.session.borrow().is_between_records();
+        self.opening.as_deref().is_none_or(is_between)
     }
 
     /// The same as a future.
@@ -242,6 +248,9 @@ async fn write_sealed(
     let mut sealed = Vec::new();
     for piece in plain.chunks(SEALED_AT_ONCE_BYTES) {
         session.borrow_mut().seal(piece, &mut sealed);
+        if let Some(Err(fault)) = session.borrow().end() {
+            return Err(io::Error::other(fault));
+        }
         let (written, room) = half.write_all(sealed).await;
         written?;
         sealed = room;

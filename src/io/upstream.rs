@@ -227,7 +227,8 @@ async fn exchange(core: &Core, slot: &Slot, link: &mut Link, outgoing: Outgoing)
     link.wrote_all = false;
     let asked = outgoing.asked;
     match write_and_read(core, slot, link, outgoing).await {
-        Ok(0) | Err(SendError::Unreachable) => Exchange::Dead,
+        Ok(0) | Err(SendError::Unreachable) if link.reader.bytes.is_empty() => Exchange::Dead,
+        Ok(0) => Exchange::Failed(SendError::Unreachable),
         Err(error) => Exchange::Failed(error),
         Ok(_) => read_head(core, slot, link, asked).await,
     }
@@ -245,6 +246,10 @@ async fn read_head(core: &Core, slot: &Slot, link: &mut Link, asked: Asked) -> E
             }
             Ok(Parsed::Partial) => {}
             Err(error) => return Exchange::Failed(of_answer(error)),
+        }
+        // What is there at once is read before the deadline is looked at.
+        if core.now() >= due {
+            return Exchange::Failed(SendError::TimedOut);
         }
         match read_more(link, slot, due).await {
             Ok(0) => return Exchange::Failed(SendError::Unreachable),
@@ -270,7 +275,7 @@ async fn write_and_read(
     };
     let Link { reader, writer, wrote_all, .. } = link;
     let mut write = pin!(writer.write_all(bytes, range));
-    let mut early = None;
+    let (mut early, mut early_reads) = (None, 0);
     slot.arm(core.now().after(timeout), Patience::Busy);
     let written = poll_fn(|context| {
         if let Poll::Ready(written) = write.as_mut().poll(context) {
@@ -279,7 +284,9 @@ async fn write_and_read(
         while early.is_none()
             && let Poll::Ready(read) = reader.poll(context)
         {
-            if matches!(read, Ok(1..)) && !has_answered(&mut reader.bytes, asked) {
+            early_reads += 1;
+            let is_answer = early_reads > EARLY_READS_MAX || has_answered(&mut reader.bytes, asked);
+            if matches!(read, Ok(1..)) && !is_answer {
                 continue;
             }
             early = Some(read);
@@ -321,6 +328,10 @@ fn has_answered(bytes: &mut Vec<u8>, asked: Asked) -> bool {
 
 /// A node that is there takes a connection in this time: who waits longer finds another leader first.
 const NODE_CONNECTS_MAX: Millis = Millis(2000);
+
+/// After so many reads that brought no answer while the request is written, the rest is read when it is
+/// written: interim answers without end would hold up the core.
+const EARLY_READS_MAX: u32 = 64;
 
 /// How long an endpoint that has answered early is given to read the rest of the request.
 const EARLY_ANSWER_PATIENCE: Millis = Millis(2000);

@@ -80,6 +80,55 @@ fn an_endpoint_that_does_not_read_is_a_504_too() {
 }
 
 #[test]
+fn an_endpoint_that_says_continue_without_end_and_reads_nothing_does_not_hold_up_the_core() {
+    on_both_drivers(|driver| {
+        let endpoint = Endpoint::raw(|mut stream, connection| {
+            if connection == 0 {
+                let interim = b"HTTP/1.1 100 Continue\r\n\r\n".repeat(400);
+                while stream.write_all(&interim).is_ok() {}
+                return;
+            }
+            let mut unread = Vec::new();
+            while read_request(&mut stream, &mut unread, connection).is_some() {
+                let _ = stream.write_all(b"HTTP/1.1 204 No Content\r\n\r\n");
+            }
+        });
+        let proxy = Proxy::with(driver, endpoint.address, |cli| {
+            cli.remote_timeout = Some("1s".into());
+            cli.cores = Some("1".into());
+        });
+        let mut client = proxy.connect();
+        let request = push(1, &body(20_000_000));
+        let mut writer = client.stream.try_clone().expect("a live socket");
+        let sender = std::thread::spawn(move || writer.write_all(&request));
+        until("it is under way", || proxy.running.count(Counter::EndpointConnections) == 1);
+        assert_eq!(proxy.connect().ask(&push(1, b"other")).status, 204, "the core goes round");
+        let status = client.answer().status;
+        assert!(status == 502 || status == 504, "{status}");
+        // A refusal may close before all is read.
+        let _ = sender.join().expect("no panic");
+    });
+}
+
+#[test]
+fn a_connection_that_dies_in_the_head_of_an_answer_is_not_tried_again() {
+    on_both_drivers(|driver| {
+        let endpoint = Endpoint::raw(|mut stream, connection| {
+            let mut unread = Vec::new();
+            read_request(&mut stream, &mut unread, connection);
+            let _ = stream.write_all(b"HTTP/1.1 204 No Content\r\n\r\n");
+            read_request(&mut stream, &mut unread, connection);
+            let _ = stream.write_all(b"HTTP/1.1 204 No Con");
+        });
+        let proxy = Proxy::start(driver, endpoint.address);
+        let mut client = proxy.connect();
+        assert_eq!(client.ask(&push(1, b"first")).status, 204);
+        assert_eq!(client.ask(&push(1, b"second")).status, 502, "it has begun to answer");
+        assert_eq!(proxy.running.count(Counter::EndpointRetried), 0);
+    });
+}
+
+#[test]
 fn a_reused_connection_that_dies_is_tried_once_more_on_a_fresh_one() {
     on_both_drivers(|driver| {
         // Answers one request on each connection, and closes when the second has come.

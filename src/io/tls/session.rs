@@ -16,6 +16,8 @@ use crate::io::tls::fault::TlsFault;
 pub const SEALED_AT_ONCE_BYTES: usize = 64 * 1024;
 /// What a record may take more than what is in it: the head, the kind, the seal, and of TLS 1.2 a nonce.
 const RECORD_EXTRA_BYTES: usize = 64;
+/// The kind, the version and the length that every record begins with.
+const RECORD_HEAD_BYTES: usize = 5;
 /// The most that a record has in it.
 const RECORD_BYTES: usize = 16 * 1024;
 /// After so many bytes in a row that bring no data the other end is taken for a babbler: a few tickets
@@ -28,6 +30,42 @@ pub struct Session {
     tls: ClientConnection,
     end: Option<Result<(), TlsFault>>,
     babbled_bytes: usize,
+    border: Border,
+}
+
+/// Where in the records the bytes that came have ended.
+#[derive(Debug, Default)]
+struct Border {
+    head: [u8; RECORD_HEAD_BYTES],
+    head_bytes: usize,
+    /// What of a record is still to come behind its head.
+    left: usize,
+}
+
+impl Border {
+    fn pass(&mut self, mut bytes: &[u8]) {
+        while let Some((first, behind)) = bytes.split_first() {
+            if self.left > 0 {
+                let passed = self.left.min(bytes.len());
+                self.left -= passed;
+                bytes = &bytes[passed..];
+                continue;
+            }
+            self.head[self.head_bytes] = *first;
+            self.head_bytes += 1;
+            bytes = behind;
+            if let [_, _, _, high, low] = self.head
+                && self.head_bytes == RECORD_HEAD_BYTES
+            {
+                self.left = usize::from(u16::from_be_bytes([high, low]));
+                self.head_bytes = 0;
+            }
+        }
+    }
+
+    fn is_between_records(&self) -> bool {
+        self.head_bytes == 0 && self.left == 0
+    }
 }
 
 impl Session {
@@ -40,7 +78,7 @@ impl Session {
             .map_err(|error| TlsFault::of(&error, true))?;
         // What is sealed is taken out at once, so the bound is that of the caller's pieces.
         tls.set_buffer_limit(None);
-        Ok(Session { tls, end: None, babbled_bytes: 0 })
+        Ok(Session { tls, end: None, babbled_bytes: 0, border: Border::default() })
     }
 
     /// Whether nothing can be sealed yet.
@@ -51,6 +89,11 @@ impl Session {
     /// Whether an earlier connection was resumed; known after the handshake.
     pub fn is_resumed(&self) -> bool {
         self.tls.handshake_kind() == Some(rustls::HandshakeKind::Resumed)
+    }
+
+    /// Whether no record has come in part: what it holds is not known before it is whole.
+    pub fn is_between_records(&self) -> bool {
+        self.border.is_between_records()
     }
 
     /// How it ended, if it did: as the other end said, or for a fault.
@@ -72,17 +115,22 @@ impl Session {
         assert!(!self.tls.is_handshaking(), "data is sealed behind the handshake");
         assert!(plain.len() <= SEALED_AT_ONCE_BYTES, "requests are sealed in pieces");
         sealed.reserve(sealed_bytes(plain.len()));
-        if !matches!(self.tls.writer().write(plain), Ok(bytes) if bytes == plain.len()) {
-            // A key has sealed as much as it may.
+        let before = sealed.len();
+        let taken = self.tls.writer().write(plain);
+        self.due(sealed);
+        // Where a key of TLS 1.2 has sealed as much as it may, rustls says that it took all, and gives
+        // nothing out but the end.
+        let is_sealed = sealed.len() - before >= plain.len();
+        if !is_sealed || !matches!(taken, Ok(bytes) if bytes == plain.len()) {
             self.end.get_or_insert(Err(TlsFault::Broken));
         }
-        self.due(sealed);
     }
 
     /// Takes bytes that came, and appends the data in them to `plain`. Returned is how much that was;
     /// more than came never, and one record that was begun before.
     pub fn open(&mut self, sealed: &[u8], plain: &mut Vec<u8>) -> usize {
         let before = plain.len();
+        self.border.pass(sealed);
         let mut rest = sealed;
         while !rest.is_empty() && self.end.is_none() {
             let is_handshake = self.tls.is_handshaking();

@@ -257,3 +257,16 @@ fn a_certificate_that_was_given_itself_may_be_its_own_authority() {
     let anybody = Anybody(provider).verify_server_cert(&made, &[], &name, &[], early);
     assert!(anybody.is_ok());
 }
+
+#[test]
+fn a_record_that_has_come_in_part_is_seen_wherever_it_is_cut() {
+    let records = [&[23, 3, 3, 0, 2, 8, 9][..], &[22, 3, 3, 1, 0], &[7; 256], &[21, 3, 3, 0, 0]];
+    let bytes = records.concat();
+    for cut in 0..=bytes.len() {
+        let mut border = Border::default();
+        border.pass(&bytes[..cut]);
+        assert_eq!(border.is_between_records(), [0, 7, 268, 273].contains(&cut), "{cut}");
+        border.pass(&bytes[cut..]);
+        assert!(border.is_between_records());
+    }
+}

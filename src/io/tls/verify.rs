@@ -33,7 +33,7 @@ impl ServerCertVerifier for Known {
     ) -> Result<ServerCertVerified, Error> {
         match self.chains.verify_server_cert(certificate, chain, name, ocsp, now) {
             // What has a kind of its own, a wrong time, signature or name, stays wrong. Times are looked
-            // at first, so whatever else is found is found in a certificate of today.
+            // at before all that a certificate says it may be used for.
             Err(Error::InvalidCertificate(CertificateError::Other(_)))
                 if self.given.contains(certificate) =>
             {
