@@ -110,16 +110,21 @@ fn an_endpoint_that_says_continue_without_end_and_reads_nothing_does_not_hold_up
     });
 }
 
+/// Answers one request on each connection; when the second has come it says this, and closes.
+fn closes_at_the_second(last: &'static [u8]) -> Endpoint {
+    Endpoint::raw(move |mut stream, connection| {
+        let mut unread = Vec::new();
+        read_request(&mut stream, &mut unread, connection);
+        let _ = stream.write_all(b"HTTP/1.1 204 No Content\r\n\r\n");
+        read_request(&mut stream, &mut unread, connection);
+        let _ = stream.write_all(last);
+    })
+}
+
 #[test]
 fn a_connection_that_dies_in_the_head_of_an_answer_is_not_tried_again() {
     on_both_drivers(|driver| {
-        let endpoint = Endpoint::raw(|mut stream, connection| {
-            let mut unread = Vec::new();
-            read_request(&mut stream, &mut unread, connection);
-            let _ = stream.write_all(b"HTTP/1.1 204 No Content\r\n\r\n");
-            read_request(&mut stream, &mut unread, connection);
-            let _ = stream.write_all(b"HTTP/1.1 204 No Con");
-        });
+        let endpoint = closes_at_the_second(b"HTTP/1.1 204 No Con");
         let proxy = Proxy::start(driver, endpoint.address);
         let mut client = proxy.connect();
         assert_eq!(client.ask(&push(1, b"first")).status, 204);
@@ -131,13 +136,7 @@ fn a_connection_that_dies_in_the_head_of_an_answer_is_not_tried_again() {
 #[test]
 fn a_reused_connection_that_dies_is_tried_once_more_on_a_fresh_one() {
     on_both_drivers(|driver| {
-        // Answers one request on each connection, and closes when the second has come.
-        let endpoint = Endpoint::raw(|mut stream, connection| {
-            let mut unread = Vec::new();
-            read_request(&mut stream, &mut unread, connection);
-            let _ = stream.write_all(b"HTTP/1.1 204 No Content\r\n\r\n");
-            read_request(&mut stream, &mut unread, connection);
-        });
+        let endpoint = closes_at_the_second(b"");
         let proxy = Proxy::start(driver, endpoint.address);
         let mut client = proxy.connect();
         for number in 0..10 {
