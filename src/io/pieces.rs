@@ -2,7 +2,7 @@
 //!
 //! What is held for two minutes goes out of every cache, and an allocator that gets it back gives its
 //! pages to the kernel, which clears them for whoever asks next: a tenth of what it takes to hold a
-//! request. Here they wait for the next request of about their size, for a second or two.
+//! request. Here they wait for the next request of about their size, through the pauses between batches.
 
 use std::cell::{Cell, RefCell};
 
@@ -15,8 +15,9 @@ const SMALLEST_BYTES: usize = 512;
 const LARGEST_BYTES: usize = 512 * 1024;
 /// From one power of two to the next there are four sizes.
 const CLASSES: usize = 4 * (LARGEST_BYTES / SMALLEST_BYTES).ilog2() as usize + 1;
-/// What was idle for so long is given back.
-const TRIM_EVERY: Millis = Millis(1000);
+/// What was idle for so long is given back: longer than the rhythm in which senders batch, for what a
+/// pause gives back the next batch has to have cleared again.
+const TRIM_EVERY: Millis = Millis(10_000);
 
 /// The idle pieces of one core.
 #[derive(Debug)]
