@@ -169,6 +169,7 @@ pub fn start(config: Config) -> Result<Running, StartError> {
         log: log.clone(),
         counters: counters[3].clone(),
         seen: Default::default(),
+        orphans: Vec::new(),
     };
     let conductor = conductor.start(words.1).map_err(StartError::Thread)?;
     let control = Control {

@@ -3,12 +3,6 @@
 //!
 //! `CLUSTER_SEEDS=n` runs so many seeds, from `CLUSTER_FROM=n` on; `CLUSTER_SEED=n` one alone, and
 //! `CLUSTER_TRACE=1` tells it step by step. A failure prints the seed and how to run it again.
-//!
-//! More than a hundred thousand seeds were run once; three of them are known to fail, all with an overlap:
-//! 108076 (a leader that is cut off from all others does not hear those of its sources that they relay,
-//! takes one for silent, and changes the seat in its last second; nobody else knows), 112418 (a one-way
-//! cut while a hand-over is open, of which no low mark has been told) and 117632 (source and leader die
-//! at once, and the source is back before the others have sent on what they held of it).
 
 #[path = "sim/check.rs"]
 mod check;

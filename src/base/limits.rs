@@ -202,6 +202,9 @@ pub const RECONNECT_MAX: Millis = Millis(3_000);
 /// How long a group is promised to the node that leads it. A dead leader is missed for as long, where
 /// leases are asked for.
 pub const LEASE: Millis = Millis(3_000);
+/// A node whose lease ends sooner than this has not been able to renew it lately: it may be the one that
+/// is cut off from all others, and from the sources that they relay.
+pub const LEASE_OVERDUE: Millis = Millis(LEASE.0 / 2);
 /// What of it is not used: clocks may drift apart by two in a hundred.
 pub const LEASE_DRIFT: Millis = Millis(LEASE.0 / 50);
 /// A request is not sent any more so long before a lease is over: it must leave this machine before.

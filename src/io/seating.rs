@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use crossbeam::channel::Sender;
 
-use crate::base::limits::{LOW_MARK_SLACK, RECONNECT_MAX};
+use crate::base::limits::{LOW_MARK_SLACK, PARK_MAX, RECONNECT_MAX};
 use crate::base::time::Millis;
 use crate::io::clock::Clock;
 use crate::io::core::Handle;
@@ -49,12 +49,15 @@ pub struct Seating {
     pub counters: Arc<Counters>,
     /// The seats as they were last looked at.
     pub seen: Arc<HashMap<GroupName, Arc<Seat>>>,
+    /// Those that have lost their leader, and until when their sources are still held for the next one.
+    pub orphans: Vec<(Arc<Seat>, Millis)>,
 }
 
 impl Seating {
     /// Tells the member of new seats, of forgotten ones, and how those stand that this node leads.
     pub fn look(&mut self, member: &mut Member, now: Millis) {
         let seats = self.seats.all();
+        self.give_up_orphans(now);
         // The map is another one whenever a seat has come or gone.
         if !Arc::ptr_eq(&self.seen, &seats) {
             let before = std::mem::replace(&mut self.seen, seats.clone());
@@ -92,6 +95,12 @@ impl Seating {
                 }
             },
         };
+        self.orphans.retain(|(orphan, _)| orphan.id != seat.id);
+        if lead == group::Lead::Nobody && seat.view().lead == Lead::Mirror {
+            // What comes now is as much needed by the next leader as what came before this was known: it
+            // may be the last request of a source that died together with its leader.
+            return self.orphans.push((seat, now.after(PARK_MAX)));
+        }
         let was_ours = seat.view().lead == Lead::Us;
         let event = match lead {
             group::Lead::Us => Event::Led(self.past(&seat, standing.map(|it| *it), now)),
@@ -100,8 +109,10 @@ impl Seating {
             group::Lead::Nobody => Event::Left(Lead::Nobody),
         };
         let until = member.led().find(|(led, _)| *led == name).map(|(_, until)| until);
-        seat.set_leads_until(until.unwrap_or_default());
-        if seat.on_event(event, Millis(0)).is_none() {
+        let until = until.unwrap_or_default();
+        seat.set_leads_until(until);
+        seat.set_sure_until(member.sure_until(until));
+        if !self.publish(&seat, event) {
             return;
         }
         let is_ours = lead == group::Lead::Us;
@@ -109,9 +120,29 @@ impl Seating {
             self.counters.add(Counter::LeadChanges, 1);
             self.log.info(&format!("isLeader changed to {is_ours}{}", suffix(name)));
         }
-        // It ends after this thread.
-        let _ = self.conductor.send(Word::Changed(seat));
-        self.cores.iter().for_each(|core| core.ring());
+    }
+
+    /// Nobody has come to lead them: their sources are told so.
+    fn give_up_orphans(&mut self, now: Millis) {
+        let mut orphans = std::mem::take(&mut self.orphans);
+        orphans.retain(|(seat, until)| {
+            if now >= *until {
+                self.publish(seat, Event::Left(Lead::Nobody));
+            }
+            now < *until
+        });
+        self.orphans = orphans;
+    }
+
+    /// Whether that has changed something.
+    fn publish(&self, seat: &Arc<Seat>, event: Event) -> bool {
+        let is_changed = seat.on_event(event, Millis(0)).is_some();
+        if is_changed {
+            // It ends after this thread.
+            let _ = self.conductor.send(Word::Changed(seat.clone()));
+            self.cores.iter().for_each(|core| core.ring());
+        }
+        is_changed
     }
 
     /// How the group stood, as far as this node can go on from there.
@@ -153,6 +184,7 @@ impl Seating {
         for (group, until) in member.led() {
             if let Some(seat) = seats.get(group) {
                 seat.set_leads_until(until);
+                seat.set_sure_until(member.sure_until(until));
             }
         }
     }
@@ -216,5 +248,83 @@ fn suffix(group: &GroupName) -> String {
         ([], []) => String::new(),
         ([], group) => format!(" (group '{}')", text(group)),
         (tenant, group) => format!(" (tenant '{}', group '{}')", text(tenant), text(group)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::SocketAddr;
+
+    use super::*;
+    use crate::io::log::{Format, Level};
+    use crate::logic::cluster::member::{LeaseKind, Setting};
+    use crate::logic::cluster::node::Node;
+
+    fn address(place: u8) -> SocketAddr {
+        SocketAddr::from(([10, 0, 0, place], 1))
+    }
+
+    /// A member that nobody else knows, and the seats of its node.
+    fn alone(mode: Mode) -> (Member, Seating) {
+        let setting = Setting {
+            me: Node { address: address(1), generation: 1 },
+            listen: address(1),
+            leases: LeaseKind::Majority(3),
+            settle_max: Millis(0),
+            seed: 1,
+        };
+        let (conductor, _) = crossbeam::channel::unbounded();
+        let seating = Seating {
+            seats: Arc::new(Seats::new(1, 10).unled()),
+            mode,
+            window: Millis(120_000),
+            cores: Vec::new(),
+            conductor,
+            clock: Clock::start(),
+            log: Log::start(Level::Error, Format::Text).expect("a thread"),
+            counters: Arc::default(),
+            seen: Arc::default(),
+            orphans: Vec::new(),
+        };
+        (Member::new(setting, &[address(1)], Millis(0)), seating)
+    }
+
+    #[test]
+    fn who_is_held_is_held_for_a_while_when_the_leader_has_gone() {
+        for (mode, led, held_until) in [
+            (Mode::Mirror, Lead::Mirror, Millis(1000).after(PARK_MAX)),
+            (Mode::Relay, Lead::Relay(address(2)), Millis(0)),
+        ] {
+            let (mut member, mut seating) = alone(mode);
+            let group = GroupName::default();
+            let seat = seating.seats.seat(&group).expect("there is room");
+            let on_led = |seating: &mut Seating, lead, now| {
+                seating.on_led(&member, &group, lead, None, Millis(now));
+                seat.view().lead
+            };
+            assert_eq!(on_led(&mut seating, group::Lead::At(address(2)), 500), led);
+            assert_eq!(
+                on_led(&mut seating, group::Lead::Nobody, 1000) == led,
+                mode == Mode::Mirror
+            );
+            for now in (1000..20_000).step_by(50) {
+                seating.look(&mut member, Millis(now));
+                let is_held = seat.view().lead == Lead::Mirror;
+                assert_eq!(is_held, Millis(now) < held_until, "{now} in {mode:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn who_has_found_another_leader_is_no_orphan_any_more() {
+        let (mut member, mut seating) = alone(Mode::Mirror);
+        let group = GroupName::default();
+        let seat = seating.seats.seat(&group).expect("there is room");
+        for lead in [group::Lead::At(address(2)), group::Lead::Nobody, group::Lead::At(address(3))]
+        {
+            seating.on_led(&member, &group, lead, None, Millis(1000));
+        }
+        seating.look(&mut member, Millis(60_000));
+        assert_eq!(seat.view().lead, Lead::Mirror);
     }
 }

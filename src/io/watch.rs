@@ -22,6 +22,7 @@ pub struct Watch {
     progress: Progress,
     /// Whether what comes here goes to another node, or waits for one.
     is_relayed: bool,
+    is_sure: bool,
 }
 
 impl Watch {
@@ -34,6 +35,7 @@ impl Watch {
             Lead::Nobody => self.is_relayed,
             Lead::Us | Lead::Mirror => false,
         };
+        self.is_sure = seat.is_sure(now);
         let mut known = HashMap::with_capacity(self.known.len());
         self.candidates.clear();
         let reconnects = seat.reconnects(now);
@@ -93,7 +95,14 @@ impl Watch {
 
     /// The group as an election sees it.
     pub fn group(&self, view: View, now: Millis, unix_now: UnixMillis) -> Group<'_> {
-        Group { view, candidates: &self.candidates, low: self.progress.low(), now, unix_now }
+        Group {
+            view,
+            candidates: &self.candidates,
+            low: self.progress.low(),
+            is_sure: self.is_sure,
+            now,
+            unix_now,
+        }
     }
 
     /// What may be released now, see [`Progress::release`].

@@ -57,6 +57,9 @@ pub struct Group<'c> {
     pub candidates: &'c [Candidate],
     /// The low mark of the promoted source, as last known: everything older it has delivered.
     pub low: Option<UnixMillis>,
+    /// Whether this node is certain to lead. One that is cut off from all others hears nothing of what
+    /// they relay, and whoever leads next does not hear of a change that it makes.
+    pub is_sure: bool,
     /// When that is.
     pub now: Millis,
     /// The same by the wall clock.
@@ -66,7 +69,7 @@ pub struct Group<'c> {
 impl Group<'_> {
     /// The event that a tick brings, `None` while the seat is empty or its source can't be lost.
     pub fn tick(&self, expiry: &Expiry) -> Option<(Event, Millis)> {
-        let at = self.view.promoted?.source;
+        let at = self.view.promoted.filter(|_| self.is_sure)?.source;
         let heir = self.heir(expiry);
         let Some(promoted) = self.promoted() else {
             return Some((Event::Looked { at, patience: expiry.expiry, heir }, expiry.expiry));
@@ -78,7 +81,7 @@ impl Group<'_> {
     /// The event that a beat brings: the promoted source is missed, or gives the seat away without
     /// being lost.
     pub fn beat(&self, expiry: &Expiry, lag_max: Option<Millis>) -> Option<(Event, Millis)> {
-        let promoted = self.promoted()?;
+        let promoted = self.promoted().filter(|_| self.is_sure)?;
         let at = promoted.heard.source;
         if let Some(keeper) = self.missed_keeper() {
             return Some((Event::Suspected(keeper), Millis(0)));

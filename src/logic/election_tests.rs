@@ -47,6 +47,7 @@ fn group(candidates: &[Candidate], low: i64) -> Group<'_> {
         view: seat_of(&candidates[0]),
         candidates,
         low: Some(UnixMillis(low)),
+        is_sure: true,
         now: Millis(100_000),
         unix_now: UnixMillis(100_000),
     }
@@ -58,7 +59,7 @@ fn seat_of(candidate: &Candidate) -> View {
 
 fn looked(view: &View, candidates: &[Candidate], now: u64) -> Option<(Event, Millis)> {
     let (now, unix_now) = (Millis(now), UnixMillis(now as i64));
-    Group { view: *view, candidates, low: None, now, unix_now }.tick(&EXPIRY)
+    Group { view: *view, candidates, low: None, is_sure: true, now, unix_now }.tick(&EXPIRY)
 }
 
 fn after_tick(view: &View, candidates: &[Candidate], now: u64) -> Option<View> {
@@ -255,4 +256,17 @@ fn a_keeper_that_is_missed_is_suspected() {
     let presence = Presence { last_heard: Millis(99_000), connected: true, ..Presence::default() };
     all[0].continuity.on_look(Millis(102_000), UnixMillis(102_000), &presence);
     assert_eq!(beat(&all), Some((Event::Suspected(SourceId(1)), Millis(0))));
+}
+
+#[test]
+fn a_node_that_may_be_cut_off_takes_nobody_for_silent() {
+    let all = [writer(1, 50, 0, 99_000), writer(2, 40, 0, 99_000)];
+    let suspected = Event::Suspected(SourceId(1));
+    let view = seat_of(&all[0]).step(suspected, Millis(1)).expect("it is in the seat");
+    let changes = |is_sure| {
+        let late = Group { is_sure, now: Millis(500_000), ..group(&all, 70_000) };
+        (late.tick(&EXPIRY).is_some(), Group { view, ..late }.beat(&EXPIRY, None).is_some())
+    };
+    assert_eq!(changes(true), (true, true));
+    assert_eq!(changes(false), (false, false));
 }

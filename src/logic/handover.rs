@@ -185,20 +185,22 @@ impl Handover {
     }
 
     /// Another node leads the group now: what was to be done is its business. What is under way comes to
-    /// its end before anything else is sent, should this node lead again.
+    /// its end before anything else is sent, should this node lead again. What is known to be delivered
+    /// stays known, for it may be kept nowhere else: what a hand-over lets out live is only noted.
     pub fn on_left(&mut self) {
         if self.phase == Phase::Idle && self.desk.is_empty() && self.under_way.is_none() {
             return;
         }
+        // What is sent on is noted before it is sent.
+        if !self.first.is_empty() || self.under_way.is_some() {
+            (self.desk, self.forgotten) = (Desk::new(), UnixMillis::MIN);
+        }
         self.phase = Phase::Idle;
-        self.desk = Desk::new();
-        self.folding = VecDeque::new();
         self.gathered = Gathered::default();
         self.former = Former::new();
         self.line = VecDeque::new();
         self.first = VecDeque::new();
         self.doubts = Vec::new();
-        self.forgotten = UnixMillis::MIN;
         // One that waits to be tried again is not tried any more.
         self.under_way.take_if(|sending| sending.due.is_some());
     }

@@ -119,3 +119,44 @@ fn when_the_window_has_passed_the_keeper_falls_silent_before_the_filter_goes() {
     assert!(machine.poll(repeats + ALL_HEARD.0 - 1).is_none());
     assert!(matches!(machine.poll(repeats + ALL_HEARD.0), Some(Effect::Settle(..))));
 }
+
+#[test]
+fn what_was_let_out_live_is_known_to_be_delivered_when_this_node_leads_again() {
+    let mut machine = Machine::open(push(&[("a", 1000)]));
+    assert!(matches!(machine.ask(&push(&[("a", 9000)]), 100), Verdict::AsItIs));
+    machine.0.on_done(&mut machine.1, ASK, Outcome::Acknowledged);
+    machine.0.on_left();
+    let (old, later) = (push(&[("a", 5000)]), Epoch(9));
+    let turn = Turn { epoch: later, from: None, to: Some(SourceId(1)), cause: Cause::Lead, ..TURN };
+    machine.0.on_turn(turn, Covered::NOTHING, 1, Millis(200));
+    assert!(matches!(machine.poll(200), Some(Effect::Gather(..))));
+    let kept = Kept { arrived: Nanos(0), push: old };
+    let gathered = Gathered { held: vec![(SourceId(1), vec![kept])], ..Gathered::default() };
+    machine.0.on_gathered(later, 0, gathered, Covered::NOTHING);
+    assert!(matches!(machine.poll(200), Some(Effect::Open(..))), "nothing of it is sent again");
+}
+
+#[test]
+fn what_was_about_to_be_sent_on_is_not_known_to_be_delivered_when_this_node_leads_again() {
+    let lens = Lens::new(SeriesHasher::new(1), 1 << 20);
+    let mut machine = Machine(Handover::new(WINDOW), lens);
+    let held: Vec<Push> = (1..4).map(|number| push(&[("a", 1000 * number)])).collect();
+    let gathered = || {
+        let kept = held.iter().map(|push| Kept { arrived: Nanos(0), push: push.clone() });
+        Gathered { held: vec![(SourceId(2), kept.collect())], ..Gathered::default() }
+    };
+    let begin = |machine: &mut Machine, epoch| {
+        machine.0.on_turn(Turn { epoch, ..TURN }, Covered::NOTHING, 1, Millis(0));
+        assert!(matches!(machine.poll(0), Some(Effect::Gather(..))));
+        machine.0.on_gathered(epoch, 0, gathered(), Covered::NOTHING);
+        match machine.poll(0) {
+            Some(Effect::Send(push)) => assert!(push.is_same(&held[0])),
+            other => panic!("{other:?}"),
+        }
+    };
+    begin(&mut machine, Epoch(2));
+    machine.0.on_left();
+    machine.0.on_sent(Outcome::Unsent, Millis(0));
+    machine.0.on_left();
+    begin(&mut machine, Epoch(3));
+}

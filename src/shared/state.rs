@@ -29,6 +29,8 @@ pub struct Seat {
     sources: ArcSwap<Sources>,
     /// Until when this node may act as the leader that its view says it is; `u64::MAX` for ever.
     leads_until: CachePadded<AtomicU64>,
+    /// Until when what this node does not hear says something; `u64::MAX` for ever.
+    sure_until: AtomicU64,
     /// Until when it says nothing of a source that none of its connections is left.
     reconnects_until: AtomicU64,
 }
@@ -59,6 +61,7 @@ impl Seat {
             view: ArcSwap::from_pointee(view),
             sources: ArcSwap::default(),
             leads_until: CachePadded::new(AtomicU64::new(until)),
+            sure_until: AtomicU64::new(u64::MAX),
             reconnects_until: AtomicU64::new(0),
         }
     }
@@ -75,6 +78,18 @@ impl Seat {
     /// Whether the view says that this node leads, and it still may.
     pub fn may_send(&self, now: impl FnOnce() -> Millis) -> bool {
         self.view().lead == Lead::Us && self.leads(now)
+    }
+
+    /// Whether what this node does not hear is to be relied on: it has no lease, or could renew it lately.
+    pub fn is_sure(&self, now: Millis) -> bool {
+        // Relaxed: see `leads`.
+        now.0 < self.sure_until.load(Ordering::Relaxed)
+    }
+
+    /// Says until when it is.
+    pub fn set_sure_until(&self, until: Millis) {
+        // Relaxed: see `leads`.
+        self.sure_until.store(until.0, Ordering::Relaxed);
     }
 
     /// Says until when it may.

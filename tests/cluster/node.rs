@@ -167,6 +167,7 @@ impl Node {
                 log: log(),
                 counters: Arc::default(),
                 seen: Default::default(),
+                orphans: Vec::new(),
             },
             seats,
             words,

@@ -140,6 +140,7 @@ impl Proxy {
             view: self.view,
             candidates: &candidates,
             low: self.control.progress.low(),
+            is_sure: true,
             now: Millis(now),
             unix_now: UnixMillis(now as i64),
         };

@@ -7,7 +7,8 @@ use std::collections::BTreeSet;
 use std::net::SocketAddr;
 
 use crate::base::limits::{
-    ASK_EVERY, GOSSIP_EVERY, LEAD_UNSURE, LEASE_MARGIN, MARKS_EVERY, PROBE_REPLY_MAX, SUSPECT_MAX,
+    ASK_EVERY, GOSSIP_EVERY, LEAD_UNSURE, LEASE_MARGIN, LEASE_OVERDUE, MARKS_EVERY,
+    PROBE_REPLY_MAX, SUSPECT_MAX,
 };
 use crate::base::time::{Millis, UnixMillis};
 use crate::logic::cluster::group::Lead;
@@ -290,6 +291,17 @@ impl Member {
             true => (group, Millis(lease.0.saturating_sub(LEASE_MARGIN.0))),
             false => (group, unsure),
         })
+    }
+
+    /// Until when a node that leads until then may rely on what it does not hear: it may be cut off from
+    /// all others, and from what they relay, if it could not renew its lease lately.
+    pub fn sure_until(&self, until: Millis) -> Millis {
+        match self.setting.leases {
+            LeaseKind::None => Millis(u64::MAX),
+            LeaseKind::Majority(_) | LeaseKind::Elsewhere => {
+                Millis(until.0.saturating_sub(LEASE_OVERDUE.0))
+            }
+        }
     }
 
     /// How a group stands, as far as is known.

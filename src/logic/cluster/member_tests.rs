@@ -453,3 +453,17 @@ fn what_a_node_says_to_itself_settles_nothing() {
     member.on_time(Millis(1).after(SETTLE_MAX));
     assert!(member.is_settled());
 }
+
+#[test]
+fn a_node_without_leases_relies_on_what_it_does_not_hear_and_one_with_an_overdue_lease_does_not() {
+    for (leases, sure_until) in [
+        (LeaseKind::None, Millis(u64::MAX)),
+        (LeaseKind::Majority(3), Millis(10_000 - LEASE_OVERDUE.0)),
+        (LeaseKind::Elsewhere, Millis(10_000 - LEASE_OVERDUE.0)),
+    ] {
+        let me = Node::at(address(0));
+        let setting = Setting { me, listen: me.address, leases, settle_max: Millis(0), seed: 1 };
+        let member = Member::new(setting, &[], Millis(0));
+        assert_eq!(member.sure_until(Millis(10_000)), sure_until);
+    }
+}
