@@ -14,12 +14,12 @@ use crate::base::time::Millis;
 use crate::io::buffers::{Budget, Buffers};
 use crate::io::clock::Clock;
 use crate::io::deadline::Deadlines;
+use crate::io::endpoint::{Endpoint, Outlet};
+use crate::io::link::EndpointId;
 use crate::io::links::Links;
 use crate::io::log::Log;
 use crate::io::orders::Order;
-use crate::io::resolver::Addresses;
 use crate::io::store::Store;
-use crate::io::tls::Tls;
 use crate::logic::source::Identity;
 use crate::shared::metrics::{Counters, Load};
 use crate::shared::state::Seats;
@@ -30,14 +30,8 @@ use crate::wire::remote_write::snappy::Decoder;
 /// What every core is told once.
 #[derive(Debug)]
 pub struct Settings {
-    /// How requests are written for the endpoint.
-    pub route: Route,
-    /// Where the endpoint is.
-    pub addresses: Addresses,
-    /// How TLS is spoken with it, `None` for not at all.
-    pub tls: Option<Tls>,
-    /// The longest wait for the endpoint to connect, to take a request, to answer, each.
-    pub remote_timeout: Millis,
+    /// Where requests go, at least one.
+    pub endpoints: Arc<[Endpoint]>,
     /// What makes a source.
     pub identity: Identity,
     /// The largest body.
@@ -48,6 +42,13 @@ pub struct Settings {
     pub decoded_bytes_max: usize,
     /// How requests go to the node that leads, if there are others.
     pub relaying: Option<Relaying>,
+}
+
+impl Settings {
+    /// How requests are written for the endpoint.
+    pub fn route(&self) -> &Route {
+        &self.endpoints[EndpointId::FIRST.0].route
+    }
 }
 
 /// What a node needs to relay requests, and to take relayed ones.
@@ -172,8 +173,10 @@ pub struct Core {
     pub deadlines: Deadlines,
     /// Its buffers.
     pub buffers: Buffers,
-    /// Its idle connections to the endpoint.
+    /// Its idle connections to the endpoints.
     pub links: Links,
+    /// How the log calls its thread.
+    pub name: String,
     /// What it keeps for hand-overs.
     pub store: Store,
     /// Reads the fronts of bodies, and held ones of version 2 for their counts.
@@ -196,6 +199,18 @@ pub struct Reader {
 }
 
 impl Core {
+    /// What it sends with.
+    pub fn outlet(&self) -> Outlet<'_> {
+        Outlet {
+            endpoints: &self.settings.endpoints,
+            links: &self.links,
+            clock: self.clock,
+            counters: &self.handle.counters,
+            log: &self.log,
+            thread: &self.name,
+        }
+    }
+
     /// The time now.
     pub fn now(&self) -> Millis {
         self.clock.now()

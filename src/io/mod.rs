@@ -11,6 +11,7 @@ pub mod core;
 pub mod deadline;
 pub mod descriptors;
 pub mod driver;
+pub mod endpoint;
 pub mod etcd;
 pub mod gossip;
 pub mod inbound;

@@ -15,7 +15,7 @@ use crate::base::time::{Millis, UnixMillis};
 use crate::io::answer::{self, Manner};
 use crate::io::core::Core;
 use crate::io::deadline::{Patience, Slot};
-use crate::io::link::Link;
+use crate::io::link::{EndpointId, Link};
 use crate::io::orders::Word;
 use crate::io::relay;
 use crate::io::speaker::Speaker;
@@ -157,8 +157,10 @@ impl Passage<'_> {
 
     async fn send(&self, push: Push) -> Result<(Link, Answer), SendError> {
         let (bytes, range) = push.bytes();
-        let outgoing = Outgoing { bytes, range, asked: Asked::Other };
-        upstream::send(self.core, self.slot, self.speaker.seat(), outgoing).await
+        let outgoing = Outgoing::whole(bytes, range, Asked::Other);
+        let may_send = || self.speaker.seat().may_send(|| self.core.now());
+        let out = self.core.outlet();
+        upstream::send(&out, self.slot, EndpointId::FIRST, may_send, outgoing).await
     }
 
     /// The endpoint's answer, back to the source.
@@ -203,7 +205,7 @@ impl Passage<'_> {
         add_pass(Framing::Length(body.len() as u64), &pass, &mut head);
         head.extend_from_slice(body);
         let range = 0..head.len();
-        let outgoing = Outgoing { bytes: Arc::new(head), range, asked: Asked::Other };
+        let outgoing = Outgoing::whole(Arc::new(head), range, Asked::Other);
         match relay::exchange(self.core, self.slot, self.speaker, to, outgoing).await {
             Some((link, answer)) => self.pass_on(link, answer, RELAYED).await.map(Some),
             None => Ok(None),
@@ -260,7 +262,7 @@ impl Passage<'_> {
                     return self.pass_on(link, answer, FORWARDED).await.map(Some);
                 }
                 // What the endpoint says of a part is not the answer to the whole.
-                upstream::discard(core, link, &answer);
+                upstream::discard(&core.outlet(), link, &answer);
                 self.count(Counter::Forwarded, Counter::ForwardedBytes);
                 self.take().await.map(Some)
             }

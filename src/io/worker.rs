@@ -20,6 +20,7 @@ use crate::io::conn;
 use crate::io::core::{Accepted, Core, Handle, Settings};
 use crate::io::deadline::Deadlines;
 use crate::io::driver::{self, Choice, Kind};
+use crate::io::link::EndpointId;
 use crate::io::links::Links;
 use crate::io::log::Log;
 use crate::io::orders::{Order, Word};
@@ -115,9 +116,12 @@ fn inside_of(handle: Arc<Handle>, start: Start, bell: UnixStream) -> Core {
     let seed = u64::from(std::process::id()) << 8 | handle.index as u64 | 1;
     let holding = Holding::new(start.memory);
     let pieces = Pieces::new(start.idle_bytes_max);
+    let links = Links::new(start.settings.endpoints.len());
     let store = Store::new(handle.index, holding, pieces, start.conductor, start.clock);
     Core {
         store,
+        links,
+        name: format!("core {}", handle.index),
         reader: RefCell::default(),
         handle,
         settings: start.settings,
@@ -126,7 +130,6 @@ fn inside_of(handle: Arc<Handle>, start: Start, bell: UnixStream) -> Core {
         log: start.log,
         deadlines: Deadlines::new(bell),
         buffers: Buffers::new(start.headroom),
-        links: Links::default(),
         draining: Cell::new(false),
         jitter: Cell::new(seed),
     }
@@ -182,11 +185,13 @@ fn follow(core: &Rc<Core>, order: Order) {
                 }
                 let slot = core.deadlines.slot();
                 let (bytes, range) = push.bytes();
-                let outgoing = Outgoing { bytes, range, asked: Asked::Other };
-                let result = upstream::send(&core, &slot, &seat, outgoing).await;
+                let outgoing = Outgoing::whole(bytes, range, Asked::Other);
+                let (out, may_send) = (core.outlet(), || seat.may_send(|| core.now()));
+                let result = upstream::send(&out, &slot, EndpointId::FIRST, may_send, outgoing);
+                let result = result.await;
                 let outcome = outcome_of(&result);
                 if let Ok((link, answer)) = result {
-                    upstream::discard(&core, link, &answer);
+                    upstream::discard(&out, link, &answer);
                 }
                 core.store.tell(Word::Sent(seat, outcome));
             });

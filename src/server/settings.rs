@@ -1,8 +1,9 @@
 //! What the cores are told, of what was configured.
 
 use super::fault::StartError;
-use crate::config::Config;
+use crate::config::{self, Config};
 use crate::io::core::{Relaying, Settings};
+use crate::io::endpoint::Endpoint;
 use crate::io::log::Log;
 use crate::io::resolver::Addresses;
 use crate::wire::http::rewrite::PASS_LINE_BYTES_MAX;
@@ -13,15 +14,10 @@ pub fn settings(
     relaying: Option<Relaying>,
     log: &Log,
 ) -> Result<Settings, StartError> {
-    let endpoint = config.endpoint();
-    let tls = endpoint.tls.as_ref().map(|tls| tls.client(&endpoint.host)).transpose();
-    let addresses = Addresses::start("endpoint", &endpoint.host, endpoint.port, log);
+    let endpoints = config.endpoints.iter();
+    let endpoints = endpoints.map(|setting| endpoint(setting, &config.instance_id, log));
     Ok(Settings {
-        route: endpoint.route(&config.instance_id),
-        addresses: addresses.map_err(StartError::Thread)?,
-        // There is a fault in what failed.
-        tls: tls.map_err(|mut faults| StartError::Tls(faults.swap_remove(0)))?,
-        remote_timeout: endpoint.remote_timeout,
+        endpoints: endpoints.collect::<Result<_, _>>()?,
         identity: config.identity,
         body_bytes_max: config.body_bytes_max,
         decoded_bytes_max: config.decoded_bytes_max,
@@ -30,8 +26,25 @@ pub fn settings(
     })
 }
 
+fn endpoint(
+    setting: &config::endpoint::Endpoint,
+    instance: &str,
+    log: &Log,
+) -> Result<Endpoint, StartError> {
+    let tls = setting.tls.as_ref().map(|tls| tls.client(&setting.host)).transpose();
+    let addresses = Addresses::start("endpoint", &setting.host, setting.port, log);
+    Ok(Endpoint {
+        name: setting.name.clone(),
+        route: setting.route(instance),
+        addresses: addresses.map_err(StartError::Thread)?,
+        // There is a fault in what failed.
+        tls: tls.map_err(|mut faults| StartError::Tls(faults.swap_remove(0)))?,
+        remote_timeout: setting.remote_timeout,
+    })
+}
+
 /// By how much the head for the endpoint can be longer than the source's.
 pub fn headroom(settings: &Settings) -> usize {
     let pass = settings.relaying.as_ref().map_or(0, |_| PASS_LINE_BYTES_MAX);
-    settings.route.added_bytes_max() + pass
+    settings.route().added_bytes_max() + pass
 }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use crate::io::answer;
 use crate::io::buffers::Share;
 use crate::io::conn::{Body, Conn, Request};
-use crate::io::link::Link;
+use crate::io::link::{EndpointId, Link};
 use crate::io::passage::{FORWARDED, Fault, Passage, outcome_of, refusal_of};
 use crate::io::upstream::{self, Outgoing, SendError};
 use crate::logic::shelf::{Kept, Sent};
@@ -155,7 +155,9 @@ impl Conn {
         let (outgoing, lent) = self.lend(request, body);
         let result = {
             let _in_flight = self.speaker.in_flight();
-            upstream::send(&self.core, &self.slot, self.speaker.seat(), outgoing).await
+            let may_send = || self.speaker.seat().may_send(|| self.core.now());
+            let out = self.core.outlet();
+            upstream::send(&out, &self.slot, EndpointId::FIRST, may_send, outgoing).await
         };
         (result, lent)
     }
@@ -226,6 +228,6 @@ impl Conn {
         let head_start = start - self.head_out.len();
         buffer[head_start..start].copy_from_slice(&self.head_out);
         let bytes = Arc::new(buffer);
-        (Outgoing { bytes, range: head_start..end, asked: request.asked }, rest)
+        (Outgoing::whole(bytes, head_start..end, request.asked), rest)
     }
 }
