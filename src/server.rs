@@ -242,13 +242,13 @@ impl Running {
 /// The first lines of the log, as the original wrote them.
 pub fn opening_lines(config: &Config, addresses: &[SocketAddr]) -> Vec<String> {
     let binding = addresses.iter().map(|address| format!("binding address: {address}"));
+    let remotes = config.remotes().map(|remote| format!("remote address: {remote}"));
     let others = [
-        format!("remote address: {}", config.endpoint().url),
         format!("health tick: {}", config.health_tick),
         format!("health expiry: {}", config.expiry.expiry),
         format!("instance ID: {}", config.instance_id),
     ];
-    binding.chain(others).collect()
+    binding.chain(remotes).chain(others).collect()
 }
 
 /// What a node of a cluster stands on: its socket, its seal, its peers.

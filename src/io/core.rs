@@ -25,6 +25,7 @@ use crate::shared::metrics::{Counters, Load};
 use crate::shared::state::Seats;
 use crate::wire::cluster::seal::Seal;
 use crate::wire::http::rewrite::Route;
+use crate::wire::remote_write::protocol::Protocol;
 use crate::wire::remote_write::snappy::Decoder;
 
 /// What every core is told once.
@@ -32,6 +33,10 @@ use crate::wire::remote_write::snappy::Decoder;
 pub struct Settings {
     /// Where requests go, at least one.
     pub endpoints: Arc<[Endpoint]>,
+    /// Those that a request goes to at once, and that answer it themselves.
+    pub direct: Vec<EndpointId>,
+    /// How remote write is written that goes to more than one of them.
+    pub common: Option<Route>,
     /// What makes a source.
     pub identity: Identity,
     /// The largest body.
@@ -45,9 +50,17 @@ pub struct Settings {
 }
 
 impl Settings {
-    /// How requests are written for the endpoint.
-    pub fn route(&self) -> &Route {
-        &self.endpoints[EndpointId::FIRST.0].route
+    /// The one that all requests go to, if there is only one.
+    pub fn alone(&self) -> Option<EndpointId> {
+        self.direct.first().copied().filter(|_| self.common.is_none())
+    }
+
+    /// How a request is written as soon as its head is read: remote write, if it is that, for all that
+    /// get it; anything else for the first that answers itself, which alone gets it.
+    pub fn route(&self, protocol: Option<Protocol>) -> &Route {
+        let first = self.direct.first().map_or(0, |id| id.0);
+        let common = self.common.as_ref().filter(|_| protocol.is_some());
+        common.unwrap_or(&self.endpoints[first].route)
     }
 }
 

@@ -30,11 +30,6 @@ use crate::io::tls::session::{SEALED_AT_ONCE_BYTES, Session};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct EndpointId(pub usize);
 
-impl EndpointId {
-    /// The first: it alone gets what is not remote write.
-    pub const FIRST: EndpointId = EndpointId(0);
-}
-
 /// Where a connection leads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum To {

@@ -13,6 +13,7 @@ pub mod descriptors;
 pub mod driver;
 pub mod endpoint;
 pub mod etcd;
+pub mod fan;
 pub mod gossip;
 pub mod inbound;
 pub mod leases;

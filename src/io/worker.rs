@@ -20,19 +20,17 @@ use crate::io::conn;
 use crate::io::core::{Accepted, Core, Handle, Settings};
 use crate::io::deadline::Deadlines;
 use crate::io::driver::{self, Choice, Kind};
-use crate::io::link::EndpointId;
+use crate::io::fan::{self, Ending};
 use crate::io::links::Links;
 use crate::io::log::Log;
 use crate::io::orders::{Order, Word};
-use crate::io::passage::outcome_of;
 use crate::io::pieces::Pieces;
 use crate::io::store::Store;
-use crate::io::upstream::{self, Outgoing};
+use crate::io::upstream;
 use crate::logic::ask::Outcome;
 use crate::shared::memory::{Holding, Memory};
 use crate::shared::metrics::Counter;
 use crate::shared::state::Seats;
-use crate::wire::http::answer::Asked;
 
 /// What a core is started with.
 #[derive(Clone)]
@@ -184,14 +182,9 @@ fn follow(core: &Rc<Core>, order: Order) {
                     return core.store.tell(Word::Sent(seat, Outcome::Unsent));
                 }
                 let slot = core.deadlines.slot();
-                let (bytes, range) = push.bytes();
-                let outgoing = Outgoing::whole(bytes, range, Asked::Other);
-                let (out, may_send) = (core.outlet(), || seat.may_send(|| core.now()));
-                let result = upstream::send(&out, &slot, EndpointId::FIRST, may_send, outgoing);
-                let result = result.await;
-                let outcome = outcome_of(&result);
-                if let Ok((link, answer)) = result {
-                    upstream::discard(&out, link, &answer);
+                let Ending { answer, outcome } = fan::send(&core, &slot, &seat, &push).await;
+                if let Ok((link, answer)) = answer {
+                    upstream::discard(&core.outlet(), link, &answer);
                 }
                 core.store.tell(Word::Sent(seat, outcome));
             });
