@@ -38,6 +38,7 @@ pub use cluster::Cluster;
 use endpoint::{Endpoint, TIMEOUT};
 use faults::Faults;
 use file::File;
+use queue::Delivery;
 pub use tls::{TlsSetting, TlsSettingFault};
 use url::{Url, UrlFault, without_userinfo};
 
@@ -156,9 +157,15 @@ impl Config {
         if faults.are_none() { Ok(config) } else { Err(faults.into_all()) }
     }
 
-    /// The endpoint: this version writes to one.
-    pub fn endpoint(&self) -> &Endpoint {
-        &self.endpoints[0]
+    /// Where requests go, as it was written, each with what becomes of them there if that is not the
+    /// usual.
+    pub fn remotes(&self) -> impl Iterator<Item = String> {
+        self.endpoints.iter().map(|endpoint| match &endpoint.delivery {
+            Delivery::Direct => endpoint.url.clone(),
+            Delivery::Queued(queue) => {
+                format!("{} (queued in {})", endpoint.url, queue.dir.display())
+            }
+        })
     }
 }
 

@@ -17,8 +17,8 @@ fn some(text: &str) -> Option<String> {
 fn the_defaults_are_those_of_the_original() {
     let config = Config::from_cli(&Cli::default()).expect("the defaults are good");
     assert_eq!(config.listen, ["0.0.0.0:9091".parse().expect("an address")]);
-    assert_eq!(config.endpoint().url, "http://localhost:9090");
-    assert_eq!((config.endpoint().host.as_str(), config.endpoint().port), ("localhost", 9090));
+    assert_eq!(config.endpoints[0].url, "http://localhost:9090");
+    assert_eq!((config.endpoints[0].host.as_str(), config.endpoints[0].port), ("localhost", 9090));
     assert_eq!(config.health_tick, Millis(1000));
     assert_eq!(config.expiry.expiry, Millis(5000));
     assert_eq!(config.instance_id.len(), 16);
@@ -131,7 +131,7 @@ fn the_path_of_a_remote_is_a_prefix() {
     ];
     for (text, prefix, query) in cases {
         let config = Config::from_cli(&Cli { remote: some(text), ..Cli::default() }).expect(text);
-        let mount = &config.endpoint().mount;
+        let mount = &config.endpoints[0].mount;
         assert_eq!(mount.place, Place::Under(prefix.into()), "{text}");
         assert_eq!(mount.query, query.as_bytes(), "{text}");
     }
@@ -146,7 +146,7 @@ fn a_password_is_shown_nowhere() {
     };
     assert!(!format!("{cli:?}").contains("geheim"));
     let config = Config::from_cli(&cli).expect("it is good");
-    let secret = config.endpoint().authorization.clone().expect("there is one");
+    let secret = config.endpoints[0].authorization.clone().expect("there is one");
     assert_eq!(secret.0, "Basic bWU6Z2VoZWlt");
     assert!(!format!("{config:?}").contains("bWU6Z2VoZWlt"));
     assert_eq!(config.warnings.len(), 1);
@@ -231,10 +231,10 @@ fn tls_is_set_up_as_in_a_tls_config() {
         server_name: some("b"),
         insecure_skip_verify: true,
     };
-    assert_eq!(config.endpoint().tls, Some(expected));
+    assert_eq!(config.endpoints[0].tls, Some(expected));
     assert!(config.warnings[0].contains("insecure"), "{:?}", config.warnings);
     let plain = Config::from_cli(&Cli::default()).expect("the defaults are good");
-    assert_eq!(plain.endpoint().tls, None);
+    assert_eq!(plain.endpoints[0].tls, None);
 }
 
 #[test]

@@ -80,7 +80,8 @@ fn check(file: &str, cli: &Cli) -> ExitCode {
             for warning in &config.warnings {
                 eprintln!("{warning}");
             }
-            println!("{file} is good: it writes to {}", config.endpoint().url);
+            let remotes: Vec<String> = config.remotes().collect();
+            println!("{file} is good: it writes to {}", remotes.join(", "));
             ExitCode::SUCCESS
         }
         Err(faults) => {

@@ -1,20 +1,21 @@
 //! The program put together: threads in the order in which they need each other, and back.
 
-use std::fmt;
+mod fault;
+mod settings;
+
 use std::hash::{BuildHasher as _, RandomState};
 use std::io;
 use std::net::{SocketAddr, UdpSocket};
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::base::limits::{PIECES_IDLE_PART, RESERVED, SOURCES_MAX};
 use crate::base::time::Millis;
-use crate::config::{Config, TlsSettingFault};
+use crate::config::Config;
 use crate::io::acceptor::{self, Acceptor};
 use crate::io::clock::Clock;
 use crate::io::conductor::{self, Conductor};
 use crate::io::control::{self, Control};
-use crate::io::core::{Relaying, Settings};
+use crate::io::core::Relaying;
 use crate::io::descriptors;
 use crate::io::etcd::Etcd;
 use crate::io::gossip::{self, Gossip};
@@ -33,45 +34,9 @@ use crate::shared::memory::{Holding, Memory};
 use crate::shared::metrics::{Counter, Counters};
 use crate::shared::state::{Reserved, Seats};
 use crate::wire::cluster::seal::Seal;
-use crate::wire::http::rewrite::PASS_LINE_BYTES_MAX;
 use crate::wire::remote_write::series::SeriesHasher;
 
-/// Why the server did not start. Nothing is left running.
-#[derive(Debug)]
-pub enum StartError {
-    /// An address can't be listened on; the port may be taken.
-    Listen(SocketAddr, io::Error),
-    /// A core can't be started: threads, descriptors, or the driver that was asked for.
-    Core(usize, io::Error),
-    /// Another thread can't be started.
-    Thread(io::Error),
-    /// The file that keeps who is promoted can't be read or written.
-    State(PathBuf, io::Error),
-    /// The address for the cluster's datagrams can't be bound.
-    Cluster(SocketAddr, io::Error),
-    /// The leases of the etcd can't be asked for: a file can't be used.
-    Lease(io::Error),
-    /// TLS can't be spoken with the endpoint: a file can't be used any more.
-    Tls(TlsSettingFault),
-}
-
-impl fmt::Display for StartError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            StartError::Listen(address, error) => write!(f, "can't listen on {address}: {error}"),
-            StartError::Core(index, error) => write!(f, "can't start core {index}: {error}"),
-            StartError::Thread(error) => write!(f, "can't start a thread: {error}"),
-            StartError::State(path, error) => write!(f, "--state {}: {error}", path.display()),
-            StartError::Cluster(address, error) => {
-                write!(f, "can't bind --cluster-bind {address}: {error}")
-            }
-            StartError::Lease(error) => write!(f, "--cluster-lease: {error}"),
-            StartError::Tls(fault) => write!(f, "TLS: {} {}", fault.key, fault.what),
-        }
-    }
-}
-
-impl std::error::Error for StartError {}
+pub use fault::StartError;
 
 /// A server that runs. It runs until [`Running::stop`], also when this is dropped.
 pub struct Running {
@@ -128,9 +93,9 @@ pub fn start(config: Config) -> Result<Running, StartError> {
     let memory = Arc::new(Memory::new(config.hold_bytes_max));
     let words = conductor::words();
     let relaying = ground.as_ref().map(Ground::relaying);
-    let settings = Arc::new(settings(&config, relaying, &log)?);
+    let settings = Arc::new(settings::settings(&config, relaying, &log)?);
     let start = Start {
-        headroom: headroom(&settings),
+        headroom: settings::headroom(&settings),
         memory: memory.clone(),
         idle_bytes_max: config.hold_bytes_max / PIECES_IDLE_PART / cores.max(1),
         conductor: words.0.clone(),
@@ -278,13 +243,13 @@ impl Running {
 /// The first lines of the log, as the original wrote them.
 pub fn opening_lines(config: &Config, addresses: &[SocketAddr]) -> Vec<String> {
     let binding = addresses.iter().map(|address| format!("binding address: {address}"));
+    let remotes = config.remotes().map(|remote| format!("remote address: {remote}"));
     let others = [
-        format!("remote address: {}", config.endpoint().url),
         format!("health tick: {}", config.health_tick),
         format!("health expiry: {}", config.expiry.expiry),
         format!("instance ID: {}", config.instance_id),
     ];
-    binding.chain(others).collect()
+    binding.chain(remotes).chain(others).collect()
 }
 
 /// What a node of a cluster stands on: its socket, its seal, its peers.
@@ -383,34 +348,6 @@ fn reserved(state: &Option<StateFile>, clock: Clock) -> Reserved {
 /// One seed for the process: nobody outside can choose labels that share an identity.
 fn hasher() -> SeriesHasher {
     SeriesHasher::new(RandomState::new().hash_one(0))
-}
-
-fn settings(
-    config: &Config,
-    relaying: Option<Relaying>,
-    log: &Log,
-) -> Result<Settings, StartError> {
-    let endpoint = config.endpoint();
-    let tls = endpoint.tls.as_ref().map(|tls| tls.client(&endpoint.host)).transpose();
-    let addresses = Addresses::start("endpoint", &endpoint.host, endpoint.port, log);
-    Ok(Settings {
-        route: endpoint.route(&config.instance_id),
-        addresses: addresses.map_err(StartError::Thread)?,
-        // There is a fault in what failed.
-        tls: tls.map_err(|mut faults| StartError::Tls(faults.swap_remove(0)))?,
-        remote_timeout: endpoint.remote_timeout,
-        identity: config.identity,
-        body_bytes_max: config.body_bytes_max,
-        decoded_bytes_max: config.decoded_bytes_max,
-        budget: Default::default(),
-        relaying,
-    })
-}
-
-/// By how much the head for the endpoint can be longer than the source's.
-fn headroom(settings: &Settings) -> usize {
-    let pass = settings.relaying.as_ref().map_or(0, |_| PASS_LINE_BYTES_MAX);
-    settings.route.added_bytes_max() + pass
 }
 
 fn all_cores(cpus: &[usize]) -> usize {

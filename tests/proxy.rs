@@ -11,6 +11,8 @@ mod bounds;
 mod cluster;
 #[path = "proxy/election.rs"]
 mod election;
+#[path = "proxy/fan.rs"]
+mod fan;
 #[path = "proxy/handover.rs"]
 mod handover;
 #[path = "proxy/hostile.rs"]

@@ -98,10 +98,6 @@ pub fn refuse_what_is_to_come(
     faults: &mut Faults,
 ) {
     for (index, endpoint) in endpoints.iter().enumerate() {
-        if index > 0 {
-            let what = "is one more endpoint: this version can write to one only";
-            faults.add(&flag_of(index, "url"), what);
-        }
         if matches!(endpoint.delivery, Delivery::Queued(_)) {
             let what = "queued is not available yet: this version can do direct only";
             faults.add(&flag_of(index, "delivery"), what);

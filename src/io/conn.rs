@@ -266,7 +266,8 @@ impl Conn {
         self.head_out.clear();
         if request.keeping == Keeping::Keep {
             let stretch = self.speaker.stretch();
-            self.core.settings.route.append_head(&head, stretch, &mut self.head_out);
+            let route = self.core.settings.route(protocol);
+            route.append_head(&head, stretch, &mut self.head_out);
         }
         self.inbound.consume(request.head_bytes);
         Ok(Some(request))

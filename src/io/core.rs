@@ -14,30 +14,29 @@ use crate::base::time::Millis;
 use crate::io::buffers::{Budget, Buffers};
 use crate::io::clock::Clock;
 use crate::io::deadline::Deadlines;
+use crate::io::endpoint::{Endpoint, Outlet};
+use crate::io::link::EndpointId;
 use crate::io::links::Links;
 use crate::io::log::Log;
 use crate::io::orders::Order;
-use crate::io::resolver::Addresses;
 use crate::io::store::Store;
-use crate::io::tls::Tls;
 use crate::logic::source::Identity;
 use crate::shared::metrics::{Counters, Load};
 use crate::shared::state::Seats;
 use crate::wire::cluster::seal::Seal;
 use crate::wire::http::rewrite::Route;
+use crate::wire::remote_write::protocol::Protocol;
 use crate::wire::remote_write::snappy::Decoder;
 
 /// What every core is told once.
 #[derive(Debug)]
 pub struct Settings {
-    /// How requests are written for the endpoint.
-    pub route: Route,
-    /// Where the endpoint is.
-    pub addresses: Addresses,
-    /// How TLS is spoken with it, `None` for not at all.
-    pub tls: Option<Tls>,
-    /// The longest wait for the endpoint to connect, to take a request, to answer, each.
-    pub remote_timeout: Millis,
+    /// Where requests go, at least one.
+    pub endpoints: Arc<[Endpoint]>,
+    /// Those that a request goes to at once, and that answer it themselves.
+    pub direct: Vec<EndpointId>,
+    /// How remote write is written that goes to more than one of them.
+    pub common: Option<Route>,
     /// What makes a source.
     pub identity: Identity,
     /// The largest body.
@@ -48,6 +47,21 @@ pub struct Settings {
     pub decoded_bytes_max: usize,
     /// How requests go to the node that leads, if there are others.
     pub relaying: Option<Relaying>,
+}
+
+impl Settings {
+    /// The one that all requests go to, if there is only one.
+    pub fn alone(&self) -> Option<EndpointId> {
+        self.direct.first().copied().filter(|_| self.common.is_none())
+    }
+
+    /// How a request is written as soon as its head is read: remote write, if it is that, for all that
+    /// get it; anything else for the first that answers itself, which alone gets it.
+    pub fn route(&self, protocol: Option<Protocol>) -> &Route {
+        let first = self.direct.first().map_or(0, |id| id.0);
+        let common = self.common.as_ref().filter(|_| protocol.is_some());
+        common.unwrap_or(&self.endpoints[first].route)
+    }
 }
 
 /// What a node needs to relay requests, and to take relayed ones.
@@ -172,8 +186,10 @@ pub struct Core {
     pub deadlines: Deadlines,
     /// Its buffers.
     pub buffers: Buffers,
-    /// Its idle connections to the endpoint.
+    /// Its idle connections to the endpoints.
     pub links: Links,
+    /// How the log calls its thread.
+    pub name: String,
     /// What it keeps for hand-overs.
     pub store: Store,
     /// Reads the fronts of bodies, and held ones of version 2 for their counts.
@@ -196,6 +212,18 @@ pub struct Reader {
 }
 
 impl Core {
+    /// What it sends with.
+    pub fn outlet(&self) -> Outlet<'_> {
+        Outlet {
+            endpoints: &self.settings.endpoints,
+            links: &self.links,
+            clock: self.clock,
+            counters: &self.handle.counters,
+            log: &self.log,
+            thread: &self.name,
+        }
+    }
+
     /// The time now.
     pub fn now(&self) -> Millis {
         self.clock.now()

@@ -1,4 +1,4 @@
-//! One connection to the endpoint, or to another node.
+//! One connection to an endpoint, or to another node.
 //!
 //! It is always being read, also while it is idle: what comes then belongs to no request. A byte
 //! taken for the start of the next answer would hand every later answer to the wrong source.
@@ -26,17 +26,21 @@ use crate::base::limits::{BUFFER_BYTES, FIRST_READ_BYTES, HEAD_BYTES_MAX};
 use crate::io::tls::fault::TlsFault;
 use crate::io::tls::session::{SEALED_AT_ONCE_BYTES, Session};
 
+/// An endpoint, by its place among all of them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct EndpointId(pub usize);
+
 /// Where a connection leads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum To {
-    /// To the endpoint.
-    Endpoint,
+    /// To this endpoint.
+    Endpoint(EndpointId),
     /// To the node that takes requests here, for what comes on this connection of a source and for
     /// nothing else: the leader sees it open and closed as the source's own.
     Node(SocketAddr, u64),
 }
 
-/// A connection to the endpoint or to a node: a reader, and a writer.
+/// A connection to an endpoint or to a node: a reader, and a writer.
 pub struct Link {
     /// Where it leads.
     pub to: To,
@@ -164,8 +168,22 @@ impl Reader {
 }
 
 impl Writer {
-    /// Writes `bytes[range]`. With TLS a piece at a time is sealed, as the socket takes them.
-    pub async fn write_all(&mut self, bytes: Arc<Vec<u8>>, range: Range<usize>) -> io::Result<()> {
+    /// Writes `head`, if there is one, and `bytes[range]` behind it. With TLS a piece at a time is
+    /// sealed, as the socket takes them.
+    pub async fn write_all(
+        &mut self,
+        head: Option<Arc<Vec<u8>>>,
+        bytes: Arc<Vec<u8>>,
+        range: Range<usize>,
+    ) -> io::Result<()> {
+        if let Some(head) = head {
+            let whole = 0..head.len();
+            self.write(head, whole).await?;
+        }
+        self.write(bytes, range).await
+    }
+
+    async fn write(&mut self, bytes: Arc<Vec<u8>>, range: Range<usize>) -> io::Result<()> {
         match &self.session {
             None => self.half.write_all(bytes.slice(range)).await.0.map(drop),
             Some(session) => write_sealed(&mut self.half, session, &bytes[range]).await,

@@ -1,21 +1,21 @@
-//! The idle connections of one core, to the endpoint and to other nodes.
+//! The idle connections of one thread, to endpoints and to other nodes.
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 
 use crate::base::limits::{UPSTREAM_IDLE, UPSTREAM_IDLE_MAX};
 use crate::base::time::Millis;
-use crate::io::link::{Link, To};
+use crate::io::link::{EndpointId, Link, To};
 use crate::io::tls::fault::TlsFault;
 
-/// The idle connections of one core, by where they lead, the freshest last.
-#[derive(Default)]
+/// The idle connections of one thread, by where they lead, the freshest last.
 pub struct Links {
     idle: RefCell<HashMap<To, Vec<(Millis, Link)>>>,
-    told: Cell<Told>,
+    /// By the place of the endpoint.
+    told: Box<[Cell<Told>]>,
 }
 
-/// What the log knows of the endpoint.
+/// What the log knows of an endpoint.
 #[derive(Clone, Copy, Default)]
 struct Told {
     is_failing: bool,
@@ -23,6 +23,12 @@ struct Told {
 }
 
 impl Links {
+    /// None is idle, of so many endpoints.
+    pub fn new(endpoints: usize) -> Links {
+        let told = (0..endpoints).map(|_| Cell::default()).collect();
+        Links { idle: RefCell::default(), told }
+    }
+
     /// Takes a connection back whose answer has been read to its end.
     pub fn give(&self, mut link: Link, now: Millis) {
         let mut idle = self.idle.borrow_mut();
@@ -53,12 +59,12 @@ impl Links {
     /// Closes what has been idle for too long, or was closed at the other end.
     pub fn prune(&self, now: Millis) {
         let is_good = |since: Millis, link: &mut Link| {
-            let is_used = now.since(since) < UPSTREAM_IDLE || link.to != To::Endpoint;
+            let is_used = now.since(since) < UPSTREAM_IDLE || !is_to_endpoint(&link.to);
             is_used && link.is_clean()
         };
         self.idle.borrow_mut().retain(|to, idle| {
             idle.retain_mut(|(since, link)| is_good(*since, link));
-            *to == To::Endpoint || !idle.is_empty()
+            is_to_endpoint(to) || !idle.is_empty()
         });
     }
 
@@ -67,15 +73,20 @@ impl Links {
         self.idle.borrow_mut().clear();
     }
 
-    /// Remembers whether the endpoint fails now, and for which fault of TLS if for one. Returned is
+    /// Remembers whether an endpoint fails now, and for which fault of TLS if for one. Returned is
     /// whether that is news: a change is logged once, not per request.
-    pub fn note(&self, is_failing: bool, tls: Option<TlsFault>) -> bool {
-        let told = self.told.get();
+    pub fn note(&self, id: EndpointId, is_failing: bool, tls: Option<TlsFault>) -> bool {
+        let cell = &self.told[id.0];
+        let told = cell.get();
         let is_news = told.is_failing != is_failing || tls.is_some_and(|tls| told.tls != Some(tls));
         let tls = if is_failing { tls.or(told.tls) } else { None };
-        self.told.set(Told { is_failing, tls });
+        cell.set(Told { is_failing, tls });
         is_news
     }
+}
+
+fn is_to_endpoint(to: &To) -> bool {
+    matches!(to, To::Endpoint(_))
 }
 
 #[cfg(test)]
@@ -84,13 +95,15 @@ mod tests {
 
     #[test]
     fn a_fault_of_tls_is_news_once_and_again_when_it_was_gone() {
-        let links = Links::default();
+        let links = Links::new(2);
+        let note = |is_failing, tls| links.note(EndpointId(1), is_failing, tls);
         let (expired, other) = (Some(TlsFault::Expired), Some(TlsFault::WrongName));
-        assert!(!links.note(false, None));
-        assert!(links.note(true, None), "unreachable");
-        assert!(links.note(true, expired), "that says more");
-        assert!(!links.note(true, None) && !links.note(true, expired));
-        assert!(links.note(true, other) && links.note(false, None));
-        assert!(links.note(true, other));
+        assert!(!note(false, None));
+        assert!(note(true, None), "unreachable");
+        assert!(note(true, expired), "that says more");
+        assert!(!note(true, None) && !note(true, expired));
+        assert!(note(true, other) && note(false, None));
+        assert!(note(true, other));
+        assert!(!links.note(EndpointId(0), false, None), "of another endpoint nothing is known");
     }
 }

@@ -15,11 +15,12 @@ use crate::base::time::{Millis, UnixMillis};
 use crate::io::answer::{self, Manner};
 use crate::io::core::Core;
 use crate::io::deadline::{Patience, Slot};
+use crate::io::fan::{self, Ending};
 use crate::io::link::Link;
 use crate::io::orders::Word;
 use crate::io::relay;
 use crate::io::speaker::Speaker;
-use crate::io::upstream::{self, Outgoing, SendError};
+use crate::io::upstream::{self, Outgoing};
 use crate::logic::ask::{AskId, Outcome, Verdict};
 use crate::logic::pressure::Pressure;
 use crate::logic::shelf::{Kept, Sent};
@@ -47,29 +48,6 @@ pub enum Fault {
 impl From<Refusal> for Fault {
     fn from(refusal: Refusal) -> Fault {
         Fault::Refused(refusal)
-    }
-}
-
-/// What an endpoint that did not answer makes of a request.
-pub fn refusal_of(error: SendError) -> Refusal {
-    match error {
-        SendError::Unreachable | SendError::Tls(_) => Refusal::EndpointUnreachable,
-        SendError::Unreadable => Refusal::EndpointUnreadable,
-        SendError::TimedOut => Refusal::EndpointTimedOut,
-        SendError::NotLeading => Refusal::NoLeader,
-    }
-}
-
-/// What an answer, or none, says of whether the endpoint has a request.
-pub fn outcome_of(result: &Result<(Link, Answer), SendError>) -> Outcome {
-    match result {
-        // Even one that could not be connected to: its source tries again, and if that dies, we do.
-        Err(_) => Outcome::Doubtful,
-        Ok((_, answer)) => match answer.status {
-            200..=299 => Outcome::Acknowledged,
-            429 | 500.. => Outcome::Doubtful,
-            _ => Outcome::Rejected,
-        },
     }
 }
 
@@ -142,23 +120,16 @@ impl Passage<'_> {
         }
         let (stock, source) = (speaker.stock(), speaker.source());
         core.store.on_sent(stock, source, first);
-        let result = {
+        let Ending { answer, outcome } = {
             let _in_flight = speaker.in_flight();
-            self.send(self.push.clone()).await
+            fan::send(core, self.slot, speaker.seat(), &self.push).await
         };
-        let outcome = outcome_of(&result);
         let kept = Kept { arrived: core.store.nanos(), push: self.push.clone() };
         let sent = Sent { kept, first };
         let look = |push: &Push| speaker.look_at(push.protocol(), push.body());
         core.store.on_forwarded(stock, source, sent, outcome, &core.handle.counters, look);
-        let (link, answer) = result.map_err(refusal_of)?;
+        let (link, answer) = answer?;
         self.pass_on(link, answer, FORWARDED).await
-    }
-
-    async fn send(&self, push: Push) -> Result<(Link, Answer), SendError> {
-        let (bytes, range) = push.bytes();
-        let outgoing = Outgoing { bytes, range, asked: Asked::Other };
-        upstream::send(self.core, self.slot, self.speaker.seat(), outgoing).await
     }
 
     /// The endpoint's answer, back to the source.
@@ -203,7 +174,7 @@ impl Passage<'_> {
         add_pass(Framing::Length(body.len() as u64), &pass, &mut head);
         head.extend_from_slice(body);
         let range = 0..head.len();
-        let outgoing = Outgoing { bytes: Arc::new(head), range, asked: Asked::Other };
+        let outgoing = Outgoing::whole(Arc::new(head), range, Asked::Other);
         match relay::exchange(self.core, self.slot, self.speaker, to, outgoing).await {
             Some((link, answer)) => self.pass_on(link, answer, RELAYED).await.map(Some),
             None => Ok(None),
@@ -251,16 +222,16 @@ impl Passage<'_> {
                 self.take().await.map(Some)
             }
             Verdict::AsItIs => {
-                let (link, answer) = self.let_out(id, self.push.clone()).await?;
+                let (link, answer) = self.let_out(id, &self.push).await?;
                 self.pass_on(link, answer, FORWARDED).await.map(Some)
             }
             Verdict::Changed(push) => {
-                let (link, answer) = self.let_out(id, push).await?;
+                let (link, answer) = self.let_out(id, &push).await?;
                 if !(200..300).contains(&answer.status) {
                     return self.pass_on(link, answer, FORWARDED).await.map(Some);
                 }
                 // What the endpoint says of a part is not the answer to the whole.
-                upstream::discard(core, link, &answer);
+                upstream::discard(&core.outlet(), link, &answer);
                 self.count(Counter::Forwarded, Counter::ForwardedBytes);
                 self.take().await.map(Some)
             }
@@ -268,11 +239,11 @@ impl Passage<'_> {
     }
 
     /// Sends what may go out, and tells the hand-over how it ended.
-    async fn let_out(&self, id: AskId, push: Push) -> Result<(Link, Answer), Fault> {
-        let result = self.send(push).await;
-        let outcome = outcome_of(&result);
-        self.core.store.tell(Word::Done(self.speaker.seat().clone(), id, outcome));
-        result.map_err(|error| refusal_of(error).into())
+    async fn let_out(&self, id: AskId, push: &Push) -> Result<(Link, Answer), Fault> {
+        let seat = self.speaker.seat();
+        let Ending { answer, outcome } = fan::send(self.core, self.slot, seat, push).await;
+        self.core.store.tell(Word::Done(seat.clone(), id, outcome));
+        Ok(answer?)
     }
 
     /// Answers that it is taken, as its protocol wants it.

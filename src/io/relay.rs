@@ -25,13 +25,14 @@ pub async fn exchange(
     to: SocketAddr,
     outgoing: Outgoing,
 ) -> Option<(Link, Answer)> {
-    let relayed = upstream::relay(core, slot, (to, speaker.connection()), outgoing);
+    let out = core.outlet();
+    let relayed = upstream::relay(&out, slot, (to, speaker.connection()), outgoing);
     if let Some(Ok((link, answer))) = until_led_otherwise(core, speaker.seat(), to, relayed).await {
         let head = link.reader.bytes.get(..answer.bytes).unwrap_or_default();
         if !is_misdirected(answer.status, head) {
             return Some((link, answer));
         }
-        upstream::discard(core, link, &answer);
+        upstream::discard(&out, link, &answer);
     }
     core.handle.counters.add(Counter::RelayRetried, 1);
     None

@@ -360,9 +360,11 @@ impl Speaker {
         &self.known().stock
     }
 
-    /// Whether its source is alone, and has sent too much for all of it to be kept: then nothing is.
+    /// Whether its source is alone, and has sent too much for all of it to be kept: then nothing is. What
+    /// goes to more than one endpoint is in a piece of its own in any case.
     pub fn is_thin(&self) -> bool {
-        self.known.as_ref().is_some_and(|known| known.stock.is_thin())
+        let is_thin = self.known.as_ref().is_some_and(|known| known.stock.is_thin());
+        is_thin && self.core.settings.alone().is_some()
     }
 
     /// Marks a request as on its way to the endpoint.

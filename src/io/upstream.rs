@@ -1,4 +1,4 @@
-//! The way to the endpoint, and to another node: keep-alive connections of one core.
+//! The way to an endpoint, and to another node: keep-alive connections of one thread, a core or another.
 //!
 //! The answer is awaited before the request is written: an endpoint may refuse a body early, with
 //! an answer and a close, and whoever first writes to the end finds the answer reset away.
@@ -14,12 +14,11 @@ use monoio::net::TcpStream;
 
 use crate::base::limits::PARK_MAX;
 use crate::base::time::Millis;
-use crate::io::core::Core;
 use crate::io::deadline::{Elapsed, Patience, Slot};
-use crate::io::link::{Link, To};
+use crate::io::endpoint::Outlet;
+use crate::io::link::{EndpointId, Link, To};
 use crate::io::tls::fault::TlsFault;
 use crate::shared::metrics::Counter;
-use crate::shared::state::Seat;
 use crate::wire::http::answer::{self, Answer, AnswerError, AnswerFraming, Asked, Parsed};
 use crate::wire::http::head::Persistence;
 
@@ -34,16 +33,18 @@ pub enum SendError {
     Unreadable,
     /// It did not connect, read or answer in time.
     TimedOut,
-    /// This node does not lead the group any more: nothing was sent, or nothing again.
+    /// It may not be sent any more: nothing was, or nothing again.
     NotLeading,
 }
 
-/// A request on its way: `bytes[range]` is what is written.
+/// A request on its way: `head`, and behind it `bytes[range]`, are what is written.
 #[derive(Clone, Debug)]
 pub struct Outgoing {
+    /// A head that is no part of `bytes`, because those go to others too.
+    pub head: Option<Arc<Vec<u8>>>,
     /// Counted: who sends it may keep it. A write that timed out holds it until the kernel is done.
     pub bytes: Arc<Vec<u8>>,
-    /// The request in it.
+    /// The request in it, or what of it follows `head`.
     pub range: Range<usize>,
     /// Whether its answer has a body.
     pub asked: Asked,
@@ -58,66 +59,73 @@ enum Exchange {
     Failed(SendError),
 }
 
-/// Sends a request to the endpoint and waits for the head of its answer. With the answer comes the
+impl Outgoing {
+    /// A request that lies in one piece.
+    pub fn whole(bytes: Arc<Vec<u8>>, range: Range<usize>, asked: Asked) -> Outgoing {
+        Outgoing { head: None, bytes, range, asked }
+    }
+}
+
+/// Sends a request to an endpoint and waits for the head of its answer. With the answer comes the
 /// connection, whose reader's `bytes` start with it.
 ///
-/// Between a connection that turns out dead and the next one much time may pass: only a node that
-/// still leads the group of `seat` then writes to it.
+/// Between a connection that turns out dead and the next one much time may pass: only who `may_send`
+/// then writes to it.
 pub async fn send(
-    core: &Core,
+    out: &Outlet<'_>,
     slot: &Slot,
-    seat: &Seat,
+    endpoint: EndpointId,
+    may_send: impl Fn() -> bool,
     outgoing: Outgoing,
 ) -> Result<(Link, Answer), SendError> {
-    let may_send = || seat.may_send(|| core.now());
-    let result = try_send(core, slot, To::Endpoint, may_send, outgoing).await;
-    note(core, result.as_ref().err());
+    let result = try_send(out, slot, To::Endpoint(endpoint), may_send, outgoing).await;
+    note(out, endpoint, result.as_ref().err());
     result
 }
 
 /// The same to another node, for the connection of a source with this number.
 pub async fn relay(
-    core: &Core,
+    out: &Outlet<'_>,
     slot: &Slot,
     (node, connection): (SocketAddr, u64),
     outgoing: Outgoing,
 ) -> Result<(Link, Answer), SendError> {
-    try_send(core, slot, To::Node(node, connection), || true, outgoing).await
+    try_send(out, slot, To::Node(node, connection), || true, outgoing).await
 }
 
 /// Gives a connection back whose answer nobody wants to read. Only what is there already is read
 /// away: a longer answer costs the connection.
-pub fn discard(core: &Core, mut link: Link, answer: &Answer) {
+pub fn discard(out: &Outlet<'_>, mut link: Link, answer: &Answer) {
     let AnswerFraming::Length(length) = answer.framing else { return };
     let is_whole = link.reader.bytes.len() as u64 == (answer.bytes as u64).saturating_add(length);
     if is_whole && answer.persistence == Persistence::KeepAlive {
         link.reader.bytes.clear();
-        core.links.give(link, core.now());
+        out.links.give(link, out.now());
     }
 }
 
 async fn try_send(
-    core: &Core,
+    out: &Outlet<'_>,
     slot: &Slot,
     to: To,
     may_send: impl Fn() -> bool,
     outgoing: Outgoing,
 ) -> Result<(Link, Answer), SendError> {
-    if let Some(mut link) = core.links.take(to) {
-        match exchange(core, slot, &mut link, outgoing.clone()).await {
+    if let Some(mut link) = out.links.take(to) {
+        match exchange(out, slot, &mut link, outgoing.clone()).await {
             Exchange::Answered(answer) => return Ok((link, answer)),
             Exchange::Failed(error) => return Err(error),
-            Exchange::Dead => core.handle.counters.add(Counter::EndpointRetried, 1),
+            Exchange::Dead => out.counters.add(Counter::EndpointRetried, 1),
         }
     }
     let mut link = match to {
-        To::Endpoint => connect_to_endpoint(core, slot).await?,
-        To::Node(node, _) => connect(core, slot, to, node, NODE_CONNECTS_MAX).await?,
+        To::Endpoint(id) => connect_to_endpoint(out, slot, id).await?,
+        To::Node(node, _) => connect(out, slot, to, node, NODE_CONNECTS_MAX).await?,
     };
     if !may_send() {
         return Err(SendError::NotLeading);
     }
-    match exchange(core, slot, &mut link, outgoing).await {
+    match exchange(out, slot, &mut link, outgoing).await {
         Exchange::Answered(answer) => Ok((link, answer)),
         Exchange::Failed(error) => Err(error),
         Exchange::Dead => Err(broken(&link)),
@@ -132,31 +140,33 @@ fn broken(link: &Link) -> SendError {
     }
 }
 
-fn note(core: &Core, error: Option<&SendError>) {
+fn note(out: &Outlet<'_>, id: EndpointId, error: Option<&SendError>) {
     let tls = match error {
         Some(SendError::Tls(fault)) => Some(*fault),
         _ => None,
     };
-    if !core.links.note(error.is_some(), tls) {
+    if !out.links.note(id, error.is_some(), tls) {
         return;
     }
-    let core_number = core.handle.index;
+    // Of one endpoint alone the name says nothing.
+    let place = match out.endpoints {
+        [_] => out.thread.to_owned(),
+        all => format!("{}, {}", all[id.0].name, out.thread),
+    };
     match error {
         Some(SendError::Unreachable) => {
-            core.log.warn(&format!("endpoint can't be reached (core {core_number})"));
+            out.log.warn(&format!("endpoint can't be reached ({place})"));
         }
-        Some(SendError::Tls(fault)) => {
-            core.log.warn(&format!("{fault} (core {core_number})"));
-        }
+        Some(SendError::Tls(fault)) => out.log.warn(&format!("{fault} ({place})")),
         Some(SendError::Unreadable) => {
-            core.log.warn(&format!("endpoint's answer is not HTTP (core {core_number})"));
+            out.log.warn(&format!("endpoint's answer is not HTTP ({place})"));
         }
         Some(SendError::TimedOut) => {
-            core.log.warn(&format!("endpoint does not answer in time (core {core_number})"));
+            out.log.warn(&format!("endpoint does not answer in time ({place})"));
         }
         // That says nothing of the endpoint.
         Some(SendError::NotLeading) => {}
-        None => core.log.info(&format!("endpoint answers again (core {core_number})")),
+        None => out.log.info(&format!("endpoint answers again ({place})")),
     }
 }
 
@@ -169,15 +179,20 @@ pub async fn read_more(link: &mut Link, slot: &Slot, due: Millis) -> Result<usiz
 }
 
 /// Tries all addresses in order until one takes the connection.
-async fn connect_to_endpoint(core: &Core, slot: &Slot) -> Result<Link, SendError> {
-    let addresses = core.settings.addresses.now();
+async fn connect_to_endpoint(
+    out: &Outlet<'_>,
+    slot: &Slot,
+    id: EndpointId,
+) -> Result<Link, SendError> {
+    let endpoint = &out.endpoints[id.0];
+    let addresses = endpoint.addresses.now();
     let mut error = SendError::Unreachable;
     // All of them together get the time of one.
-    let each = core.settings.remote_timeout.0 / addresses.len().max(1) as u64;
+    let each = endpoint.remote_timeout.0 / addresses.len().max(1) as u64;
     for address in addresses.iter() {
-        match connect(core, slot, To::Endpoint, *address, Millis(each.max(1000))).await {
+        match connect(out, slot, To::Endpoint(id), *address, Millis(each.max(1000))).await {
             Ok(link) => {
-                core.handle.counters.add(Counter::EndpointConnections, 1);
+                out.counters.add(Counter::EndpointConnections, 1);
                 return Ok(link);
             }
             Err(SendError::Unreachable) => {}
@@ -185,30 +200,34 @@ async fn connect_to_endpoint(core: &Core, slot: &Slot) -> Result<Link, SendError
             Err(more) => error = more,
         }
     }
-    core.settings.addresses.on_unreachable();
+    endpoint.addresses.on_unreachable();
     Err(error)
 }
 
 async fn connect(
-    core: &Core,
+    out: &Outlet<'_>,
     slot: &Slot,
     to: To,
     address: SocketAddr,
     patience: Millis,
 ) -> Result<Link, SendError> {
-    let due = core.now().after(patience);
+    let due = out.now().after(patience);
     let stream = match slot.within(due, Patience::Busy, TcpStream::connect_addr(address)).await {
         Ok(Ok(stream)) if stream.set_nodelay(true).is_ok() => stream,
         Ok(_) => return Err(SendError::Unreachable),
         Err(Elapsed) => return Err(SendError::TimedOut),
     };
-    match (to, &core.settings.tls) {
-        (To::Endpoint, Some(tls)) => {
+    let tls = match to {
+        To::Endpoint(id) => out.endpoints[id.0].tls.as_ref(),
+        To::Node(..) => None,
+    };
+    match tls {
+        Some(tls) => {
             let session = tls.session().map_err(SendError::Tls)?;
             // Boxed: it is rare, and would make the way of every request longer.
             Box::pin(shake_hands(slot, due, Link::over_tls(to, stream, session))).await
         }
-        (To::Endpoint, None) | (To::Node(..), _) => Ok(Link::new(to, stream)),
+        None => Ok(Link::new(to, stream)),
     }
 }
 
@@ -223,20 +242,20 @@ async fn shake_hands(slot: &Slot, due: Millis, mut link: Link) -> Result<Link, S
 }
 
 /// Writes a request and reads until the head of its answer is whole.
-async fn exchange(core: &Core, slot: &Slot, link: &mut Link, outgoing: Outgoing) -> Exchange {
+async fn exchange(out: &Outlet<'_>, slot: &Slot, link: &mut Link, outgoing: Outgoing) -> Exchange {
     link.wrote_all = false;
     let asked = outgoing.asked;
-    match write_and_read(core, slot, link, outgoing).await {
+    match write_and_read(out, slot, link, outgoing).await {
         Ok(0) | Err(SendError::Unreachable) if link.reader.bytes.is_empty() => Exchange::Dead,
         Ok(0) => Exchange::Failed(SendError::Unreachable),
         Err(error) => Exchange::Failed(error),
-        Ok(_) => read_head(core, slot, link, asked).await,
+        Ok(_) => read_head(out, slot, link, asked).await,
     }
 }
 
 /// Reads on until the head is whole; the first bytes of it are there.
-async fn read_head(core: &Core, slot: &Slot, link: &mut Link, asked: Asked) -> Exchange {
-    let due = core.now().after(core.settings.remote_timeout);
+async fn read_head(out: &Outlet<'_>, slot: &Slot, link: &mut Link, asked: Asked) -> Exchange {
+    let due = out.now().after(out.remote_timeout(link.to));
     loop {
         match answer::parse(&link.reader.bytes, asked) {
             Ok(Parsed::Final(answer)) => return Exchange::Answered(answer),
@@ -248,7 +267,7 @@ async fn read_head(core: &Core, slot: &Slot, link: &mut Link, asked: Asked) -> E
             Err(error) => return Exchange::Failed(of_answer(error)),
         }
         // What is there at once is read before the deadline is looked at.
-        if core.now() >= due {
+        if out.now() >= due {
             return Exchange::Failed(SendError::TimedOut);
         }
         match read_more(link, slot, due).await {
@@ -261,22 +280,22 @@ async fn read_head(core: &Core, slot: &Slot, link: &mut Link, asked: Asked) -> E
 
 /// Writes a request while the first bytes of the answer are already awaited.
 async fn write_and_read(
-    core: &Core,
+    out: &Outlet<'_>,
     slot: &Slot,
     link: &mut Link,
     outgoing: Outgoing,
 ) -> Result<usize, SendError> {
-    let timeout = core.settings.remote_timeout;
-    let Outgoing { bytes, range, asked } = outgoing;
+    let timeout = out.remote_timeout(link.to);
+    let Outgoing { head, bytes, range, asked } = outgoing;
     let answered_in = match link.to {
-        To::Endpoint => timeout,
+        To::Endpoint(_) => timeout,
         // It parks the request, connects, sends, and waits itself, and is to be the one that gives up.
         To::Node(..) => timeout.times(3).after(PARK_MAX),
     };
     let Link { reader, writer, wrote_all, .. } = link;
-    let mut write = pin!(writer.write_all(bytes, range));
+    let mut write = pin!(writer.write_all(head, bytes, range));
     let (mut early, mut early_reads) = (None, 0);
-    slot.arm(core.now().after(timeout), Patience::Busy);
+    slot.arm(out.now().after(timeout), Patience::Busy);
     let written = poll_fn(|context| {
         if let Poll::Ready(written) = write.as_mut().poll(context) {
             return Poll::Ready(Ok(written));
@@ -291,7 +310,7 @@ async fn write_and_read(
             }
             early = Some(read);
             // It has answered or gone: it need not read the rest, so it is not waited for long.
-            slot.arm(core.now().after(timeout.min(EARLY_ANSWER_PATIENCE)), Patience::Busy);
+            slot.arm(out.now().after(timeout.min(EARLY_ANSWER_PATIENCE)), Patience::Busy);
         }
         slot.poll_over(context)
     });
@@ -304,7 +323,7 @@ async fn write_and_read(
         // Nothing was heard, and it does not even read.
         (None, Err(Elapsed)) => return Err(SendError::TimedOut),
         (None, Ok(_)) => {
-            let due = core.now().after(answered_in);
+            let due = out.now().after(answered_in);
             match slot.within(due, Patience::Busy, reader.read_more()).await {
                 Ok(read) => read,
                 Err(Elapsed) => return Err(SendError::TimedOut),

@@ -20,18 +20,17 @@ use crate::io::conn;
 use crate::io::core::{Accepted, Core, Handle, Settings};
 use crate::io::deadline::Deadlines;
 use crate::io::driver::{self, Choice, Kind};
+use crate::io::fan::{self, Ending};
 use crate::io::links::Links;
 use crate::io::log::Log;
 use crate::io::orders::{Order, Word};
-use crate::io::passage::outcome_of;
 use crate::io::pieces::Pieces;
 use crate::io::store::Store;
-use crate::io::upstream::{self, Outgoing};
+use crate::io::upstream;
 use crate::logic::ask::Outcome;
 use crate::shared::memory::{Holding, Memory};
 use crate::shared::metrics::Counter;
 use crate::shared::state::Seats;
-use crate::wire::http::answer::Asked;
 
 /// What a core is started with.
 #[derive(Clone)]
@@ -115,9 +114,12 @@ fn inside_of(handle: Arc<Handle>, start: Start, bell: UnixStream) -> Core {
     let seed = u64::from(std::process::id()) << 8 | handle.index as u64 | 1;
     let holding = Holding::new(start.memory);
     let pieces = Pieces::new(start.idle_bytes_max);
+    let links = Links::new(start.settings.endpoints.len());
     let store = Store::new(handle.index, holding, pieces, start.conductor, start.clock);
     Core {
         store,
+        links,
+        name: format!("core {}", handle.index),
         reader: RefCell::default(),
         handle,
         settings: start.settings,
@@ -126,7 +128,6 @@ fn inside_of(handle: Arc<Handle>, start: Start, bell: UnixStream) -> Core {
         log: start.log,
         deadlines: Deadlines::new(bell),
         buffers: Buffers::new(start.headroom),
-        links: Links::default(),
         draining: Cell::new(false),
         jitter: Cell::new(seed),
     }
@@ -181,12 +182,9 @@ fn follow(core: &Rc<Core>, order: Order) {
                     return core.store.tell(Word::Sent(seat, Outcome::Unsent));
                 }
                 let slot = core.deadlines.slot();
-                let (bytes, range) = push.bytes();
-                let outgoing = Outgoing { bytes, range, asked: Asked::Other };
-                let result = upstream::send(&core, &slot, &seat, outgoing).await;
-                let outcome = outcome_of(&result);
-                if let Ok((link, answer)) = result {
-                    upstream::discard(&core, link, &answer);
+                let Ending { answer, outcome } = fan::send(&core, &slot, &seat, &push).await;
+                if let Ok((link, answer)) = answer {
+                    upstream::discard(&core.outlet(), link, &answer);
                 }
                 core.store.tell(Word::Sent(seat, outcome));
             });

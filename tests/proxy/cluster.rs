@@ -21,14 +21,14 @@ use crate::handover::{await_hand_overs, now_ms, stored, write};
 use crate::support::*;
 
 /// Ports that are free now, one for each node's datagrams.
-fn ports(count: usize) -> Vec<u16> {
+pub fn ports(count: usize) -> Vec<u16> {
     let bind = || UdpSocket::bind("127.0.0.1:0").expect("a free port");
     let sockets: Vec<UdpSocket> = (0..count).map(|_| bind()).collect();
     sockets.iter().map(|it| it.local_addr().expect("a bound socket").port()).collect()
 }
 
 /// Makes a node of a proxy: number `place` of those with these ports.
-fn node(ports: &[u16], place: usize) -> impl Fn(&mut Cli) {
+pub fn node(ports: &[u16], place: usize) -> impl Fn(&mut Cli) {
     let bind = format!("127.0.0.1:{}", ports[place]);
     let peers: Vec<String> = ports.iter().map(|port| format!("127.0.0.1:{port}")).collect();
     move |cli| {
@@ -63,7 +63,7 @@ fn count(node: &Proxy, counter: Counter) -> u64 {
 }
 
 /// Asks until it is taken: a node that has just begun answers 503.
-fn ask(node: &Proxy, request: &[u8]) -> Answer {
+pub fn ask(node: &Proxy, request: &[u8]) -> Answer {
     let deadline = Instant::now() + Duration::from_secs(30);
     loop {
         let answer = node.connect().ask(request);

@@ -40,9 +40,13 @@ pub fn write(
 
 /// The times and values that the endpoint has got of series `a`, of version 1 requests.
 pub fn stored(endpoint: &Endpoint) -> Vec<(i64, f64)> {
+    endpoint.got().iter().flat_map(|got| samples(&got.body)).collect()
+}
+
+/// Those in one body.
+pub fn samples(body: &[u8]) -> Vec<(i64, f64)> {
     let mut all = Vec::new();
-    for got in endpoint.got() {
-        let Ok(body) = snappy::decode(&got.body, 8 << 20) else { continue };
+    if let Ok(body) = snappy::decode(body, 8 << 20) {
         let _ = v1::walk(&body, &mut |series| {
             if series.labels().any(|(_, value)| value == b"a") {
                 all.extend(series.samples().map(|it| (it.timestamp_ms, it.value)));

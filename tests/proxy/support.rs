@@ -32,6 +32,11 @@ impl Proxy {
     }
 
     pub fn with(driver: &str, endpoint: SocketAddr, change: impl FnOnce(&mut Cli)) -> Proxy {
+        Proxy::run(Proxy::config(driver, endpoint, change))
+    }
+
+    /// What [`Proxy::with`] starts.
+    pub fn config(driver: &str, endpoint: SocketAddr, change: impl FnOnce(&mut Cli)) -> Config {
         let mut cli = Cli {
             listen: vec!["127.0.0.1:0".into()],
             remote: Some(format!("http://{endpoint}")),
@@ -42,7 +47,10 @@ impl Proxy {
             ..Cli::default()
         };
         change(&mut cli);
-        let config = Config::from_cli(&cli).expect("the test's flags are good");
+        Config::from_cli(&cli).expect("the test's flags are good")
+    }
+
+    pub fn run(config: Config) -> Proxy {
         let running = server::start(config).expect("the driver is there and the port is free");
         let address = running.addresses()[0];
         Proxy { running, address }
@@ -228,6 +236,13 @@ impl Endpoint {
     /// Answers 204 to everything.
     pub fn storage() -> Endpoint {
         Endpoint::start(|_| b"HTTP/1.1 204 No Content\r\n\r\n".to_vec())
+    }
+
+    /// A port at which nobody listens.
+    pub fn nowhere() -> Endpoint {
+        let free = TcpListener::bind("127.0.0.1:0").expect("a free port");
+        let address = free.local_addr().expect("a bound socket");
+        Endpoint { address, got: Arc::default() }
     }
 
     /// Gives each connection to `part`, with its number.

@@ -7,9 +7,10 @@ use std::sync::Arc;
 use crate::io::answer;
 use crate::io::buffers::Share;
 use crate::io::conn::{Body, Conn, Request};
-use crate::io::link::Link;
-use crate::io::passage::{FORWARDED, Fault, Passage, outcome_of, refusal_of};
-use crate::io::upstream::{self, Outgoing, SendError};
+use crate::io::fan::Ending;
+use crate::io::link::{EndpointId, Link};
+use crate::io::passage::{FORWARDED, Fault, Passage};
+use crate::io::upstream::{self, Outgoing};
 use crate::logic::shelf::{Kept, Sent};
 use crate::logic::source::Payload;
 use crate::logic::view::Fate;
@@ -17,6 +18,7 @@ use crate::shared::metrics::Counter;
 use crate::shared::presence::Answered;
 use crate::wire::http::answer::Answer;
 use crate::wire::http::head::{Framing, Persistence};
+use crate::wire::http::reply::Refusal;
 use crate::wire::http::rewrite::finish_head;
 use crate::wire::remote_write::protocol::Protocol;
 use crate::wire::remote_write::push::Push;
@@ -35,19 +37,25 @@ pub(super) struct Lent {
 }
 
 impl Conn {
-    /// The promoted source's request: to the endpoint, and the endpoint's answer back.
+    /// What the promoted source sends and is not remote write: to the first endpoint, and its answer
+    /// back.
     pub(super) async fn forward(
         &mut self,
         request: &Request,
         body: Body,
     ) -> Result<Persistence, Fault> {
+        let Some(first) = self.core.settings.direct.first().copied() else {
+            self.drop_body(&body, request.keeping);
+            return Err(Refusal::RemoteWriteOnly.into());
+        };
         let body_bytes = body.bytes;
-        let (result, lent) = self.send(request, body).await;
+        let (Ending { answer, .. }, lent) = self.send(request, body, first).await;
         self.take_back(lent);
-        self.pass_on(request, body_bytes, result).await
+        let (link, answer) = answer?;
+        self.answer_with(request, body_bytes, FORWARDED, link, answer).await
     }
 
-    /// The same with remote write of which nothing is kept, see [`Speaker::is_thin`].
+    /// Remote write of which nothing is kept, see [`Speaker::is_thin`]: to the only endpoint.
     ///
     /// [`Speaker::is_thin`]: crate::io::speaker::Speaker::is_thin
     pub(super) async fn forward_unkept(
@@ -56,6 +64,9 @@ impl Conn {
         body: Body,
         protocol: Protocol,
     ) -> Result<Persistence, Fault> {
+        let Some(alone) = self.core.settings.alone() else {
+            return self.write(request, body, protocol, Fate::Forward).await;
+        };
         let first = self.speaker.first(protocol, self.content(&body));
         if first.is_some() {
             // A jump of its samples may just have put its source under suspicion.
@@ -67,8 +78,8 @@ impl Conn {
         let (stock, source) = (self.speaker.stock().clone(), self.speaker.source().clone());
         self.core.store.on_sent(&stock, &source, first);
         let body_bytes = body.bytes;
-        let (result, lent) = self.send(request, body).await;
-        let (core, outcome) = (&self.core, outcome_of(&result));
+        let (Ending { answer, outcome }, lent) = self.send(request, body, alone).await;
+        let core = &self.core;
         let counters = &core.handle.counters;
         if stock.may_leave(outcome) {
             core.store.on_unkept(&stock, &source, first, lent.range.len(), counters);
@@ -82,7 +93,8 @@ impl Conn {
             core.store.on_forwarded(&stock, &source, sent, outcome, counters, look);
         }
         self.take_back(lent);
-        self.pass_on(request, body_bytes, result).await
+        let (link, answer) = answer?;
+        self.answer_with(request, body_bytes, FORWARDED, link, answer).await
     }
 
     /// A remote write request: in one piece of its own, which may be kept.
@@ -147,17 +159,14 @@ impl Conn {
         }
     }
 
-    async fn send(
-        &mut self,
-        request: &Request,
-        body: Body,
-    ) -> (Result<(Link, Answer), SendError>, Lent) {
+    async fn send(&mut self, request: &Request, body: Body, to: EndpointId) -> (Ending, Lent) {
         let (outgoing, lent) = self.lend(request, body);
-        let result = {
+        let said = {
             let _in_flight = self.speaker.in_flight();
-            upstream::send(&self.core, &self.slot, self.speaker.seat(), outgoing).await
+            let may_send = || self.speaker.seat().may_send(|| self.core.now());
+            upstream::send(&self.core.outlet(), &self.slot, to, may_send, outgoing).await
         };
-        (result, lent)
+        (Ending::of(said), lent)
     }
 
     /// The request as it goes out, from where it was read.
@@ -176,16 +185,6 @@ impl Conn {
             (Err(_), true) => self.inbound.replace(&lent.spare),
             (_, false) => {}
         }
-    }
-
-    async fn pass_on(
-        &mut self,
-        request: &Request,
-        body_bytes: usize,
-        result: Result<(Link, Answer), SendError>,
-    ) -> Result<Persistence, Fault> {
-        let (link, answer) = result.map_err(refusal_of)?;
-        self.answer_with(request, body_bytes, FORWARDED, link, answer).await
     }
 
     /// The answer of the endpoint, or of another node, back to the source.
@@ -226,6 +225,6 @@ impl Conn {
         let head_start = start - self.head_out.len();
         buffer[head_start..start].copy_from_slice(&self.head_out);
         let bytes = Arc::new(buffer);
-        (Outgoing { bytes, range: head_start..end, asked: request.asked }, rest)
+        (Outgoing::whole(bytes, head_start..end, request.asked), rest)
     }
 }

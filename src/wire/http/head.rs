@@ -160,6 +160,11 @@ impl<'b> Head<'b> {
         start(&self.headers[at])..end
     }
 
+    /// Reads a whole head that was written here: it may be longer than a source's, by what was added.
+    pub fn parse_own(bytes: &'b [u8], room: &'b mut HeaderRoom<'b>) -> Result<Head<'b>, HeadError> {
+        Head::parse_whole(bytes, room)
+    }
+
     fn parse_whole(bytes: &'b [u8], room: &'b mut HeaderRoom<'b>) -> Result<Head<'b>, HeadError> {
         check_line_ends(bytes)?;
         check_request_line(bytes)?;

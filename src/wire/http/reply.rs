@@ -21,6 +21,8 @@ pub enum Refusal {
     BodyTooLarge,
     /// A group, a source or a tenant with a name longer than we keep.
     NameTooLong,
+    /// Anything else than remote write, while every endpoint has a queue, which takes nothing else.
+    RemoteWriteOnly,
     /// The endpoint could not be reached, or broke off.
     EndpointUnreachable,
     /// What the endpoint said is no HTTP answer.
@@ -72,6 +74,8 @@ impl Refusal {
             Refusal::BodyTimedOut => (503, "the body took too long"),
             Refusal::BodyTooLarge => (413, "the body is larger than --max-body"),
             Refusal::NameTooLong => (400, "group, source or tenant has too long a name"),
+            // A vmagent that speaks zstd goes back to snappy for it.
+            Refusal::RemoteWriteOnly => (415, "only remote write in snappy can be queued"),
             Refusal::EndpointUnreachable => (502, "the endpoint can't be reached"),
             Refusal::EndpointUnreadable => (502, "the endpoint's answer is not HTTP"),
             Refusal::EndpointTimedOut => (504, "the endpoint did not answer in time"),
@@ -104,7 +108,8 @@ impl Refusal {
             | Refusal::PassStale
             | Refusal::TooManyConnections
             | Refusal::ShuttingDown => Persistence::Close,
-            Refusal::EndpointUnreachable
+            Refusal::RemoteWriteOnly
+            | Refusal::EndpointUnreachable
             | Refusal::EndpointUnreadable
             | Refusal::EndpointTimedOut
             | Refusal::SeatChanged
@@ -218,6 +223,7 @@ fn reason(status: u16) -> &'static str {
         400 => "Bad Request",
         413 => "Content Too Large",
         414 => "URI Too Long",
+        415 => "Unsupported Media Type",
         417 => "Expectation Failed",
         MISDIRECTED => "Misdirected Request",
         431 => "Request Header Fields Too Large",

@@ -7,7 +7,7 @@ use std::fmt;
 
 use crate::wire::cluster::seal::PASS_BYTES_MAX;
 use crate::wire::http::added::Added;
-use crate::wire::http::head::{Framing, Head};
+use crate::wire::http::head::{Framing, Head, HeadError, header_room};
 use crate::wire::http::target::Mount;
 
 /// What every request to one endpoint gets. Made once.
@@ -17,7 +17,7 @@ pub struct Route {
     pub mount: Mount,
     /// The endpoint's authority, as it goes into `Host`.
     pub host: Vec<u8>,
-    /// `X-Highlander-Instance`.
+    /// `X-Highlander-Instance`; empty for none.
     pub instance: Vec<u8>,
     /// `Authorization`, in place of the source's own.
     pub authorization: Option<Vec<u8>>,
@@ -50,6 +50,22 @@ pub enum Stretch {
 pub const PASS: &str = "X-Highlander-Pass";
 
 impl Route {
+    /// Of no endpoint: what goes to several is kept once, with a head of which each gets its own by
+    /// [`Route::own_head`].
+    pub fn common() -> Route {
+        Route { host: b"highlander".to_vec(), ..Route::default() }
+    }
+
+    /// The head for this endpoint, of a whole one that [`Route::common`] has written. An error: it
+    /// has not.
+    pub fn own_head(&self, common: &[u8]) -> Result<Vec<u8>, HeadError> {
+        let mut room = header_room();
+        let head = Head::parse_own(common, &mut room)?;
+        let mut out = Vec::with_capacity(common.len() + self.added_bytes_max());
+        self.append_head(&head, Stretch::First, &mut out);
+        Ok(out)
+    }
+
     /// By how many bytes a head may get longer.
     pub fn added_bytes_max(&self) -> usize {
         // The names of the lines, the separators, a Content-Length in place of chunks.
@@ -75,7 +91,9 @@ impl Route {
         out.extend_from_slice(&self.host);
         out.extend_from_slice(b"\r\n");
         self.append_kept(head, out);
-        append_line(b"X-Highlander-Instance", &self.instance, out);
+        if !self.instance.is_empty() {
+            append_line(b"X-Highlander-Instance", &self.instance, out);
+        }
         if let Some(authorization) = &self.authorization {
             append_line(b"Authorization", authorization, out);
         }
@@ -182,7 +200,7 @@ fn append_line(name: &[u8], value: &[u8], out: &mut Vec<u8>) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::wire::http::head::header_room;
+    use crate::base::limits::{HEAD_BYTES_MAX, HEADERS_MAX};
     use crate::wire::http::target::Place;
 
     fn route() -> Route {
@@ -243,6 +261,51 @@ mod tests {
                 assert_eq!(second.as_bytes(), plain);
             }
         }
+    }
+
+    #[test]
+    fn a_head_written_for_all_endpoints_becomes_that_of_each() {
+        let added = Added::new([("X-Scope-OrgID", "ours")]);
+        let routes = [
+            Route { authorization: Some(b"Basic eA==".to_vec()), ..route() },
+            Route { added, ..route() },
+            Route {
+                mount: Mount { place: Place::At(b"/push".into()), query: b"k=v".into() },
+                ..route()
+            },
+            Route {
+                mount: Mount { place: Place::Under(b"/x".into()), query: Vec::new() },
+                ..route()
+            },
+        ];
+        let long = format!("X-Long: {}\r\n", "a".repeat(HEAD_BYTES_MAX - 200));
+        let many = "X-A: 1\r\n".repeat(HEADERS_MAX - 2);
+        let lines = [
+            "Content-Length: 3\r\n",
+            "Transfer-Encoding: chunked\r\n",
+            "Authorization: Bearer y\r\nx-scope-orgid: theirs\r\nConnection: x-b\r\nX-B: 1\r\n",
+            "X-Highlander-Instance: 9\r\nExpect: 100-continue\r\nX-Highlander-Pass: a\r\n",
+            &long,
+            &many,
+        ];
+        for target in ["/w", "/w?", "/w?a=1&highlander_weight=5", "/w?highlander_group=x"] {
+            for lines in lines {
+                let head = format!("POST {target} HTTP/1.1\r\nHost: a\r\n{lines}\r\n");
+                let common = rewritten(&Route::common(), &head);
+                for route in &routes {
+                    let own = route.own_head(common.as_bytes()).expect("it is ours");
+                    let own = String::from_utf8(own).expect("text stays text");
+                    // The length of what came in chunks is known from the start.
+                    let sorted = |head: String| {
+                        let mut lines: Vec<String> = head.lines().map(str::to_owned).collect();
+                        lines.sort();
+                        lines
+                    };
+                    assert_eq!(sorted(own), sorted(rewritten(route, &head)), "{head}");
+                }
+            }
+        }
+        assert!(route().own_head(b"POST /w HTTP/1.1\r\n").is_err());
     }
 
     #[test]
