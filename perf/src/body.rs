@@ -72,6 +72,12 @@ fn block(body_bytes: usize, timestamp_ms: u64, state: &mut u64) -> Option<Vec<u8
     Some(body)
 }
 
+/// How many series a request of so many bytes has.
+pub fn series_count(body_bytes: usize) -> usize {
+    let room = body_bytes.saturating_sub(2 * LITERAL_HEAD_BYTES + FILLER_BYTES_MIN);
+    room / series(1_700_000_000_000, &mut 0).len()
+}
+
 /// A series with a random name and one sample, always of the same length.
 fn series(timestamp_ms: u64, state: &mut u64) -> Vec<u8> {
     let mut label = |name: &str| {

@@ -10,6 +10,7 @@ mod framer;
 mod gossip;
 mod histogram;
 mod load;
+mod queues;
 mod reading;
 mod relay;
 mod replay;
@@ -43,6 +44,7 @@ enum Part {
     Replay(replay::Options),
     Soak(soak::Options),
     Gossip(gossip::Options),
+    Queues(queues::Options),
 }
 
 fn main() -> ExitCode {
@@ -55,6 +57,7 @@ fn main() -> ExitCode {
         Part::Replay(options) => replay::run(&options),
         Part::Soak(options) => soak::run(&options),
         Part::Gossip(options) => gossip::run(&options),
+        Part::Queues(options) => queues::run(&options),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

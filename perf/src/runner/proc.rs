@@ -37,6 +37,14 @@ pub fn rss_kib(root: u32) -> Result<u64, Fault> {
     Ok(sum)
 }
 
+/// The most memory that the process itself ever had in RAM, in KiB.
+pub fn peak_kib(pid: u32) -> Result<u64, Fault> {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).during("VmHWM")?;
+    let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+    let number = peak.and_then(|rest| rest.split_whitespace().next()?.parse::<u64>().ok());
+    number.ok_or_else(|| Fault(format!("process {pid} has no VmHWM")))
+}
+
 /// The process and its descendants, the process first.
 pub fn tree(root: u32) -> Result<Vec<u32>, Fault> {
     tree_of(root, &lines()?)
