@@ -406,7 +406,7 @@ impl Leadership {
         let (me, listen) = (self.me, self.listen);
         let Some(group) = self.groups.get_mut(&key) else { return };
         let before = group.standing.clone();
-        let term = Term(before.as_ref().map_or(0, |before| before.term.0) + 1);
+        let term = before.as_ref().map_or(Term::default(), |before| before.term).next();
         let standing = match before.clone() {
             Some(before) => Standing { term, leader: me, listen, ..before },
             None => Standing {

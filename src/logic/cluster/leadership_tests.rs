@@ -43,10 +43,15 @@ fn leads(one: &mut Leadership) -> Vec<(Lead, Option<Term>)> {
     led.collect()
 }
 
+/// That of the leader of this number, of all that a group has had.
+fn term(leader: u64) -> Term {
+    (0..leader).fold(Term::default(), |term, _| term.next())
+}
+
 fn standing(name: &GroupName, term: u64, last: u8) -> Standing {
     Standing {
         group: name.clone(),
-        term: Term(term),
+        term: self::term(term),
         leader: node(last),
         listen: listen(last),
         epoch: Epoch(4),
@@ -72,7 +77,7 @@ fn the_first_in_order_claims_a_new_group_and_the_others_tell_it_of_one() {
     let wanted = Effect::Tell(node(1).address, Notice::Wanted(name.clone()));
     assert_eq!(second.take_effects(), [wanted]);
     second.on_standing(first.standing(&name).expect("it leads").clone(), NOW);
-    assert_eq!(leads(&mut second), [(Lead::At(listen(1)), Some(Term(1)))]);
+    assert_eq!(leads(&mut second), [(Lead::At(listen(1)), Some(term(1)))]);
 }
 
 #[test]
@@ -85,7 +90,7 @@ fn nobody_leads_before_it_has_settled() {
     one.on_standing(standing(&name, 3, 2), NOW);
     one.on_members(node(1), BTreeSet::from([node(2)]), NOW);
     one.settle(NOW);
-    assert_eq!(leads(&mut one), [(Lead::At(listen(2)), Some(Term(3)))], "it is led elsewhere");
+    assert_eq!(leads(&mut one), [(Lead::At(listen(2)), Some(term(3)))], "it is led elsewhere");
 }
 
 #[test]
@@ -103,11 +108,11 @@ fn when_the_leader_dies_the_first_of_the_living_goes_on_from_how_the_group_stood
     let name = group_of(1);
     let mut one = one(1, 3, Leases::None);
     one.on_standing(standing(&name, 3, 2), NOW);
-    assert_eq!(leads(&mut one), [(Lead::At(listen(2)), Some(Term(3)))]);
+    assert_eq!(leads(&mut one), [(Lead::At(listen(2)), Some(term(3)))]);
     one.on_members(node(1), BTreeSet::from([node(3)]), NOW);
-    assert_eq!(leads(&mut one).last(), Some(&(Lead::Us, Some(Term(3)))));
+    assert_eq!(leads(&mut one).last(), Some(&(Lead::Us, Some(term(3)))));
     let own = one.standing(&name).expect("it leads").clone();
-    assert_eq!((own.term, own.leader), (Term(4), node(1)));
+    assert_eq!((own.term, own.leader), (term(4), node(1)));
     assert_eq!(own.sitting, standing(&name, 3, 2).sitting);
 }
 
@@ -147,7 +152,7 @@ fn if_the_first_cannot_the_next_one_does_after_a_while() {
     one.on_time(NOW.after(Millis(CLAIM_PATIENCE.0 - 1)));
     assert_eq!(leads(&mut one), []);
     one.on_time(NOW.after(CLAIM_PATIENCE));
-    assert_eq!(leads(&mut one), [(Lead::Us, Some(Term(3)))]);
+    assert_eq!(leads(&mut one), [(Lead::Us, Some(term(3)))]);
 }
 
 #[test]
@@ -163,10 +168,10 @@ fn of_two_leaders_the_one_with_the_higher_term_stays_and_the_other_is_told() {
     let is_told = Effect::Tell(node(2).address, Notice::Standings(vec![own.clone()]));
     match own.overrules(&other) {
         true => assert_eq!(one.take_effects(), [is_told]),
-        false => assert_eq!(leads(&mut one), [(Lead::At(listen(2)), Some(Term(1)))]),
+        false => assert_eq!(leads(&mut one), [(Lead::At(listen(2)), Some(term(1)))]),
     }
     one.on_standing(standing(&name, 2, 3), later);
-    assert_eq!(leads(&mut one), [(Lead::At(listen(3)), Some(Term(2)))]);
+    assert_eq!(leads(&mut one), [(Lead::At(listen(3)), Some(term(2)))]);
 }
 
 #[test]
@@ -175,14 +180,14 @@ fn with_leases_nobody_claims_or_leads_without_one() {
     let key = GroupKey::of(&name);
     let mut one = one(1, 3, Leases::Needed);
     one.on_wanted(&name, NOW);
-    assert_eq!((leads(&mut one), one.wanted(NOW)), (vec![], vec![(key, Term(0))]));
+    assert_eq!((leads(&mut one), one.wanted(NOW)), (vec![], vec![(key, term(0))]));
     one.on_lease(key, NOW.after(Millis(1000)), NOW);
     assert_eq!(leads(&mut one), [(Lead::Us, None)]);
     one.on_time(NOW.after(Millis(1000)));
-    assert_eq!(leads(&mut one), [(Lead::Nobody, Some(Term(1)))]);
+    assert_eq!(leads(&mut one), [(Lead::Nobody, Some(term(1)))]);
     let later = NOW.after(Millis(2000));
     one.on_lease(key, later.after(Millis(1000)), later);
-    assert_eq!(leads(&mut one), [(Lead::Us, Some(Term(1)))], "nobody has led it since");
+    assert_eq!(leads(&mut one), [(Lead::Us, Some(term(1)))], "nobody has led it since");
 }
 
 /// A node that leads a group, and has lost the lease of it at that moment.
@@ -208,7 +213,7 @@ fn a_leader_that_can_get_no_lease_gives_the_group_to_one_that_perhaps_can() {
     assert!(one.take_effects().iter().any(is_give));
     assert_eq!(one.wanted(later), []);
     one.on_members(node(1), BTreeSet::new(), later);
-    assert_eq!(one.wanted(later), [(key, Term(1))], "nobody is there to take it");
+    assert_eq!(one.wanted(later), [(key, term(1))], "nobody is there to take it");
 }
 
 #[test]
@@ -232,7 +237,7 @@ fn a_group_that_was_given_to_one_that_does_not_lead_it_is_taken_back_after_a_whi
     assert_eq!(other.lead(&name), Lead::Nobody);
     let later = lost.after(CLAIM_PATIENCE.times(3));
     one.on_time(later);
-    assert_eq!(one.wanted(later), [(key, Term(1))]);
+    assert_eq!(one.wanted(later), [(key, term(1))]);
     one.on_lease(key, later.after(Millis(3000)), later);
     assert_eq!(one.lead(&name), Lead::Us);
     // The other one has not been told again, and does not want it any more.
@@ -246,9 +251,9 @@ fn a_lease_is_not_promised_to_one_that_has_missed_a_term() {
     let key = GroupKey::of(&name);
     let mut one = one(1, 3, Leases::Needed);
     one.on_standing(standing(&name, 3, 2), NOW);
-    assert_eq!(one.objection(key, node(3), Term(2)).map(|it| it.term), Some(Term(3)));
-    assert_eq!(one.objection(key, node(3), Term(3)), None);
-    assert_eq!(one.objection(key, node(2), Term(0)), None, "it leads it");
+    assert_eq!(one.objection(key, node(3), term(2)).map(|it| it.term), Some(term(3)));
+    assert_eq!(one.objection(key, node(3), term(3)), None);
+    assert_eq!(one.objection(key, node(2), term(0)), None, "it leads it");
 }
 
 #[test]
@@ -305,10 +310,10 @@ fn a_node_that_was_taken_for_dead_does_not_go_on_with_what_it_led() {
     let renewed = Node { generation: 2, ..node(1) };
     one.unsettle(NOW);
     one.on_members(renewed, BTreeSet::from([node(2), node(3)]), NOW);
-    assert_eq!(leads(&mut one), [(Lead::Nobody, Some(Term(1)))]);
+    assert_eq!(leads(&mut one), [(Lead::Nobody, Some(term(1)))]);
     one.on_standing(standing(&name, 2, 3), NOW);
     one.settle(NOW);
-    assert_eq!(leads(&mut one), [(Lead::At(listen(3)), Some(Term(2)))]);
+    assert_eq!(leads(&mut one), [(Lead::At(listen(3)), Some(term(2)))]);
 }
 
 #[test]
@@ -322,7 +327,24 @@ fn a_node_that_was_taken_for_dead_leads_on_what_it_has_the_lease_of() {
     one.on_members(renewed, BTreeSet::from([node(2), node(3)]), NOW);
     assert_eq!((leads(&mut one), one.lead(&name)), (vec![], Lead::Us));
     let standing = one.standing(&name).expect("it leads");
-    assert_eq!((standing.term, standing.leader), (Term(2), renewed));
+    assert_eq!((standing.term, standing.leader), (term(1).renewed(), renewed));
+}
+
+#[test]
+fn a_leader_that_goes_on_cut_off_gives_way_to_the_one_who_took_the_group_meanwhile() {
+    let name = group_of(1);
+    let mut one = one(1, 3, Leases::Needed);
+    one.on_wanted(&name, NOW);
+    one.on_lease(GroupKey::of(&name), NOW.after(Millis(1000)), NOW);
+    let renewed = Node { generation: 2, ..node(1) };
+    one.on_members(renewed, BTreeSet::from([node(2), node(3)]), NOW);
+    let (later, taken) = (NOW.after(Millis(5000)), standing(&name, 2, 2));
+    // Of one and the same term that of the first in the order would count.
+    assert!(
+        GroupKey::of(&name).score(node(1).address) > GroupKey::of(&name).score(node(2).address)
+    );
+    one.on_standing(taken, later);
+    assert_eq!(one.lead(&name), Lead::At(listen(2)));
 }
 
 #[test]
@@ -349,11 +371,11 @@ fn a_group_to_which_nobody_comes_here_is_known_all_the_same() {
     one.take_effects();
     one.on_forgotten(&name, NOW);
     one.on_wanted(&name, NOW);
-    let again = (Lead::At(listen(2)), Some(Term(3)));
+    let again = (Lead::At(listen(2)), Some(term(3)));
     assert_eq!(leads(&mut one), [again], "its new seat is to be told");
     one.on_forgotten(&name, NOW);
     one.on_members(node(1), BTreeSet::from([node(3)]), NOW);
-    assert_eq!(leads(&mut one).last(), Some(&(Lead::Us, Some(Term(3)))));
+    assert_eq!(leads(&mut one).last(), Some(&(Lead::Us, Some(term(3)))));
 }
 
 #[test]

@@ -14,6 +14,23 @@ use crate::logic::view::Epoch;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Term(pub u64);
 
+/// So many terms belong to one leader: the one in which it took the group, and those of its later lives.
+const LIVES: u64 = 256;
+
+impl Term {
+    /// The term of whoever takes the group from the leader of this one: later than all in which that
+    /// leader may go on, cut off as it may be, without hearing of it.
+    pub fn next(self) -> Term {
+        Term((self.0 / LIVES + 1) * LIVES)
+    }
+
+    /// The term in which the same leader goes on in another life, whom nobody may have replaced yet. The
+    /// last one of them stays.
+    pub fn renewed(self) -> Term {
+        Term((self.0 + 1).min(self.0 / LIVES * LIVES + LIVES - 1))
+    }
+}
+
 /// A group's name in eight bytes, the same on every node.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct GroupKey(pub u64);
@@ -112,6 +129,17 @@ mod tests {
     }
 
     const KEY_OF_NOTHING: u64 = 5_027_060_195_534_464_434;
+
+    #[test]
+    fn who_takes_a_group_counts_more_than_its_leader_in_whatever_life() {
+        let first = Term::default().next();
+        let mut renewed = first;
+        for _ in 0..2 * LIVES {
+            assert!(renewed.renewed() >= renewed && renewed.renewed() < first.next());
+            renewed = renewed.renewed();
+        }
+        assert!(first < first.renewed() && renewed.next() == first.next());
+    }
 
     #[test]
     fn every_node_is_first_for_about_as_many_groups() {

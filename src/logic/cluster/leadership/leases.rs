@@ -64,7 +64,7 @@ impl Leadership {
         let led = self.groups.values_mut().filter(|it| it.is_led_by(before) && now < it.lease);
         for standing in led.filter_map(|group| group.standing.as_mut()) {
             standing.leader = me;
-            standing.term.0 += 1;
+            standing.term = standing.term.renewed();
             self.effects.push(Effect::TellAll(standing.clone()));
         }
     }
