@@ -34,6 +34,8 @@ mod cluster_steady;
 mod comeback;
 #[path = "real/door.rs"]
 mod door;
+#[path = "real/endpoints.rs"]
+mod endpoints;
 #[path = "real/failover.rs"]
 mod failover;
 #[path = "real/http.rs"]

@@ -80,6 +80,11 @@ impl Series {
         labels.contains(&format!("__name__={name:?}"))
     }
 
+    /// The newest timestamp of all.
+    pub fn newest_ms(&self) -> i64 {
+        self.0.values().flatten().map(|sample| sample.at_ms).max().expect("there are samples")
+    }
+
     /// The oldest timestamp of all.
     pub fn oldest_ms(&self) -> i64 {
         self.0

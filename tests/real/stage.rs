@@ -2,7 +2,7 @@
 
 use std::fmt::Display;
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -32,10 +32,20 @@ pub struct Stage {
 impl Stage {
     /// Sets it up under the test's name; `flags` are the proxy's.
     pub fn set(name: &'static str, series: usize, kind: Kind, flags: &[&str]) -> Stage {
+        Stage::set_with(name, series, kind, |dir, port| Proxy::start(dir, port, flags))
+    }
+
+    /// The same with a proxy that is started before the storage on this port.
+    pub fn set_with(
+        name: &'static str,
+        series: usize,
+        kind: Kind,
+        start: impl FnOnce(&Path, u16) -> Proxy,
+    ) -> Stage {
         let dir = fresh_dir(name);
         let target = Target::start(series);
         let storage = Storage::start(&dir, kind);
-        let proxy = Proxy::start(&dir, storage.port(), flags);
+        let proxy = start(&dir, storage.port());
         Stage { name, started: Instant::now(), dir, target, storage, proxy }
     }
 
