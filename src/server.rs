@@ -1,6 +1,7 @@
 //! The program put together: threads in the order in which they need each other, and back.
 
 mod fault;
+mod queues;
 mod settings;
 
 use std::hash::{BuildHasher as _, RandomState};
@@ -37,6 +38,7 @@ use crate::wire::cluster::seal::Seal;
 use crate::wire::remote_write::series::SeriesHasher;
 
 pub use fault::StartError;
+use queues::Backlog;
 
 /// A server that runs. It runs until [`Running::stop`], also when this is dropped.
 pub struct Running {
@@ -49,6 +51,7 @@ pub struct Running {
     history: Arc<History>,
     workers: Vec<Worker>,
     counters: Vec<Arc<Counters>>,
+    backlogs: Vec<Backlog>,
     clock: Clock,
     log: Log,
     shutdown_timeout: Millis,
@@ -93,7 +96,8 @@ pub fn start(config: Config) -> Result<Running, StartError> {
     let memory = Arc::new(Memory::new(config.hold_bytes_max));
     let words = conductor::words();
     let relaying = ground.as_ref().map(Ground::relaying);
-    let settings = Arc::new(settings::settings(&config, relaying, &log)?);
+    let backlogs = queues::start(&config, &log)?;
+    let settings = Arc::new(settings::settings(&config, relaying, &backlogs, &log)?);
     let start = Start {
         headroom: settings::headroom(&settings),
         memory: memory.clone(),
@@ -168,6 +172,7 @@ pub fn start(config: Config) -> Result<Running, StartError> {
         log: log.clone(),
     };
     let acceptor = acceptor.start().map_err(StartError::Thread)?;
+    let of_queues = backlogs.iter().map(|backlog| backlog.counters.clone()).collect::<Vec<_>>();
     Ok(Running {
         addresses,
         acceptor,
@@ -177,7 +182,8 @@ pub fn start(config: Config) -> Result<Running, StartError> {
         cluster_address,
         history,
         workers,
-        counters: counters.into(),
+        counters: counters.into_iter().chain(of_queues).collect(),
+        backlogs,
         clock,
         log,
         shutdown_timeout: config.shutdown_timeout,
@@ -236,6 +242,7 @@ impl Running {
         }
         self.control.stop();
         self.conductor.stop();
+        self.backlogs.into_iter().for_each(Backlog::stop);
         self.log.flush();
     }
 }

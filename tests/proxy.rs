@@ -17,6 +17,8 @@ mod fan;
 mod handover;
 #[path = "proxy/hostile.rs"]
 mod hostile;
+#[path = "proxy/queued.rs"]
+mod queued;
 #[path = "proxy/requests.rs"]
 mod requests;
 #[path = "proxy/support.rs"]

@@ -11,6 +11,7 @@ use crossbeam::queue::{ArrayQueue, SegQueue};
 
 use crate::base::limits::{INBOX_MAX, RETRY_AFTER_SECONDS};
 use crate::base::time::Millis;
+use crate::io::appends::Appends;
 use crate::io::buffers::{Budget, Buffers};
 use crate::io::clock::Clock;
 use crate::io::deadline::Deadlines;
@@ -19,6 +20,7 @@ use crate::io::link::EndpointId;
 use crate::io::links::Links;
 use crate::io::log::Log;
 use crate::io::orders::Order;
+use crate::io::queue::thread::Queue;
 use crate::io::store::Store;
 use crate::logic::source::Identity;
 use crate::shared::metrics::{Counters, Load};
@@ -35,7 +37,9 @@ pub struct Settings {
     pub endpoints: Arc<[Endpoint]>,
     /// Those that a request goes to at once, and that answer it themselves.
     pub direct: Vec<EndpointId>,
-    /// How remote write is written that goes to more than one of them.
+    /// Those that get theirs out of a queue.
+    pub queued: Vec<(EndpointId, Queue)>,
+    /// How remote write is written, unless one endpoint alone gets it at once.
     pub common: Option<Route>,
     /// What makes a source.
     pub identity: Identity,
@@ -192,6 +196,8 @@ pub struct Core {
     pub name: String,
     /// What it keeps for hand-overs.
     pub store: Store,
+    /// What it has given to queues.
+    pub appends: Appends,
     /// Reads the fronts of bodies, and held ones of version 2 for their counts.
     pub reader: RefCell<Reader>,
     /// Whether it only finishes what is in flight.

@@ -1,46 +1,46 @@
 //! A remote write request on its way to all endpoints: one body for all of them, each with a head of its
 //! own.
 //!
-//! They get it at once, and all are waited for. Its source is told the worst of what they say, and sends
-//! the same again to all: who has it already gets the same samples once more.
+//! They get it at once, and all are waited for: those that answer themselves, and the queues of the
+//! others. Its source is told the worst of what they say, and sends the same again to all: who has it
+//! already gets the same samples once more, but not a queue in which it lies.
 
+use std::cmp::Reverse;
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::Poll;
 
+use twox_hash::XxHash3_128;
+
 use crate::io::core::Core;
 use crate::io::deadline::Slot;
 use crate::io::endpoint::Outlet;
 use crate::io::link::{EndpointId, Link};
-use crate::io::upstream::{self, Outgoing, SendError};
+use crate::io::queue::store::Append;
+use crate::io::queue::thread::Queue;
+use crate::io::upstream::{self, Outgoing, Said, SendError};
 use crate::logic::ask::{Grade, Outcome};
 use crate::shared::state::Seat;
 use crate::wire::http::answer::{Answer, Asked};
 use crate::wire::http::head::HeadError;
 use crate::wire::http::reply::Refusal;
 use crate::wire::http::rewrite::Route;
+use crate::wire::queue::sequence::SourceKey;
 use crate::wire::remote_write::push::Push;
 
 /// How a request has ended.
 pub struct Ending {
-    /// What its source is to be told, and the connection that it came on.
-    pub answer: Result<(Link, Answer), Refusal>,
+    /// What its source is to be told, and the connection that it came on. `None`: that it is taken, for
+    /// it lies in queues, and there is nobody else who would say something.
+    pub answer: Told,
     /// Whether the endpoints have it.
     pub outcome: Outcome,
 }
 
-impl Ending {
-    /// At the only endpoint that gets it.
-    pub fn of(said: Said) -> Ending {
-        let outcome = grade_of(&said).outcome();
-        Ending { answer: said.map_err(refusal_of), outcome }
-    }
-}
-
-/// What one endpoint says.
-type Said = Result<(Link, Answer), SendError>;
-type Sending<'s> = Pin<Box<dyn Future<Output = Said> + 's>>;
+/// What one endpoint, or its queue, makes of a request.
+type Told = Result<Option<(Link, Answer)>, Refusal>;
+type Sending<'s> = (EndpointId, Pin<Box<dyn Future<Output = Told> + 's>>);
 
 /// What an endpoint that did not answer makes of a request.
 pub fn refusal_of(error: SendError) -> Refusal {
@@ -52,21 +52,24 @@ pub fn refusal_of(error: SendError) -> Refusal {
     }
 }
 
-/// Sends a request to every endpoint, as long as this node leads the group of `seat`.
-pub async fn send(core: &Core, slot: &Slot, seat: &Seat, push: &Push) -> Ending {
-    if let Some(alone) = core.settings.alone() {
-        let (bytes, range) = push.bytes();
-        let outgoing = Outgoing::whole(bytes, range, Asked::Other);
-        let may_send = || seat.may_send(|| core.now());
-        return Ending::of(upstream::send(&core.outlet(), slot, alone, may_send, outgoing).await);
-    }
-    // Boxed: the way to one endpoint is not to be longer for it.
-    Box::pin(send_to_each(core, seat, push)).await
+/// What an answer, or none, says of whether the endpoint has a request.
+pub fn outcome_of(said: &Said) -> Outcome {
+    // Even one that could not be connected to: its source tries again, and if that dies, we do.
+    said.as_ref().map_or(Grade::Unanswered, |(_, answer)| Grade::of(answer.status)).outcome()
 }
 
-fn grade_of(said: &Said) -> Grade {
-    // Even one that could not be connected to: its source tries again, and if that dies, we do.
-    said.as_ref().map_or(Grade::Unanswered, |(_, answer)| Grade::of(answer.status))
+/// Sends a request to every endpoint, as long as this node leads the group of `seat`.
+pub async fn send(core: &Core, slot: &Slot, seat: &Seat, push: &Push) -> Ending {
+    let Some(alone) = core.settings.alone() else {
+        // Boxed: the way to one endpoint is not to be longer for it.
+        return Box::pin(send_to_each(core, seat, push)).await;
+    };
+    let (bytes, range) = push.bytes();
+    let outgoing = Outgoing::whole(bytes, range, Asked::Other);
+    let may_send = || seat.may_send(|| core.now());
+    let said = upstream::send(&core.outlet(), slot, alone, may_send, outgoing).await;
+    let outcome = outcome_of(&said);
+    Ending { answer: said.map(Some).map_err(refusal_of), outcome }
 }
 
 async fn send_to_each(core: &Core, seat: &Seat, push: &Push) -> Ending {
@@ -79,11 +82,13 @@ async fn send_to_each(core: &Core, seat: &Seat, push: &Push) -> Ending {
             return Ending { answer, outcome: Outcome::Rejected };
         }
     };
-    let mut heard = Vec::new();
+    let body = BodyName::of(core, seat, push);
+    under_way.extend(core.settings.queued.iter().map(|it| appending(core, it, push, body)));
+    let mut told = Vec::new();
     poll_fn(|context| {
         under_way.retain_mut(|(id, sending)| match sending.as_mut().poll(context) {
-            Poll::Ready(said) => {
-                heard.push((*id, said));
+            Poll::Ready(of_one) => {
+                told.push((*id, of_one));
                 false
             }
             Poll::Pending => true,
@@ -91,25 +96,30 @@ async fn send_to_each(core: &Core, seat: &Seat, push: &Push) -> Ending {
         if under_way.is_empty() { Poll::Ready(()) } else { Poll::Pending }
     })
     .await;
-    worst(&out, heard)
+    let ending = worst(&out, told);
+    if let Some(hash) = body.hash.filter(|_| ending.outcome.is_certain()) {
+        core.settings.queued.iter().for_each(|(_, queue)| queue.settled(body.source, hash));
+    }
+    ending
 }
 
-/// The request, written for each endpoint.
+/// The request, written for each endpoint that answers itself.
 fn sendings<'s>(
     core: &'s Core,
     out: &'s Outlet<'s>,
     seat: &'s Seat,
     push: &Push,
-) -> Result<Vec<(EndpointId, Sending<'s>)>, HeadError> {
-    let sending = |id: &EndpointId| -> Result<(EndpointId, Sending<'s>), HeadError> {
+) -> Result<Vec<Sending<'s>>, HeadError> {
+    let sending = |id: &EndpointId| -> Result<Sending<'s>, HeadError> {
         let (id, own) = (*id, written_for(&out.endpoints[id.0].route, push)?);
         // A deadline each: one that hangs does not cost the others theirs.
         let slot = core.deadlines.slot();
-        let sending = Box::pin(async move {
+        let sending = async move {
             let may_send = || seat.may_send(|| core.now());
-            upstream::send(out, &slot, id, may_send, own).await
-        });
-        Ok((id, sending))
+            let said = upstream::send(out, &slot, id, may_send, own).await;
+            said.map(Some).map_err(refusal_of)
+        };
+        Ok((id, Box::pin(sending)))
     };
     core.settings.direct.iter().map(sending).collect()
 }
@@ -122,14 +132,57 @@ fn written_for(route: &Route, push: &Push) -> Result<Outgoing, HeadError> {
     Ok(Outgoing { head: Some(Arc::new(head)), bytes, range: body, asked: Asked::Other })
 }
 
-/// The worst of what was said, of two that are as bad that of the endpoint which is named first.
-fn worst(out: &Outlet<'_>, mut heard: Vec<(EndpointId, Said)>) -> Ending {
-    let outcomes = heard.iter().map(|(_, said)| grade_of(said).outcome());
+/// What a queue knows a body by.
+#[derive(Clone, Copy)]
+struct BodyName {
+    source: SourceKey,
+    /// None if its source never sends it again: nobody else can have failed when it is stored.
+    hash: Option<u128>,
+}
+
+impl BodyName {
+    /// Of a group, not of a source of it: a hand-over sends again what one of them had sent.
+    fn of(core: &Core, seat: &Seat, push: &Push) -> BodyName {
+        let source = SourceKey::of(&[&seat.group.tenant, &seat.group.group]);
+        let is_repeated = core.settings.endpoints.len() > 1 && !core.settings.queued.is_empty();
+        BodyName { source, hash: is_repeated.then(|| XxHash3_128::oneshot(push.body())) }
+    }
+}
+
+/// The request on its way into one queue, as it is: the head for the endpoint is written when it is sent.
+fn appending<'s>(
+    core: &'s Core,
+    (id, queue): &'s (EndpointId, Queue),
+    push: &Push,
+    BodyName { source, hash }: BodyName,
+) -> Sending<'s> {
+    let time = core.clock.unix_now();
+    let append = Append { push: push.clone(), source, time, hash };
+    let (slot, due) = (core.deadlines.slot(), core.settings.endpoints[id.0].remote_timeout);
+    let due = core.now().after(due);
+    let appending = async move {
+        let counters = &core.handle.counters;
+        core.appends.append(queue, append, &slot, due, counters).await.map(|()| None)
+    };
+    (*id, Box::pin(appending))
+}
+
+fn grade_of(told: &Told) -> Grade {
+    match told {
+        Ok(None) => Grade::Stored,
+        Ok(Some((_, answer))) => Grade::of(answer.status),
+        Err(_) => Grade::Unanswered,
+    }
+}
+
+/// The worst of what was told, of two that are as bad that of the endpoint which is named first.
+fn worst(out: &Outlet<'_>, mut told: Vec<(EndpointId, Told)>) -> Ending {
+    let outcomes = told.iter().map(|(_, told)| grade_of(told).outcome());
     let outcome = outcomes.reduce(Outcome::and).unwrap_or(Outcome::Unsent);
-    heard.sort_by_key(|(id, said)| (std::cmp::Reverse(grade_of(said)), id.0));
-    let mut heard = heard.into_iter().map(|(_, said)| said);
-    let answer = heard.next().unwrap_or(Err(SendError::NotLeading)).map_err(refusal_of);
-    for (link, answer) in heard.flatten() {
+    told.sort_by_key(|(id, told)| (Reverse(grade_of(told)), id.0));
+    let mut told = told.into_iter().map(|(_, told)| told);
+    let answer = told.next().unwrap_or(Ok(None));
+    for (link, answer) in told.flatten().flatten() {
         upstream::discard(out, link, &answer);
     }
     Ending { answer, outcome }

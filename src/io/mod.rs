@@ -2,6 +2,7 @@
 
 pub mod acceptor;
 pub mod answer;
+pub mod appends;
 pub mod buffers;
 pub mod clock;
 pub mod conductor;

@@ -128,8 +128,18 @@ impl Passage<'_> {
         let sent = Sent { kept, first };
         let look = |push: &Push| speaker.look_at(push.protocol(), push.body());
         core.store.on_forwarded(stock, source, sent, outcome, &core.handle.counters, look);
-        let (link, answer) = answer?;
-        self.pass_on(link, answer, FORWARDED).await
+        self.tell(answer?).await
+    }
+
+    /// The endpoints' answer, or that it is taken, back to the source.
+    async fn tell(&mut self, answer: Option<(Link, Answer)>) -> Result<Persistence, Fault> {
+        match answer {
+            Some((link, answer)) => self.pass_on(link, answer, FORWARDED).await,
+            None => {
+                self.count(Counter::Forwarded, Counter::ForwardedBytes);
+                self.take().await
+            }
+        }
     }
 
     /// The endpoint's answer, back to the source.
@@ -222,24 +232,25 @@ impl Passage<'_> {
                 self.take().await.map(Some)
             }
             Verdict::AsItIs => {
-                let (link, answer) = self.let_out(id, &self.push).await?;
-                self.pass_on(link, answer, FORWARDED).await.map(Some)
+                let answer = self.let_out(id, &self.push).await?;
+                self.tell(answer).await.map(Some)
             }
             Verdict::Changed(push) => {
-                let (link, answer) = self.let_out(id, &push).await?;
-                if !(200..300).contains(&answer.status) {
-                    return self.pass_on(link, answer, FORWARDED).await.map(Some);
+                let answer = self.let_out(id, &push).await?;
+                if let Some((link, answer)) = answer {
+                    if !(200..300).contains(&answer.status) {
+                        return self.pass_on(link, answer, FORWARDED).await.map(Some);
+                    }
+                    // What the endpoint says of a part is not the answer to the whole.
+                    upstream::discard(&core.outlet(), link, &answer);
                 }
-                // What the endpoint says of a part is not the answer to the whole.
-                upstream::discard(&core.outlet(), link, &answer);
-                self.count(Counter::Forwarded, Counter::ForwardedBytes);
-                self.take().await.map(Some)
+                self.tell(None).await.map(Some)
             }
         }
     }
 
     /// Sends what may go out, and tells the hand-over how it ended.
-    async fn let_out(&self, id: AskId, push: &Push) -> Result<(Link, Answer), Fault> {
+    async fn let_out(&self, id: AskId, push: &Push) -> Result<Option<(Link, Answer)>, Fault> {
         let seat = self.speaker.seat();
         let Ending { answer, outcome } = fan::send(self.core, self.slot, seat, push).await;
         self.core.store.tell(Word::Done(seat.clone(), id, outcome));

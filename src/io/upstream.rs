@@ -37,6 +37,10 @@ pub enum SendError {
     NotLeading,
 }
 
+/// What an endpoint says to a request: the head of its answer, and the connection whose reader's
+/// `bytes` start with it; or why it says nothing.
+pub type Said = Result<(Link, Answer), SendError>;
+
 /// A request on its way: `head`, and behind it `bytes[range]`, are what is written.
 #[derive(Clone, Debug)]
 pub struct Outgoing {
@@ -66,8 +70,7 @@ impl Outgoing {
     }
 }
 
-/// Sends a request to an endpoint and waits for the head of its answer. With the answer comes the
-/// connection, whose reader's `bytes` start with it.
+/// Sends a request to an endpoint and waits for the head of its answer.
 ///
 /// Between a connection that turns out dead and the next one much time may pass: only who `may_send`
 /// then writes to it.
@@ -77,7 +80,7 @@ pub async fn send(
     endpoint: EndpointId,
     may_send: impl Fn() -> bool,
     outgoing: Outgoing,
-) -> Result<(Link, Answer), SendError> {
+) -> Said {
     let result = try_send(out, slot, To::Endpoint(endpoint), may_send, outgoing).await;
     note(out, endpoint, result.as_ref().err());
     result
@@ -89,7 +92,7 @@ pub async fn relay(
     slot: &Slot,
     (node, connection): (SocketAddr, u64),
     outgoing: Outgoing,
-) -> Result<(Link, Answer), SendError> {
+) -> Said {
     try_send(out, slot, To::Node(node, connection), || true, outgoing).await
 }
 
@@ -110,7 +113,7 @@ async fn try_send(
     to: To,
     may_send: impl Fn() -> bool,
     outgoing: Outgoing,
-) -> Result<(Link, Answer), SendError> {
+) -> Said {
     if let Some(mut link) = out.links.take(to) {
         match exchange(out, slot, &mut link, outgoing.clone()).await {
             Exchange::Answered(answer) => return Ok((link, answer)),

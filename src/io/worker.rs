@@ -14,6 +14,7 @@ use monoio::net::{TcpStream, UnixStream as Bell};
 
 use crate::base::limits::BEAT;
 use crate::base::time::Millis;
+use crate::io::appends::Appends;
 use crate::io::buffers::Buffers;
 use crate::io::clock::Clock;
 use crate::io::conn;
@@ -114,10 +115,13 @@ fn inside_of(handle: Arc<Handle>, start: Start, bell: UnixStream) -> Core {
     let seed = u64::from(std::process::id()) << 8 | handle.index as u64 | 1;
     let holding = Holding::new(start.memory);
     let pieces = Pieces::new(start.idle_bytes_max);
+    let outside = handle.clone();
+    let appends = Appends::new(Box::new(move || outside.ring()));
     let links = Links::new(start.settings.endpoints.len());
     let store = Store::new(handle.index, holding, pieces, start.conductor, start.clock);
     Core {
         store,
+        appends,
         links,
         name: format!("core {}", handle.index),
         reader: RefCell::default(),
@@ -148,6 +152,7 @@ async fn run(core: Rc<Core>, mut bell: Bell) -> io::Result<()> {
         while let Some(order) = core.handle.take_order() {
             follow(&core, order);
         }
+        core.appends.on_rung();
         core.deadlines.resume();
         core.store.wake_parked();
         let now = core.now();
@@ -183,7 +188,7 @@ fn follow(core: &Rc<Core>, order: Order) {
                 }
                 let slot = core.deadlines.slot();
                 let Ending { answer, outcome } = fan::send(&core, &slot, &seat, &push).await;
-                if let Ok((link, answer)) = answer {
+                if let Ok(Some((link, answer))) = answer {
                     upstream::discard(&core.outlet(), link, &answer);
                 }
                 core.store.tell(Word::Sent(seat, outcome));

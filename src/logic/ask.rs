@@ -75,6 +75,8 @@ impl Outcome {
 /// How bad for its source it is what an endpoint says to a request. The worst is the greatest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Grade {
+    /// It lies in the endpoint's queue.
+    Stored,
     /// The endpoint has it.
     Acknowledged,
     /// It will never want it (4xx).
@@ -101,7 +103,7 @@ impl Grade {
     /// What that says of whether the endpoint has it.
     pub fn outcome(self) -> Outcome {
         match self {
-            Grade::Acknowledged => Outcome::Acknowledged,
+            Grade::Stored | Grade::Acknowledged => Outcome::Acknowledged,
             Grade::Rejected => Outcome::Rejected,
             Grade::TooMany | Grade::Failed | Grade::Unanswered => Outcome::Doubtful,
         }
@@ -134,7 +136,7 @@ mod tests {
     fn the_worst_answer_is_the_one_after_which_most_is_sent_again() {
         let statuses = [204, 400, 429, 503];
         assert!(statuses.is_sorted_by(|one, next| Grade::of(*one) < Grade::of(*next)));
-        assert!(Grade::of(599) < Grade::Unanswered);
+        assert!(Grade::of(599) < Grade::Unanswered && Grade::Stored < Grade::of(204));
         assert_eq!((Grade::of(301), Grade::of(499)), (Grade::Rejected, Grade::Rejected));
         let outcomes = statuses.map(|status| Grade::of(status).outcome());
         let [taken, rejected, many, failed] = outcomes;

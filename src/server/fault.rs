@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use crate::config::TlsSettingFault;
+use crate::io::queue::recovery::OpenError;
 
 /// Why the server did not start. Nothing is left running.
 #[derive(Debug)]
@@ -24,6 +25,8 @@ pub enum StartError {
     Lease(io::Error),
     /// TLS can't be spoken with the endpoint: a file can't be used any more.
     Tls(TlsSettingFault),
+    /// The queue in this folder can't be opened.
+    Queue(PathBuf, OpenError),
 }
 
 impl fmt::Display for StartError {
@@ -38,6 +41,12 @@ impl fmt::Display for StartError {
             }
             StartError::Lease(error) => write!(f, "--cluster-lease: {error}"),
             StartError::Tls(fault) => write!(f, "TLS: {} {}", fault.key, fault.what),
+            StartError::Queue(dir, OpenError::Disk(error))
+                if error.kind() == io::ErrorKind::WouldBlock =>
+            {
+                write!(f, "queue {}: another process has it", dir.display())
+            }
+            StartError::Queue(dir, error) => write!(f, "queue {}: {error}", dir.display()),
         }
     }
 }

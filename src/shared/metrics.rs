@@ -86,6 +86,16 @@ counters! {
     EndpointRetried = "highlander_endpoint_retries_total":
         "Requests sent again because a reused connection was dead.",
     EndpointConnections = "highlander_endpoint_connections_total": "Connections to the endpoint.",
+    QueueStored = "highlander_queue_requests_stored_total": "Requests stored in a queue.",
+    QueueStoredBytes = "highlander_queue_stored_bytes_total": "Body bytes of those.",
+    QueueKnown = "highlander_queue_requests_known_total":
+        "Requests that came again and lay in a queue already.",
+    QueueRefused = "highlander_queue_requests_refused_total":
+        "Requests that a queue did not take, or not in time.",
+    QueueDropped = "highlander_queue_requests_dropped_total":
+        "Requests in a queue that made room for newer ones before they were sent.",
+    QueueDamaged = "highlander_queue_places_damaged_total":
+        "Damaged places in queues: a request or more is lost in each.",
     WeightsUnreadable = "highlander_weights_unreadable_total":
         "Weights that are no number and count as 0.",
     Promotions = "highlander_promotions_total": "Changes of a seat.",

@@ -7,10 +7,10 @@ use std::sync::Arc;
 use crate::io::answer;
 use crate::io::buffers::Share;
 use crate::io::conn::{Body, Conn, Request};
-use crate::io::fan::Ending;
+use crate::io::fan::{outcome_of, refusal_of};
 use crate::io::link::{EndpointId, Link};
 use crate::io::passage::{FORWARDED, Fault, Passage};
-use crate::io::upstream::{self, Outgoing};
+use crate::io::upstream::{self, Outgoing, Said};
 use crate::logic::shelf::{Kept, Sent};
 use crate::logic::source::Payload;
 use crate::logic::view::Fate;
@@ -49,9 +49,9 @@ impl Conn {
             return Err(Refusal::RemoteWriteOnly.into());
         };
         let body_bytes = body.bytes;
-        let (Ending { answer, .. }, lent) = self.send(request, body, first).await;
+        let (said, lent) = self.send(request, body, first).await;
         self.take_back(lent);
-        let (link, answer) = answer?;
+        let (link, answer) = said.map_err(refusal_of)?;
         self.answer_with(request, body_bytes, FORWARDED, link, answer).await
     }
 
@@ -78,8 +78,8 @@ impl Conn {
         let (stock, source) = (self.speaker.stock().clone(), self.speaker.source().clone());
         self.core.store.on_sent(&stock, &source, first);
         let body_bytes = body.bytes;
-        let (Ending { answer, outcome }, lent) = self.send(request, body, alone).await;
-        let core = &self.core;
+        let (said, lent) = self.send(request, body, alone).await;
+        let (core, outcome) = (&self.core, outcome_of(&said));
         let counters = &core.handle.counters;
         if stock.may_leave(outcome) {
             core.store.on_unkept(&stock, &source, first, lent.range.len(), counters);
@@ -93,7 +93,7 @@ impl Conn {
             core.store.on_forwarded(&stock, &source, sent, outcome, counters, look);
         }
         self.take_back(lent);
-        let (link, answer) = answer?;
+        let (link, answer) = said.map_err(refusal_of)?;
         self.answer_with(request, body_bytes, FORWARDED, link, answer).await
     }
 
@@ -159,14 +159,14 @@ impl Conn {
         }
     }
 
-    async fn send(&mut self, request: &Request, body: Body, to: EndpointId) -> (Ending, Lent) {
+    async fn send(&mut self, request: &Request, body: Body, to: EndpointId) -> (Said, Lent) {
         let (outgoing, lent) = self.lend(request, body);
         let said = {
             let _in_flight = self.speaker.in_flight();
             let may_send = || self.speaker.seat().may_send(|| self.core.now());
             upstream::send(&self.core.outlet(), &self.slot, to, may_send, outgoing).await
         };
-        (Ending::of(said), lent)
+        (said, lent)
     }
 
     /// The request as it goes out, from where it was read.

@@ -2,7 +2,7 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io;
-use std::os::unix::fs::FileExt as _;
+use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{FallocateFlags, FlockOperation, fallocate, flock};
@@ -59,7 +59,10 @@ impl Disk for Files {
     }
 
     fn create(&mut self, name: &str) -> io::Result<File> {
-        OpenOptions::new().create_new(true).read(true).write(true).open(self.path.join(name))
+        // A source's credentials may be in the heads.
+        let mut options = OpenOptions::new();
+        options.create_new(true).read(true).write(true).mode(0o600);
+        options.open(self.path.join(name))
     }
 
     fn open(&mut self, name: &str) -> io::Result<File> {
@@ -100,6 +103,8 @@ impl Disk for Files {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
     use super::*;
 
     #[test]
@@ -110,6 +115,16 @@ mod tests {
         assert_eq!(second, Err(io::ErrorKind::WouldBlock));
         drop(first);
         assert!(Files::open(&path).is_ok(), "it was let go");
+        fs::remove_dir_all(&path).expect("it is ours");
+    }
+
+    #[test]
+    fn nobody_else_can_read_what_is_stored() {
+        let path = std::env::temp_dir().join(format!("highlander-mode-{}", std::process::id()));
+        let mut files = Files::open(&path).expect("nobody has it");
+        let file = files.create("segment").expect("it is not there");
+        let mode = file.metadata().expect("it is open").permissions().mode();
+        assert_eq!(mode & 0o077, 0, "{mode:o}");
         fs::remove_dir_all(&path).expect("it is ours");
     }
 }

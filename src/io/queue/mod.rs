@@ -5,6 +5,7 @@ pub mod files;
 pub mod mark_file;
 pub mod reader;
 pub mod recovery;
+pub mod report;
 pub mod store;
 pub mod thread;
 pub mod walk;

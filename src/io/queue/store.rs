@@ -29,7 +29,8 @@ pub struct Append {
     pub source: SourceKey,
     /// When it came.
     pub time: UnixMillis,
-    /// A hash of the body: what was stored for this source lately is not stored again.
+    /// A hash of the body: what was stored for this source lately, and is not [`Store::on_settled`], is
+    /// not stored again.
     pub hash: Option<u128>,
 }
 
@@ -229,6 +230,12 @@ impl<D: Disk> Store<D> {
         self.chain.on_removed();
         self.writer.on_removed(now);
         self.trouble.on_room(now);
+    }
+
+    /// A body of this source that has this hash lies at all endpoints. If it comes again, it is stored
+    /// again.
+    pub fn on_settled(&mut self, source: SourceKey, hash: u128) {
+        self.recent.on_settled(source, hash);
     }
 
     /// The next record to be sent, if one is acknowledged and fewer than the setting allows are out.

@@ -19,7 +19,7 @@ use crate::base::limits::{
 };
 use crate::base::time::Millis;
 use crate::logic::queue::setting::Setting;
-use crate::wire::queue::sequence::{Salt, Sequence};
+use crate::wire::queue::sequence::{Salt, Sequence, SourceKey};
 
 use super::disk::Disk;
 use super::files::Files;
@@ -64,6 +64,7 @@ impl fmt::Debug for Ticket {
 #[derive(Debug)]
 enum Order {
     Append(Append, Ticket),
+    Settled(SourceKey, u128),
     Stop,
 }
 
@@ -112,6 +113,13 @@ impl Queue {
             TrySendError::Full(_) => NotTaken::Busy,
             TrySendError::Disconnected(_) => NotTaken::Gone,
         })
+    }
+
+    /// All endpoints have the body of this source with this hash, see [`Append::hash`]: if it comes again,
+    /// it is to be stored again.
+    pub fn settled(&self, source: SourceKey, hash: u128) {
+        // With too much on its way it stays known, until it is forgotten for its age.
+        let _ = self.orders.try_send(Order::Settled(source, hash));
     }
 
     /// A record that was given has been sent, or never will be: the endpoint has rejected it for good.
@@ -227,6 +235,8 @@ impl<D: Disk> Inside<D> {
                     group.push(append);
                     tickets.push(ticket);
                 }
+                // It was stored before this was said, with an earlier group.
+                Ok(Order::Settled(source, hash)) => self.store.on_settled(source, hash),
                 Ok(Order::Stop) | Err(TryRecvError::Disconnected) => {
                     is_over = true;
                     break;

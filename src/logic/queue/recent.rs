@@ -2,7 +2,7 @@
 //!
 //! A request goes to several endpoints, and is answered when all have it. If one of them has failed, its
 //! source sends it again to all: what lies here already is not stored once more. It is remembered also
-//! after it has been sent, for the same reason; and forgotten with a restart.
+//! after it has been sent, for the same reason, until all endpoints have it; and forgotten with a restart.
 
 use std::collections::{HashMap, VecDeque};
 
@@ -24,11 +24,21 @@ impl Recent {
     pub fn on_stored(&mut self, source: SourceKey, hash: u128, sequence: Sequence) {
         self.places.insert((source, hash), sequence);
         self.order.push_back(((source, hash), sequence));
-        if self.order.len() > QUEUE_RECENT_MAX
+        while self.places.len() > QUEUE_RECENT_MAX
             && let Some((key, sequence)) = self.order.pop_front()
         {
             self.forget(key, sequence);
         }
+        if self.order.len() > 2 * QUEUE_RECENT_MAX {
+            let places = &self.places;
+            self.order.retain(|(key, sequence)| places.get(key) == Some(sequence));
+        }
+    }
+
+    /// All endpoints have it: what comes with the same body from now on is said once more on purpose, as
+    /// metadata is every minute.
+    pub fn on_settled(&mut self, source: SourceKey, hash: u128) {
+        self.places.remove(&(source, hash));
     }
 
     /// All up to `sequence` are not there any more, and have not been sent.
@@ -89,6 +99,23 @@ mod tests {
         recent.on_undone(Sequence(5));
         let known: Vec<u128> = (1..=5).filter(|it| recent.place(A, *it).is_some()).collect();
         assert_eq!(known, [3, 4]);
+    }
+
+    #[test]
+    fn what_all_have_is_forgotten_and_leaves_room_for_what_they_have_not() {
+        let mut recent = Recent::default();
+        recent.on_stored(A, 0, Sequence(1));
+        for number in 2..=4 * QUEUE_RECENT_MAX as u64 {
+            recent.on_stored(A, 7, Sequence(number));
+            recent.on_settled(A, 7);
+            assert_eq!(recent.place(A, 7), None);
+        }
+        assert_eq!(recent.place(A, 0), Some(Sequence(1)));
+        assert!(recent.order.len() <= 2 * QUEUE_RECENT_MAX, "{}", recent.order.len());
+        // An undone one leaves nothing behind either.
+        recent.on_stored(A, 7, Sequence(1 << 40));
+        recent.on_undone(Sequence(1 << 40));
+        assert_eq!(recent.place(A, 7), None);
     }
 
     #[test]

@@ -23,6 +23,12 @@ pub enum Refusal {
     NameTooLong,
     /// Anything else than remote write, while every endpoint has a queue, which takes nothing else.
     RemoteWriteOnly,
+    /// The queue of an endpoint has reached its size.
+    QueueFull,
+    /// The queue of an endpoint can't be written.
+    QueueFailed,
+    /// The queue of an endpoint has too much to write, or did not write it in time.
+    QueueBusy,
     /// The endpoint could not be reached, or broke off.
     EndpointUnreachable,
     /// What the endpoint said is no HTTP answer.
@@ -76,6 +82,9 @@ impl Refusal {
             Refusal::NameTooLong => (400, "group, source or tenant has too long a name"),
             // A vmagent that speaks zstd goes back to snappy for it.
             Refusal::RemoteWriteOnly => (415, "only remote write in snappy can be queued"),
+            Refusal::QueueFull => (503, "the queue of an endpoint is full"),
+            Refusal::QueueFailed => (503, "the queue of an endpoint can't be written"),
+            Refusal::QueueBusy => (503, "the queue of an endpoint is too slow"),
             Refusal::EndpointUnreachable => (502, "the endpoint can't be reached"),
             Refusal::EndpointUnreadable => (502, "the endpoint's answer is not HTTP"),
             Refusal::EndpointTimedOut => (504, "the endpoint did not answer in time"),
@@ -109,6 +118,9 @@ impl Refusal {
             | Refusal::TooManyConnections
             | Refusal::ShuttingDown => Persistence::Close,
             Refusal::RemoteWriteOnly
+            | Refusal::QueueFull
+            | Refusal::QueueFailed
+            | Refusal::QueueBusy
             | Refusal::EndpointUnreachable
             | Refusal::EndpointUnreadable
             | Refusal::EndpointTimedOut

@@ -1,0 +1,117 @@
+//! What one core has given to queues, and waits for.
+
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+use std::future::poll_fn;
+use std::sync::Arc;
+use std::task::{Poll, Waker};
+
+use crossbeam::channel::Receiver;
+
+use crate::base::time::Millis;
+use crate::io::deadline::{Elapsed, Patience, Slot};
+use crate::io::queue::store::{Append, Outcome, Refusal as Unstored};
+use crate::io::queue::thread::{NotTaken, Queue, Ticket, Waiting};
+use crate::shared::metrics::{Counter, Counters};
+use crate::wire::http::reply::Refusal;
+
+/// The requests of one core that are on their way into queues.
+pub struct Appends {
+    waiting: Arc<Waiting>,
+    told: Receiver<(u64, Outcome)>,
+    /// By the number of the ticket.
+    asking: RefCell<HashMap<u64, Asking>>,
+    next: Cell<u64>,
+}
+
+#[derive(Default)]
+struct Asking {
+    outcome: Option<Outcome>,
+    waker: Option<Waker>,
+}
+
+impl Appends {
+    /// None is on its way. After `bell` has rung, [`Appends::on_rung`] is to be called.
+    pub fn new(bell: Box<dyn Fn() + Send + Sync>) -> Appends {
+        let (waiting, told) = Waiting::new(bell);
+        Appends { waiting, told, asking: RefCell::default(), next: Cell::new(0) }
+    }
+
+    /// Stores it, and waits until it lies where the queue's setting wants it, no longer than until `due`.
+    /// After a refusal it may be stored all the same: its source has to send it again.
+    pub async fn append(
+        &self,
+        queue: &Queue,
+        append: Append,
+        slot: &Slot,
+        due: Millis,
+        counters: &Counters,
+    ) -> Result<(), Refusal> {
+        let bytes = append.push.body().len();
+        let outcome = self.outcome(queue, append, slot, due).await;
+        let done = outcome.and_then(|outcome| match outcome {
+            Outcome::Stored(_) => {
+                counters.add(Counter::QueueStored, 1);
+                counters.add(Counter::QueueStoredBytes, bytes as u64);
+                Ok(())
+            }
+            Outcome::Known(_) => {
+                counters.add(Counter::QueueKnown, 1);
+                Ok(())
+            }
+            Outcome::Refused(Unstored::Full) => Err(Refusal::QueueFull),
+            Outcome::Refused(Unstored::DiskFull | Unstored::DiskFailed) => {
+                Err(Refusal::QueueFailed)
+            }
+            Outcome::Refused(Unstored::TooLong) => Err(Refusal::BodyTooLarge),
+        });
+        if done.is_err() {
+            counters.add(Counter::QueueRefused, 1);
+        }
+        done
+    }
+
+    async fn outcome(
+        &self,
+        queue: &Queue,
+        append: Append,
+        slot: &Slot,
+        due: Millis,
+    ) -> Result<Outcome, Refusal> {
+        let id = self.next.get();
+        self.next.set(id + 1);
+        let ticket = Ticket { id, waiting: self.waiting.clone() };
+        queue.append(append, ticket).map_err(|not_taken| match not_taken {
+            NotTaken::Busy => Refusal::QueueBusy,
+            NotTaken::Gone => Refusal::QueueFailed,
+        })?;
+        self.asking.borrow_mut().insert(id, Asking::default());
+        let outcome = poll_fn(|context| {
+            let mut asking = self.asking.borrow_mut();
+            let asking = asking.entry(id).or_default();
+            match asking.outcome.take() {
+                Some(outcome) => Poll::Ready(outcome),
+                None => {
+                    asking.waker = Some(context.waker().clone());
+                    Poll::Pending
+                }
+            }
+        });
+        let outcome = slot.within(due, Patience::Busy, outcome).await;
+        self.asking.borrow_mut().remove(&id);
+        outcome.map_err(|Elapsed| Refusal::QueueBusy)
+    }
+
+    /// Wakes whoever waits for what queues have told since.
+    pub fn on_rung(&self) {
+        let mut all = self.asking.borrow_mut();
+        for (id, outcome) in self.told.try_iter() {
+            // Who has waited too long does not wait any more.
+            let Some(asking) = all.get_mut(&id) else { continue };
+            asking.outcome = Some(outcome);
+            if let Some(waker) = asking.waker.take() {
+                waker.wake();
+            }
+        }
+    }
+}

@@ -1,0 +1,277 @@
+//! Endpoints with a queue, up to where a request lies in it: what its source is told, and what is there
+//! after the end.
+
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use highlander::cli::Cli;
+use highlander::config::Config;
+use highlander::config::queue::{Delivery, OnFull, QueueSetting, Sync};
+use highlander::io::queue::thread;
+use highlander::logic::queue::setting::Setting;
+use highlander::server::{self, StartError};
+use highlander::shared::metrics::Counter;
+use highlander::wire::queue::sequence::Salt;
+use highlander::wire::remote_write::protocol::Protocol;
+
+use crate::fan::*;
+use crate::handover::{await_hand_overs, now_ms, samples, stored, write};
+use crate::support::*;
+
+/// A folder for queues that goes with the test.
+struct Folder(PathBuf);
+
+impl Folder {
+    fn new() -> Folder {
+        static NUMBER: AtomicUsize = AtomicUsize::new(0);
+        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+        let name = format!("highlander-queued-{}-{number}", std::process::id());
+        let path = std::env::temp_dir().join(name);
+        let _ = std::fs::remove_dir_all(&path);
+        Folder(path)
+    }
+
+    fn setting(&self, place: usize) -> QueueSetting {
+        QueueSetting {
+            dir: self.0.join(place.to_string()),
+            bytes_max: 100 << 20,
+            sync: Sync::Always,
+            in_flight_max: 1,
+            backoff_min: highlander::base::time::Millis(30),
+            backoff_max: highlander::base::time::Millis(5000),
+            on_full: OnFull::Refuse,
+        }
+    }
+
+    /// What lies in the queue of the endpoint at this place: heads and bodies.
+    fn records(&self, place: usize) -> Vec<(String, Vec<u8>)> {
+        let setting = Setting { in_flight_max: 10_000, ..Setting::default() };
+        let dir = self.0.join(place.to_string());
+        let running = thread::Running::start(&dir, setting, Salt(1), Box::new(|| {}));
+        let running = running.expect("nobody else has it");
+        let mut records = Vec::new();
+        while let Ok(entry) = running.entries.recv_timeout(Duration::from_millis(500)) {
+            let (bytes, range) = entry.push.bytes();
+            let head = &bytes[range.start..range.end - entry.push.body().len()];
+            let head = String::from_utf8(head.to_vec()).expect("heads in tests are text");
+            records.push((head, entry.push.body().to_vec()));
+        }
+        running.stop();
+        records
+    }
+
+    fn bodies(&self, place: usize) -> Vec<Vec<u8>> {
+        self.records(place).into_iter().map(|(_, body)| body).collect()
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+/// A configuration in which the endpoints at these places have a queue.
+fn queued(
+    driver: &str,
+    endpoints: &[&Endpoint],
+    folder: &Folder,
+    places: &[usize],
+    change: impl FnOnce(&mut Cli),
+) -> Config {
+    let name = |place| format!("name: number {place}");
+    let endpoints = endpoints.iter().enumerate();
+    let stanzas: Vec<String> =
+        endpoints.map(|(place, it)| stanza(it, "/own", &[&name(place)])).collect();
+    let mut config = config(driver, &stanzas, change);
+    for place in places {
+        config.endpoints[*place].delivery = Delivery::Queued(folder.setting(*place));
+    }
+    config
+}
+
+#[test]
+fn what_all_have_in_a_queue_is_taken_and_there_after_the_end() {
+    on_both_drivers(|driver| {
+        let (folder, nowhere) = (Folder::new(), Endpoint::nowhere());
+        let config = queued(driver, &[&nowhere, &nowhere], &folder, &[0, 1], |cli| {
+            cli.instance_id = Some("instance".into());
+        });
+        let mut sent = Vec::new();
+        for start in 0..2_u8 {
+            let proxy = Proxy::run(config.clone());
+            let mut client = proxy.connect();
+            for number in 0..10_u8 {
+                let body = [&[start, number][..], &body(usize::from(number) * 9000)].concat();
+                let told = client.ask(&opaque(&body));
+                assert_eq!(told.head, "HTTP/1.1 204 No Content\r\n\r\n");
+                sent.push(body);
+            }
+            assert_eq!(proxy.running.count(Counter::QueueStored), 20);
+            assert_eq!(proxy.running.count(Counter::Forwarded), 10);
+            proxy.running.stop();
+        }
+        for place in [0, 1] {
+            let records = folder.records(place);
+            assert!(records.iter().map(|(_, body)| body).eq(&sent), "in this order");
+            for (head, body) in records {
+                let length = format!("\r\nContent-Length: {}\r\n", body.len());
+                assert!(head.starts_with("POST /api/v1/write HTTP/1.1\r\n"), "{head}");
+                assert!(head.contains(&length), "{head}");
+                assert!(!head.contains("instance") && !head.contains("/own"), "{head}");
+            }
+        }
+    });
+}
+
+#[test]
+fn version_2_is_told_what_was_written_and_what_is_no_remote_write_is_not_queued() {
+    on_both_drivers(|driver| {
+        let (folder, nowhere) = (Folder::new(), Endpoint::nowhere());
+        let proxy = Proxy::run(queued(driver, &[&nowhere], &folder, &[0], |_| {}));
+        let mut client = proxy.connect();
+        let told = client.ask(&write("a", 5, Protocol::V2, now_ms(), 1.0));
+        assert_eq!(told.status, 204);
+        for line in
+            ["Samples-Written: 3\r\n", "Histograms-Written: 0\r\n", "Exemplars-Written: 0\r\n"]
+        {
+            assert!(told.head.contains(&format!("X-Prometheus-Remote-Write-{line}")), "{told:?}");
+        }
+        for _ in 0..2 {
+            assert_eq!(client.ask(&no_write(&body(100_000))).status, 415);
+        }
+        assert_eq!(client.ask(&opaque(b"last")).status, 204);
+        proxy.running.stop();
+        assert_eq!(folder.records(0).len(), 2);
+    });
+}
+
+#[test]
+fn what_lies_in_a_queue_is_not_stored_again_while_another_endpoint_fails() {
+    static STATUS: AtomicUsize = AtomicUsize::new(503);
+    on_both_drivers(|driver| {
+        STATUS.store(503, Ordering::Relaxed);
+        let (folder, direct, nowhere) = (Folder::new(), saying(&STATUS), Endpoint::nowhere());
+        let proxy = Proxy::run(queued(driver, &[&direct, &nowhere], &folder, &[1], |_| {}));
+        let mut client = proxy.connect();
+        for _ in 0..20 {
+            assert_eq!(client.ask(&opaque(b"again")).status, 503);
+        }
+        assert_eq!(proxy.running.count(Counter::QueueStored), 1);
+        assert_eq!(proxy.running.count(Counter::QueueKnown), 19);
+        STATUS.store(204, Ordering::Relaxed);
+        assert_eq!(client.ask(&opaque(b"again")).status, 204);
+        // Said once more by a source that knows it is there: metadata, for example.
+        assert_eq!(client.ask(&opaque(b"other")).status, 204);
+        assert_eq!(client.ask(&opaque(b"again")).status, 204);
+        proxy.running.stop();
+        assert_eq!(folder.bodies(1), [b"again", b"other", b"again"]);
+        assert_eq!(bodies(&direct).len(), 23);
+    });
+}
+
+#[test]
+fn a_full_queue_is_a_503_and_the_others_have_it() {
+    on_both_drivers(|driver| {
+        let (folder, direct, nowhere) = (Folder::new(), always(200), Endpoint::nowhere());
+        let mut config = queued(driver, &[&direct, &nowhere], &folder, &[1], |_| {});
+        let small = QueueSetting { bytes_max: 100_000, ..folder.setting(1) };
+        config.endpoints[1].delivery = Delivery::Queued(small);
+        let proxy = Proxy::run(config);
+        let mut client = proxy.connect();
+        let told: Vec<Answer> = (0..20_u8)
+            .map(|number| client.ask(&opaque(&[&[number], &body(9000)[..]].concat())))
+            .collect();
+        let taken = told.iter().filter(|told| told.status == 200).count();
+        assert!((5..12).contains(&taken), "{taken}");
+        for told in told.iter().skip(taken) {
+            assert_eq!(told.status, 503);
+            assert!(told.head.contains("Retry-After: "), "{told:?}");
+        }
+        assert_eq!(proxy.running.count(Counter::QueueRefused), 20 - taken as u64);
+        assert_eq!(bodies(&direct).len(), 20);
+        proxy.running.stop();
+        assert_eq!(folder.records(1).len(), taken);
+    });
+}
+
+#[test]
+fn many_connections_wait_for_one_sync() {
+    on_both_drivers(|driver| {
+        let (folder, nowhere) = (Folder::new(), Endpoint::nowhere());
+        let proxy = Proxy::run(queued(driver, &[&nowhere, &nowhere], &folder, &[0, 1], |_| {}));
+        std::thread::scope(|scope| {
+            for shard in 0..30_u8 {
+                let proxy = &proxy;
+                scope.spawn(move || {
+                    let mut client = proxy.connect();
+                    for number in 0..20_u8 {
+                        let told = client.ask(&opaque(&[shard, number, 0, 0]));
+                        assert_eq!(told.status, 204);
+                    }
+                });
+            }
+        });
+        proxy.running.stop();
+        for place in [0, 1] {
+            let all = folder.bodies(place);
+            assert_eq!(all.len(), 600);
+            for shard in 0..30 {
+                let of_shard = all.iter().filter(|body| body[0] == shard).map(|body| body[1]);
+                assert!(of_shard.eq(0..20), "each shard in its order");
+            }
+        }
+    });
+}
+
+#[test]
+fn a_hand_over_goes_through_the_queue_and_nothing_of_it_lies_there_twice() {
+    static STATUS: AtomicUsize = AtomicUsize::new(204);
+    on_both_drivers(|driver| {
+        STATUS.store(204, Ordering::Relaxed);
+        let (folder, direct, nowhere) = (Folder::new(), saying(&STATUS), Endpoint::nowhere());
+        let proxy = Proxy::run(queued(driver, &[&direct, &nowhere], &folder, &[1], quick));
+        let (mut a, mut b) = (proxy.connect(), proxy.connect());
+        let start = now_ms() - 60_000;
+        let mut held = |scrape: i64| {
+            let held = write("b", 1, Protocol::V1, start + scrape * 1000 + 300, 2.0);
+            assert_eq!(b.ask(&held).status, 204);
+        };
+        for scrape in 0..5 {
+            let at = start + scrape * 1000;
+            assert_eq!(a.ask(&write("a", 5, Protocol::V1, at, 1.0)).status, 204);
+            held(scrape);
+        }
+        // The last of a lies in the queue, and is in doubt at the other endpoint.
+        STATUS.store(503, Ordering::Relaxed);
+        assert_eq!(a.ask(&write("a", 5, Protocol::V1, start + 5000, 1.0)).status, 503);
+        held(5);
+        drop(a);
+        until("it is tried again", || proxy.running.count(Counter::QueueKnown) > 2);
+        STATUS.store(204, Ordering::Relaxed);
+        await_hand_overs(&proxy, 1);
+        assert_eq!(b.ask(&write("b", 1, Protocol::V1, start + 6300, 2.0)).status, 204);
+        proxy.running.stop();
+        let of_a = (0..6).map(|scrape| (start + scrape * 1000, 1.0));
+        let of_b = (5..7).map(|scrape| (start + scrape * 1000 + 300, 2.0));
+        let expected: Vec<_> = of_a.chain(of_b).collect();
+        let queued: Vec<_> = folder.bodies(1).iter().flat_map(|body| samples(body)).collect();
+        assert_eq!(queued, expected);
+        let mut direct = stored(&direct);
+        direct.dedup();
+        assert_eq!(direct, expected);
+    });
+}
+
+#[test]
+fn a_queue_that_another_process_has_is_no_queue_of_ours() {
+    let (folder, nowhere) = (Folder::new(), Endpoint::nowhere());
+    let config = queued("epoll", &[&nowhere], &folder, &[0], |_| {});
+    let first = Proxy::run(config.clone());
+    let error = server::start(config.clone()).err().expect("it has a lock");
+    assert!(matches!(error, StartError::Queue(..)), "{error}");
+    assert!(error.to_string().ends_with("another process has it"), "{error}");
+    first.running.stop();
+    Proxy::run(config).running.stop();
+}
