@@ -391,6 +391,8 @@ impl World {
             _ if mark_failed => Some(0),
             Sync::Never if power => Some(0),
             Sync::Every(span) if power => Some(self.now.saturating_sub(span.0 + 1500)),
+            // The mark is not synced for each request.
+            Sync::Always if power => Some(self.now.saturating_sub(EVERY + 1500)),
             Sync::Always | Sync::Every(_) | Sync::Never => None,
         };
         self.list.on_outage(Outage { is_power_cut: power, repeats_from });
