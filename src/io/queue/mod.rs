@@ -2,6 +2,7 @@
 
 pub mod disk;
 pub mod files;
+pub mod fresh;
 pub mod mark_file;
 pub mod reader;
 pub mod recovery;

@@ -1,5 +1,6 @@
 //! The decisions of an endpoint's queue on disk: what is acknowledged when, what is read, what may go.
 
+pub mod ahead;
 pub mod chain;
 pub mod commit;
 pub mod cursor;
