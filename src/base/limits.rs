@@ -297,6 +297,12 @@ pub const QUEUE_RETRY: Millis = Millis(1_000);
 pub const QUEUE_READ_TRIES_MAX: u32 = 10;
 /// What is read at a time where the next record is looked for.
 pub const QUEUE_SEARCH_BYTES: usize = 64 * 1024;
+/// Series of one request whose order among others is looked at one by one; a Prometheus sends 2000
+/// samples in one. For as many requests as may be read ahead, it takes 8 MiB.
+pub const QUEUE_CLAIM_SERIES_MAX: usize = 16 * 1024;
+/// The longest time that an endpoint may put us off with Retry-After: one that says a day by mistake
+/// is asked again before anybody has noticed.
+pub const RETRY_AFTER_MAX: Millis = Millis(300_000);
 /// The newest records that are kept in memory to be sent before a backlog, and again so many bytes of
 /// them that are out: some seconds of a busy group.
 pub const QUEUE_FRESH_BYTES_MAX: usize = 4 * 1024 * 1024;

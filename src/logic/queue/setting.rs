@@ -44,7 +44,7 @@ pub struct Setting {
     /// `on_full`.
     pub on_full: OnFull,
     /// Records that may be given out while an earlier one has not been sent. Which of them may be sent
-    /// at once is decided by who sends.
+    /// at once is decided by who sends, see [`crate::logic::queue::dispatch`].
     pub in_flight_max: usize,
     /// `out_of_order`: whether fresh records are given out before a backlog.
     pub out_of_order: OutOfOrder,
