@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crossbeam::channel::Receiver;
 use highlander::base::time::{Millis, UnixMillis};
@@ -27,7 +27,7 @@ use highlander::wire::remote_write::push::Push;
 use highlander::wire::remote_write::{snappy, v1};
 
 use crate::sink::Id;
-use crate::support::{PATIENCE, until};
+use crate::support::PATIENCE;
 
 /// A directory that goes with the test.
 pub struct Place(pub PathBuf);
@@ -150,10 +150,18 @@ impl Rig {
 
     /// Waits until nothing is left.
     pub fn await_drained(&self) {
-        until("all is sent", || {
+        let start = Instant::now();
+        let depth = self.queue.queue.depth();
+        while depth.records() > 0 {
+            let (left, sent, now) = (depth.records(), self.count(Counter::QueueSent), depth.sent());
+            let tried = self.count(Counter::QueueRetried);
+            assert!(
+                start.elapsed() < PATIENCE,
+                "{left} are left, {sent} sent, {tried} tried again, up to {now}; {:?}",
+                self.oldest()
+            );
             std::thread::sleep(Duration::from_millis(2));
-            self.queue.queue.depth().records() == 0
-        });
+        }
     }
 
     pub fn stop(self) {
@@ -172,7 +180,7 @@ impl Rig {
 fn outside(setting: &config::endpoint::Endpoint, log: &Log) -> Endpoint {
     Endpoint {
         name: setting.name.clone(),
-        route: setting.route("test"),
+        route: setting.route(&format!("test-{}", std::process::id())),
         addresses: Addresses::start("endpoint", &setting.host, setting.port, log)
             .expect("an address"),
         tls: setting.tls.as_ref().map(|tls| tls.client(&setting.host).expect("good files")),
@@ -197,7 +205,9 @@ pub fn append(source: u64, id: Id, body_bytes: usize) -> Append {
         request.push(&labels, &[sample]);
     }
     let body = snappy::encode(&request.finish()).expect("it is short");
-    let push = written(&format!("X-Id: {shard}/{number}\r\n"), &body);
+    // Who sees it again can say whether its source sent it again, or we did.
+    let life = std::process::id();
+    let push = written(&format!("X-Id: {shard}/{number}\r\nX-Life: {life}\r\n"), &body);
     Append { push, source: SourceKey(source), time: UnixMillis(now_ms()), hash: None }
 }
 

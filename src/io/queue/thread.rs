@@ -69,7 +69,7 @@ enum Order {
 }
 
 /// How full a queue is, for whoever asks.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Depth {
     bytes: AtomicU64,
     records: AtomicU64,
@@ -168,7 +168,12 @@ impl Running {
         let (give, entries) = bounded(setting.in_flight_max.max(1));
         let (give_fresh, fresh) = bounded(QUEUE_FRESH_OUT_MAX);
         let (tell, notices) = bounded(QUEUE_INBOX_MAX);
-        let depth = Arc::new(Depth::default());
+        // Who asks before the thread has turned must not hear that nothing is there.
+        let depth = Arc::new(Depth {
+            bytes: store.bytes().into(),
+            records: store.records().into(),
+            sent: store.sent().0.into(),
+        });
         let began = Instant::now();
         let inside = Inside {
             store,
