@@ -17,6 +17,7 @@ pub struct Report {
     name: String,
     log: Log,
     rejected: Kind,
+    unsendable: Kind,
     refused: Kind,
     behind_at: Option<Millis>,
 }
@@ -43,8 +44,8 @@ impl Kind {
 impl Report {
     /// Nothing has been said.
     pub fn new(name: &str, log: Log) -> Report {
-        let (rejected, refused) = Default::default();
-        Report { name: name.to_owned(), log, rejected, refused, behind_at: None }
+        let (rejected, unsendable, refused) = Default::default();
+        Report { name: name.to_owned(), log, rejected, unsendable, refused, behind_at: None }
     }
 
     /// A request is dropped, because the endpoint does not want it.
@@ -61,7 +62,7 @@ impl Report {
 
     /// A request is dropped, because it is none.
     pub fn on_unsendable(&mut self, what: &str, now: Millis) {
-        if let Some(silent) = self.rejected.poll(now) {
+        if let Some(silent) = self.unsendable.poll(now) {
             let name = &self.name;
             self.log.error(&format!(
                 "a request for endpoint '{name}' can't be sent and is dropped{}: {what}",
