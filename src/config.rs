@@ -216,9 +216,7 @@ fn endpoints(
             remote_timeout: timeout,
             ..at
         };
-        let endpoints = vec![endpoint];
-        endpoint::refuse_what_is_to_come(&endpoints, |_, _| "--remote".to_owned(), faults);
-        return endpoints;
+        return vec![endpoint];
     };
     for (flag, is_given) in [
         ("--remote", cli.remote.is_some()),
@@ -235,7 +233,6 @@ fn endpoints(
         }
     }
     let path = |index: usize, key: &str| format!("remote_write[{index}].{key}");
-    endpoint::refuse_what_is_to_come(&written, path, faults);
     for (index, endpoint) in written.iter().enumerate() {
         let client = endpoint.tls.as_ref().map(|tls| tls.client(&endpoint.host));
         for fault in client.and_then(Result::err).unwrap_or_default() {

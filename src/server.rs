@@ -96,8 +96,10 @@ pub fn start(config: Config) -> Result<Running, StartError> {
     let memory = Arc::new(Memory::new(config.hold_bytes_max));
     let words = conductor::words();
     let relaying = ground.as_ref().map(Ground::relaying);
-    let backlogs = queues::start(&config, &log)?;
-    let settings = Arc::new(settings::settings(&config, relaying, &backlogs, &log)?);
+    let opened = queues::open(&config)?;
+    let settings = Arc::new(settings::settings(&config, relaying, &opened, &log)?);
+    let send = |queue: queues::Opened| queue.send(settings.endpoints.clone(), &config, clock, &log);
+    let backlogs = opened.into_iter().map(send).collect::<Result<Vec<Backlog>, _>>()?;
     let start = Start {
         headroom: settings::headroom(&settings),
         memory: memory.clone(),
@@ -242,7 +244,7 @@ impl Running {
         }
         self.control.stop();
         self.conductor.stop();
-        self.backlogs.into_iter().for_each(Backlog::stop);
+        self.backlogs.into_iter().for_each(|backlog| backlog.stop(deadline, &self.log));
         self.log.flush();
     }
 }

@@ -268,8 +268,7 @@ pub const ADDED_BYTES_MAX: usize = 8 << 10;
 pub const QUEUE_BYTES_MAX: u64 = 10 << 30;
 /// The first pause before a queue tries again, and the longest, as in Prometheus.
 pub const BACKOFF: (Millis, Millis) = (Millis(30), Millis(5000));
-/// The most requests of a queue that may be under way at once, if its endpoint takes samples out of
-/// order: as many as the shards of a Prometheus.
+/// The most requests of a queue that may be under way at once: as many as the shards of a Prometheus.
 pub const IN_FLIGHT_MAX: usize = 50;
 /// A segment of a queue, unless a record is longer: what is preallocated, what a drained queue still
 /// takes, and what a start reads through, 40 ms. Of 2 GB it is less than a hundredth.
@@ -279,8 +278,8 @@ pub const QUEUE_SEGMENTS_MIN: u64 = 8;
 /// How often a queue is synced, unless `sync` says otherwise: what a power cut may cost, against a sync
 /// for every request.
 pub const QUEUE_SYNC_EVERY: Millis = Millis(200);
-/// Records that may have been given out while an earlier one has not been sent: what is sent twice at
-/// most after a crash. A Prometheus itself has 50 shards at most.
+/// Records that may have been given out while an earlier one has not been sent: read ahead, to find
+/// what may be sent beside it. A Prometheus itself has 50 shards at most.
 pub const QUEUE_IN_FLIGHT_MAX: usize = 64;
 /// And the bytes of those that have not been sent, one record always: what draining takes of memory.
 pub const QUEUE_IN_FLIGHT_BYTES_MAX: usize = 16 * 1024 * 1024;
@@ -301,3 +300,20 @@ pub const QUEUE_RETRY: Millis = Millis(1_000);
 pub const QUEUE_READ_TRIES_MAX: u32 = 10;
 /// What is read at a time where the next record is looked for.
 pub const QUEUE_SEARCH_BYTES: usize = 64 * 1024;
+/// Series of one request whose order among others is looked at one by one; a Prometheus sends 2000
+/// samples in one. For as many requests as may be read ahead, it takes 8 MiB.
+pub const QUEUE_CLAIM_SERIES_MAX: usize = 16 * 1024;
+/// The longest time that an endpoint may put us off with Retry-After: one that says a day by mistake
+/// is asked again before anybody has noticed.
+pub const RETRY_AFTER_MAX: Millis = Millis(300_000);
+/// The newest records that are kept in memory to be sent before a backlog, and again so many bytes of
+/// them that are out: some seconds of a busy group.
+pub const QUEUE_FRESH_BYTES_MAX: usize = 4 * 1024 * 1024;
+/// What came so long before the newest is not fresh any more. Kept longer, it would be what an endpoint
+/// gets first after an outage, before what people look at.
+pub const QUEUE_FRESH_AGE_MAX: Millis = Millis(5_000);
+/// Of those, so many may be out.
+pub const QUEUE_FRESH_OUT_MAX: usize = 16;
+/// Rows of records that were sent before their turn and are remembered; while the endpoint answers, all
+/// are one row. Of more, some are sent twice.
+pub const QUEUE_FRESH_RANGES_MAX: usize = 16 * 1024;

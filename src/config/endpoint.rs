@@ -1,6 +1,5 @@
 //! Where requests go.
 
-use super::faults::Faults;
 use super::queue::{Delivery, OutOfOrder};
 use super::tls::TlsSetting;
 use super::url::{Scheme, Url};
@@ -89,18 +88,3 @@ impl Endpoint {
 
 /// As in Prometheus.
 pub const TIMEOUT: Millis = Millis(30_000);
-
-/// Adds a fault for all that endpoints may be told and this version can't do yet. `flag_of` names the
-/// flag, or the path of the file, by which an endpoint was told a key.
-pub fn refuse_what_is_to_come(
-    endpoints: &[Endpoint],
-    flag_of: impl Fn(usize, &str) -> String,
-    faults: &mut Faults,
-) {
-    for (index, endpoint) in endpoints.iter().enumerate() {
-        if matches!(endpoint.delivery, Delivery::Queued(_)) {
-            let what = "queued is not available yet: this version can do direct only";
-            faults.add(&flag_of(index, "delivery"), what);
-        }
-    }
-}

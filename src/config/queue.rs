@@ -7,7 +7,9 @@ use super::named::Named;
 use super::section::Section;
 use crate::base::limits::{BACKOFF, IN_FLIGHT_MAX, QUEUE_BYTES_MAX, QUEUE_SYNC_EVERY};
 use crate::base::time::Millis;
-pub use crate::logic::queue::setting::{OnFull, Sync};
+use crate::logic::queue::dispatch::Rule;
+use crate::logic::queue::setting::Setting;
+pub use crate::logic::queue::setting::{OnFull, OutOfOrder, Sync};
 
 /// When a request is acknowledged.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -27,7 +29,7 @@ pub struct QueueSetting {
     pub bytes_max: u64,
     /// When what was written is synced.
     pub sync: Sync,
-    /// How many requests may be under way to the endpoint at once.
+    /// How many requests may be under way to the endpoint at once, as far as its order lets them.
     pub in_flight_max: usize,
     /// The first pause before it is tried again.
     pub backoff_min: Millis,
@@ -37,13 +39,27 @@ pub struct QueueSetting {
     pub on_full: OnFull,
 }
 
-/// Whether an endpoint takes a sample that is older than the newest one of its series.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum OutOfOrder {
-    /// It does not: requests must come one after the other.
-    Refused,
-    /// It does.
-    Allowed,
+impl QueueSetting {
+    /// What the queue on disk is told, of an endpoint with this `out_of_order`.
+    pub fn setting(&self, out_of_order: OutOfOrder) -> Setting {
+        Setting {
+            sync: self.sync,
+            bytes_max: self.bytes_max,
+            on_full: self.on_full,
+            out_of_order,
+            ..Setting::default()
+        }
+    }
+
+    /// What its sender is told.
+    pub fn rule(&self, out_of_order: OutOfOrder) -> Rule {
+        Rule {
+            out_of_order,
+            in_flight_max: self.in_flight_max,
+            backoff_min: self.backoff_min,
+            backoff_max: self.backoff_max,
+        }
+    }
 }
 
 const KEYS: &[&str] =
@@ -65,7 +81,7 @@ pub fn delivery(
     let is_queued =
         faults.choice(&section.path("delivery"), &text, &[("direct", false), ("queued", true)]);
     let queue = section.section("queue", faults);
-    let queue = queue.map(|queue| queue_of(&queue, order, named, faults));
+    let queue = queue.map(|queue| queue_of(&queue, named, faults));
     match (is_queued, queue) {
         (true, Some(queue)) => (Delivery::Queued(queue), order),
         (true, None) => {
@@ -83,12 +99,7 @@ pub fn delivery(
     }
 }
 
-fn queue_of(
-    section: &Section<'_>,
-    order: OutOfOrder,
-    named: &Named,
-    faults: &mut Faults,
-) -> QueueSetting {
+fn queue_of(section: &Section<'_>, named: &Named, faults: &mut Faults) -> QueueSetting {
     section.refuse_others(KEYS, &[], faults);
     if section.node("dir").is_none() {
         section.fault("dir", "is missing: a queue needs a folder of its own", faults);
@@ -112,7 +123,7 @@ fn queue_of(
         dir: named.path(&dir),
         bytes_max: faults.size(&section.path("max_size"), &size, QUEUE_BYTES_MAX as usize) as u64,
         sync: sync(section, faults),
-        in_flight_max: in_flight(section, order, faults),
+        in_flight_max: in_flight(section, faults),
         backoff_min,
         backoff_max,
         on_full: faults.choice(
@@ -140,16 +151,11 @@ fn sync(section: &Section<'_>, faults: &mut Faults) -> Sync {
     }
 }
 
-fn in_flight(section: &Section<'_>, order: OutOfOrder, faults: &mut Faults) -> usize {
+fn in_flight(section: &Section<'_>, faults: &mut Faults) -> usize {
     let text = section.text("max_in_flight", faults);
     let number = faults.number(&section.path("max_in_flight"), &text).unwrap_or(1);
     if number > IN_FLIGHT_MAX {
         section.fault("max_in_flight", format_args!("is more than {IN_FLIGHT_MAX}"), faults);
-    } else if number > 1 && order == OutOfOrder::Refused {
-        // Two requests under way may arrive the other way round: P4.
-        let what = "is more than 1, which needs out_of_order: allowed at the endpoint: requests \
-                    may overtake each other";
-        section.fault("max_in_flight", what, faults);
     }
     number
 }

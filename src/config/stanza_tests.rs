@@ -116,3 +116,19 @@ fn headers_and_credentials_have_a_bound() {
         "{faults:?}"
     );
 }
+
+#[test]
+fn several_requests_may_be_under_way_whether_or_not_the_order_counts() {
+    for (word, out_of_order) in [("refused", OutOfOrder::Refused), ("allowed", OutOfOrder::Allowed)]
+    {
+        let endpoints = good(&format!(
+            "- url: http://a/w\n  delivery: queued\n  out_of_order: {word}\n  \
+             queue: {{dir: q, max_in_flight: 50, sync: never}}\n"
+        ));
+        let Delivery::Queued(queue) = &endpoints[0].delivery else { panic!("it is queued") };
+        let (rule, setting) = (queue.rule(out_of_order), queue.setting(out_of_order));
+        assert_eq!((rule.in_flight_max, rule.out_of_order), (50, endpoints[0].out_of_order));
+        assert_eq!((setting.sync, setting.out_of_order), (Sync::Never, out_of_order));
+        assert!(setting.in_flight_max >= rule.in_flight_max, "so many are read ahead");
+    }
+}

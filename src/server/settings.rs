@@ -1,7 +1,7 @@
 //! What the cores are told, of what was configured.
 
 use super::fault::StartError;
-use super::queues::Backlog;
+use super::queues::Opened;
 use crate::config::{self, Config};
 use crate::io::core::{Relaying, Settings};
 use crate::io::endpoint::Endpoint;
@@ -14,15 +14,15 @@ use crate::wire::http::rewrite::{PASS_LINE_BYTES_MAX, Route};
 pub fn settings(
     config: &Config,
     relaying: Option<Relaying>,
-    backlogs: &[Backlog],
+    queues: &[Opened],
     log: &Log,
 ) -> Result<Settings, StartError> {
     let endpoints = config.endpoints.iter();
     let endpoints = endpoints.map(|setting| endpoint(setting, &config.instance_id, log));
-    let queued = backlogs.iter().map(|it| (it.endpoint, it.running.queue.clone()));
-    let is_queued = |id: &EndpointId| backlogs.iter().any(|it| it.endpoint == *id);
+    let queued = queues.iter().map(|it| (it.endpoint, it.running.queue.clone()));
+    let is_queued = |id: &EndpointId| queues.iter().any(|it| it.endpoint == *id);
     let direct = (0..config.endpoints.len()).map(EndpointId).filter(|id| !is_queued(id));
-    let is_one_direct = config.endpoints.len() == 1 && backlogs.is_empty();
+    let is_one_direct = config.endpoints.len() == 1 && queues.is_empty();
     Ok(Settings {
         endpoints: endpoints.collect::<Result<_, _>>()?,
         direct: direct.collect(),

@@ -96,6 +96,15 @@ counters! {
         "Requests in a queue that made room for newer ones before they were sent.",
     QueueDamaged = "highlander_queue_places_damaged_total":
         "Damaged places in queues: a request or more is lost in each.",
+    QueueSent = "highlander_queue_requests_sent_total":
+        "Requests out of a queue that their endpoint has taken.",
+    QueueSentBytes = "highlander_queue_sent_bytes_total": "Body bytes of those.",
+    QueueRejected = "highlander_queue_requests_rejected_total":
+        "Requests out of a queue that their endpoint answered 4xx, and that were dropped.",
+    QueueUnsendable = "highlander_queue_requests_unsendable_total":
+        "Requests out of a queue that can't be sent, and were dropped.",
+    QueueRetried = "highlander_queue_retries_total":
+        "Tries of a request out of a queue that will be tried again.",
     WeightsUnreadable = "highlander_weights_unreadable_total":
         "Weights that are no number and count as 0.",
     Promotions = "highlander_promotions_total": "Changes of a seat.",

@@ -1,7 +1,8 @@
 //! The list that the queue is checked against: each request of each source, and what is known of it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
+use highlander::logic::queue::setting::OutOfOrder;
 use highlander::wire::queue::sequence::{Sequence, SourceKey};
 
 /// A request: the how-many-eth of which source.
@@ -33,6 +34,9 @@ pub struct Outage {
 
 #[derive(Debug, Default)]
 pub struct List {
+    /// They may come in any order, but each only once.
+    is_free: bool,
+    given_once: BTreeSet<Sequence>,
     items: BTreeMap<Id, Item>,
     /// What was given out in this run, in order, from the first that was not sent on.
     given: Vec<(Sequence, Id)>,
@@ -42,6 +46,10 @@ pub struct List {
 }
 
 impl List {
+    pub fn of(out_of_order: OutOfOrder) -> List {
+        List { is_free: out_of_order == OutOfOrder::Allowed, ..List::default() }
+    }
+
     pub fn on_offered(&mut self, id: Id) {
         self.items.entry(id).or_default();
     }
@@ -77,7 +85,10 @@ impl List {
         source: SourceKey,
         id: Id,
     ) -> Result<(), String> {
-        if sequence <= self.last_given {
+        if !self.given_once.insert(sequence) {
+            return Err(format!("{sequence} is given twice"));
+        }
+        if sequence <= self.last_given && !self.is_free {
             return Err(format!("out of order: {sequence} after {}", self.last_given));
         }
         self.last_given = sequence;
@@ -88,7 +99,7 @@ impl List {
             return Err(format!("{id:?} is given as of {source:?}"));
         }
         let newest = self.newest.entry(id.0).or_default();
-        if id.1 < *newest {
+        if id.1 < *newest && !self.is_free {
             return Err(format!("of one source, {id:?} is given after {newest}"));
         }
         *newest = id.1;
@@ -108,7 +119,18 @@ impl List {
     }
 
     /// The mark has been written: what was sent up to the first that was not is settled.
-    pub fn on_settled(&mut self, sent: &dyn Fn(Sequence) -> bool, now: u64) {
+    ///
+    /// What went before its turn is settled when its turn is over: up to `mark`.
+    pub fn on_settled(&mut self, sent: &dyn Fn(Sequence) -> bool, mark: Sequence, now: u64) {
+        if self.is_free {
+            let settled = self.given.iter().filter(|(sequence, _)| *sequence <= mark);
+            for (_, id) in settled {
+                if let Some(item) = self.items.get_mut(id) {
+                    item.settled.get_or_insert(now);
+                }
+            }
+            return self.given.retain(|(sequence, _)| *sequence > mark);
+        }
         let unsent = self.given.iter().position(|(sequence, _)| !sent(*sequence));
         for (_, id) in self.given.drain(..unsent.unwrap_or(self.given.len())) {
             if let Some(item) = self.items.get_mut(&id) {
@@ -120,6 +142,7 @@ impl List {
     /// The process is gone.
     pub fn on_outage(&mut self, outage: Outage) {
         self.given.clear();
+        self.given_once.clear();
         self.last_given = Sequence(0);
         self.newest.clear();
         for item in self.items.values_mut() {

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use highlander::base::time::{Millis, UnixMillis};
 use highlander::io::queue::reader::Entry;
 use highlander::io::queue::store::{Append, Notice, Outcome, Store};
-use highlander::logic::queue::setting::{OnFull, Setting, Sync};
+use highlander::logic::queue::setting::{OnFull, OutOfOrder, Setting, Sync};
 use highlander::wire::queue::sequence::{Salt, Sequence, SourceKey};
 use highlander::wire::remote_write::protocol::Protocol;
 use highlander::wire::remote_write::push::Push;
@@ -36,10 +36,11 @@ pub struct Seen {
     lost_to_rot: u64,
     dropped: u64,
     segments: u64,
+    fresh: u64,
 }
 
 impl Seen {
-    fn numbers(&mut self) -> [&mut u64; 14] {
+    fn numbers(&mut self) -> [&mut u64; 15] {
         [
             &mut self.acknowledged,
             &mut self.known,
@@ -55,6 +56,7 @@ impl Seen {
             &mut self.lost_to_rot,
             &mut self.dropped,
             &mut self.segments,
+            &mut self.fresh,
         ]
     }
 
@@ -98,6 +100,10 @@ impl World {
             bytes_max: dice.one_of(&[16_000, 40_000, 1_000_000]),
             on_full: if dice.chance(25) { OnFull::DropOldest } else { OnFull::Refuse },
             in_flight_max: dice.one_of(&[1, 4, 16]),
+            out_of_order: match dice.chance(30) {
+                true => OutOfOrder::Allowed,
+                false => OutOfOrder::Refused,
+            },
         };
         let sources = (1..=dice.between(1, 4)).map(|source| (source, (1, true))).collect();
         let faulty = dice.chance(50);
@@ -106,7 +112,7 @@ impl World {
             mutation,
             setting,
             store: None,
-            list: List::default(),
+            list: List::of(setting.out_of_order),
             now: 1000,
             sources,
             out: Vec::new(),
@@ -290,6 +296,11 @@ impl World {
         for _ in 0..self.dice.between(1, 8) {
             entries.extend(store.next(Millis(self.now)));
         }
+        if self.dice.chance(50) {
+            let fresh: Vec<Entry> = std::iter::from_fn(|| store.next_fresh()).collect();
+            self.seen.fresh += fresh.len() as u64;
+            entries.extend(fresh);
+        }
         if self.mutation == Mutation::GiveOutOfOrder {
             entries.reverse();
         }
@@ -365,8 +376,9 @@ impl World {
         {
             self.list.on_synced(self.now.saturating_sub(span.0));
         }
+        let mark = self.store.as_ref().map(Store::sent).unwrap_or_default();
         let ended = &self.ended;
-        self.list.on_settled(&|sequence| ended.contains(&sequence), self.now);
+        self.list.on_settled(&|sequence| ended.contains(&sequence), mark, self.now);
     }
 
     /// The process is gone, by itself or with the power.
@@ -391,6 +403,8 @@ impl World {
             _ if mark_failed => Some(0),
             Sync::Never if power => Some(0),
             Sync::Every(span) if power => Some(self.now.saturating_sub(span.0 + 1500)),
+            // The mark is not synced for each request.
+            Sync::Always if power => Some(self.now.saturating_sub(EVERY + 1500)),
             Sync::Always | Sync::Every(_) | Sync::Never => None,
         };
         self.list.on_outage(Outage { is_power_cut: power, repeats_from });
@@ -436,7 +450,8 @@ impl World {
             }
             self.turn();
             let Some(store) = &mut self.store else { return Err("it does not open".to_owned()) };
-            let entries: Vec<Entry> = std::iter::from_fn(|| store.next(Millis(self.now))).collect();
+            let mut entries: Vec<Entry> = std::iter::from_fn(|| store.next_fresh()).collect();
+            entries.extend(std::iter::from_fn(|| store.next(Millis(self.now))));
             let is_idle = entries.is_empty() && self.out.is_empty();
             for entry in entries {
                 self.on_entry(&entry)?;

@@ -35,8 +35,11 @@ impl Both {
             let storage = victoria.insert(Storage::start(&other, Kind::OldVictoria));
             start_proxy(dir, &[port, storage.port()], sync)
         });
-        let setup =
-            Setup { shards: 8, batches: Batches::EachScrape, ..Setup::new(1, "highlander_weight=50") };
+        let setup = Setup {
+            shards: 8,
+            batches: Batches::EachScrape,
+            ..Setup::new(1, "highlander_weight=50")
+        };
         let sender = stage.replica(&setup);
         stage.proxy.await_election(1, FIRST_PUSH_MAX);
         Both { victoria: victoria.expect("it was started"), stage, sender }
@@ -72,7 +75,8 @@ fn start_proxy(dir: &Path, ports: &[u16], sync: &str) -> Proxy {
     }
     let path = dir.join("highlander.yml");
     fs::write(&path, config).expect("a new file");
-    let args = ["--listen".into(), format!("{address}"), "--config".into(), path.display().to_string()];
+    let args =
+        ["--listen".into(), format!("{address}"), "--config".into(), path.display().to_string()];
     Proxy::start_at(Place {
         dir: dir.to_owned(),
         name: "proxy".to_owned(),

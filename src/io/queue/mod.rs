@@ -1,11 +1,15 @@
-//! The queue of an endpoint on disk: its files, and the thread that has them.
+//! The queue of an endpoint on disk: its files, the thread that has them, and the one that sends.
 
+pub mod bell;
 pub mod disk;
+pub mod exchange;
 pub mod files;
+pub mod fresh;
 pub mod mark_file;
 pub mod reader;
 pub mod recovery;
 pub mod report;
+pub mod sender;
 pub mod store;
 pub mod thread;
 pub mod walk;

@@ -4,10 +4,11 @@ use std::io;
 
 use crate::base::limits::QUEUE_RETRY;
 use crate::base::time::{Millis, UnixMillis};
+use crate::logic::queue::ahead::Turn;
 use crate::logic::queue::chain::{Chain, Room};
 use crate::logic::queue::cursor::Cursor;
 use crate::logic::queue::recent::Recent;
-use crate::logic::queue::setting::{OnFull, Setting};
+use crate::logic::queue::setting::{OnFull, OutOfOrder, Setting};
 use crate::logic::queue::trouble::{Fault, Trouble};
 use crate::wire::queue::record::{self, Label};
 use crate::wire::queue::segment::{self, HEAD_BYTES};
@@ -15,6 +16,7 @@ use crate::wire::queue::sequence::{Salt, Sequence, SourceKey};
 use crate::wire::remote_write::push::Push;
 
 use super::disk::Disk;
+use super::fresh::Fresh;
 use super::mark_file::MarkFile;
 use super::reader::{Entry, Reader};
 use super::recovery::{OpenError, Recovered, recover};
@@ -84,6 +86,17 @@ pub enum Notice {
     Dropped(u64),
 }
 
+/// What a look at the next record gives.
+#[derive(Debug)]
+pub enum Read {
+    /// It is to be sent.
+    Entry(Entry),
+    /// It was given out before its turn. There may be more behind it.
+    Passed,
+    /// There is none, or as many are out as may be.
+    Nothing,
+}
+
 /// The queue.
 #[derive(Debug)]
 pub struct Store<D: Disk> {
@@ -93,6 +106,7 @@ pub struct Store<D: Disk> {
     next: Sequence,
     chain: Chain,
     cursor: Cursor,
+    fresh: Fresh,
     recent: Recent,
     trouble: Trouble,
     /// The mark's own: what is appended does not wait for it.
@@ -128,6 +142,7 @@ impl<D: Disk> Store<D> {
             cursor: Cursor::new(plan.sent, setting.in_flight_max),
             reader: Reader::new(salt, plan.sent, plan.start),
             chain: Chain::new(plan.links, &setting),
+            fresh: Fresh::default(),
             recent: Recent::default(),
             trouble: Trouble::default(),
             mark_trouble: Trouble::default(),
@@ -151,7 +166,7 @@ impl<D: Disk> Store<D> {
             let (disk, chain) = (&mut self.disk, &mut self.chain);
             let written = self.writer.append(disk, chain, first, &mut self.group, now);
             match written {
-                Ok(()) => self.on_success(),
+                Ok(()) => self.on_success(appends, &outcomes),
                 Err(error) => self.undo(first, &error, now, &mut outcomes),
             }
         }
@@ -221,6 +236,7 @@ impl<D: Disk> Store<D> {
         self.notices.push(Notice::Dropped(through.0.saturating_sub(sent)));
         self.cursor.on_dropped(through);
         self.recent.on_dropped(through);
+        self.fresh.forget(through.next());
         self.reader.on_dropped(link.number, through);
         self.on_removed(now);
         true
@@ -242,8 +258,19 @@ impl<D: Disk> Store<D> {
     /// After a restart, what was given and not [`Store::on_sent`] before the last [`Store::turn`] is
     /// given again.
     pub fn next(&mut self, now: Millis) -> Option<Entry> {
+        loop {
+            match self.read(now) {
+                Read::Entry(entry) => return Some(entry),
+                Read::Passed => {}
+                Read::Nothing => return None,
+            }
+        }
+    }
+
+    /// The same in one step: behind a long outage, much may have been sent before its turn.
+    pub fn read(&mut self, now: Millis) -> Read {
         if !self.cursor.has_room() || now < self.read_not_before {
-            return None;
+            return Read::Nothing;
         }
         let read = self.reader.next(&mut self.disk, &self.chain);
         let damaged = self.reader.take_damaged();
@@ -251,24 +278,56 @@ impl<D: Disk> Store<D> {
             self.notices.push(Notice::Damaged(damaged));
         }
         match read {
-            Ok(read) => {
-                self.is_drained = read.is_none();
-                let (entry, segment) = read?;
-                let bytes = entry.push.bytes_allocated();
-                self.cursor.on_given(entry.label.sequence, segment, bytes);
-                Some(entry)
+            Ok(Some((entry, segment))) => self.on_turn(entry, segment),
+            Ok(None) => {
+                self.is_drained = true;
+                Read::Nothing
             }
             Err(error) => {
                 self.read_not_before = now.after(QUEUE_RETRY);
                 self.notices.push(Notice::Fault(fault_of(&error), error.to_string()));
-                None
+                Read::Nothing
             }
         }
     }
 
+    fn on_turn(&mut self, entry: Entry, segment: Sequence) -> Read {
+        self.is_drained = false;
+        let sequence = entry.label.sequence;
+        match self.fresh.on_turn(sequence) {
+            Turn::New => {
+                self.cursor.on_given(sequence, segment, entry.push.bytes_allocated());
+                Read::Entry(entry)
+            }
+            Turn::Out => {
+                self.cursor.on_given(sequence, segment, 0);
+                Read::Passed
+            }
+            Turn::Sent => {
+                self.cursor.on_given(sequence, segment, 0);
+                self.cursor.on_sent(sequence);
+                Read::Passed
+            }
+        }
+    }
+
+    /// The next record that need not wait for its turn, where the setting lets samples go out of order.
+    /// It lies behind a backlog, and is not given again by [`Store::next`] before a restart.
+    pub fn next_fresh(&mut self) -> Option<Entry> {
+        self.fresh.give()
+    }
+
     /// This one has been sent, or never will be: in any order, for any that was given.
     pub fn on_sent(&mut self, sequence: Sequence) {
-        self.cursor.on_sent(sequence);
+        if !self.fresh.on_sent(sequence) {
+            self.cursor.on_sent(sequence);
+        }
+    }
+
+    /// All up to this one have been sent, or were dropped to make room. Since the last [`Store::turn`]
+    /// the mark says so, unless the disk has failed.
+    pub fn sent(&self) -> Sequence {
+        self.cursor.sent()
     }
 
     /// Does what is due: syncs, writes down what was sent, removes segments. To be called after a group
@@ -329,10 +388,25 @@ impl<D: Disk> Store<D> {
         fault
     }
 
-    fn on_success(&mut self) {
+    fn on_success(&mut self, appends: &[Append], outcomes: &[Outcome]) {
         self.is_drained = false;
+        if self.setting.out_of_order == OutOfOrder::Allowed {
+            self.keep_fresh(appends, outcomes);
+        }
         if self.trouble.on_success() {
             self.notices.push(Notice::Mended);
+        }
+    }
+
+    /// Keeps what has just been stored, if it is far behind what is being sent.
+    fn keep_fresh(&mut self, appends: &[Append], outcomes: &[Outcome]) {
+        let (last_given, read_ahead_max) = (self.cursor.last_given(), self.setting.in_flight_max);
+        for (append, outcome) in appends.iter().zip(outcomes) {
+            let Outcome::Stored(sequence) = *outcome else { continue };
+            if Fresh::is_behind(sequence, last_given, read_ahead_max) {
+                let label = Label { sequence, time: append.time, source: append.source };
+                self.fresh.on_stored(Entry { label, push: append.push.clone() });
+            }
         }
     }
 

@@ -15,7 +15,8 @@ use crossbeam::channel::{
 };
 
 use crate::base::limits::{
-    QUEUE_GROUP_BYTES_MAX, QUEUE_GROUP_MAX, QUEUE_INBOX_MAX, QUEUE_READS_PER_TURN,
+    QUEUE_FRESH_OUT_MAX, QUEUE_GROUP_BYTES_MAX, QUEUE_GROUP_MAX, QUEUE_INBOX_MAX,
+    QUEUE_READS_PER_TURN,
 };
 use crate::base::time::Millis;
 use crate::logic::queue::setting::Setting;
@@ -25,7 +26,7 @@ use super::disk::Disk;
 use super::files::Files;
 use super::reader::Entry;
 use super::recovery::OpenError;
-use super::store::{Append, Notice, Outcome, Store};
+use super::store::{Append, Notice, Outcome, Read, Store};
 
 /// The longest sleep: so long it may take until a disk that failed is tried again by itself.
 const TURN_MAX: Duration = Duration::from_millis(500);
@@ -69,10 +70,11 @@ enum Order {
 }
 
 /// How full a queue is, for whoever asks.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Depth {
     bytes: AtomicU64,
     records: AtomicU64,
+    sent: AtomicU64,
 }
 
 impl Depth {
@@ -80,6 +82,13 @@ impl Depth {
     pub fn bytes(&self) -> u64 {
         // Relaxed, as all of these: lone numbers that guard no other data.
         self.bytes.load(Ordering::Relaxed)
+    }
+
+    /// All up to this one have been sent, or were dropped to make room; and the mark says so. Whoever
+    /// sees this sees a mark that no `kill -9` takes.
+    pub fn sent(&self) -> Sequence {
+        // Acquire: see `Inside::publish`.
+        Sequence(self.sent.load(Ordering::Acquire))
     }
 
     /// The records that have not been sent.
@@ -142,6 +151,9 @@ pub struct Running {
     pub queue: Queue,
     /// What is to be sent, in order, no more at a time than the setting allows.
     pub entries: Receiver<Entry>,
+    /// What need not wait behind a backlog, where the setting lets samples go out of order. Nothing of
+    /// it is given as one of `entries` too, before a restart.
+    pub fresh: Receiver<Entry>,
     /// What an operator should know.
     pub notices: Receiver<Notice>,
     thread: JoinHandle<()>,
@@ -149,7 +161,7 @@ pub struct Running {
 
 impl Running {
     /// Opens the queue in the directory `path` and starts its thread. `bell` rings after entries have
-    /// been given out. An error: another process has the directory, or the disk fails, or another
+    /// been given out, and after the mark has moved. An error: another process has the directory, or the disk fails, or another
     /// version has written there.
     pub fn start(
         path: &Path,
@@ -162,13 +174,28 @@ impl Running {
         let (sent, ended) = unbounded();
         // The store gives out no more than that, so that giving never blocks.
         let (give, entries) = bounded(setting.in_flight_max.max(1));
+        let (give_fresh, fresh) = bounded(QUEUE_FRESH_OUT_MAX);
         let (tell, notices) = bounded(QUEUE_INBOX_MAX);
-        let depth = Arc::new(Depth::default());
+        // Who asks before the thread has turned must not hear that nothing is there.
+        let depth = Arc::new(Depth {
+            bytes: store.bytes().into(),
+            records: store.records().into(),
+            sent: store.sent().0.into(),
+        });
         let began = Instant::now();
-        let inside =
-            Inside { store, received, ended, give, tell, bell, depth: depth.clone(), began };
+        let inside = Inside {
+            store,
+            received,
+            ended,
+            give,
+            give_fresh,
+            tell,
+            bell,
+            depth: depth.clone(),
+            began,
+        };
         let thread = thread::Builder::new().name("queue".into()).spawn(move || inside.run())?;
-        Ok(Running { queue: Queue { orders, sent, depth }, entries, notices, thread })
+        Ok(Running { queue: Queue { orders, sent, depth }, entries, fresh, notices, thread })
     }
 
     /// Stores what is on its way, syncs and ends the thread.
@@ -183,6 +210,7 @@ struct Inside<D: Disk> {
     received: Receiver<Order>,
     ended: Receiver<Sequence>,
     give: Sender<Entry>,
+    give_fresh: Sender<Entry>,
     tell: Sender<Notice>,
     bell: Box<dyn Fn() + Send>,
     depth: Arc<Depth>,
@@ -199,12 +227,15 @@ impl<D: Disk> Inside<D> {
             let is_over = self.take_group();
             let now = self.now();
             self.store.turn(now);
-            has_more = !is_over && self.give_out(now);
-            self.publish();
+            let given = if is_over { 0 } else { self.give_out(now) };
+            has_more = given >= QUEUE_READS_PER_TURN;
+            self.publish(given);
             if is_over {
                 break;
             }
         }
+        // What was said before the order to stop came may have been overtaken by it.
+        self.hear_sent();
         let now = self.now();
         self.store.close(now);
     }
@@ -222,11 +253,15 @@ impl<D: Disk> Inside<D> {
         let _ = select.ready_timeout(due.map_or(TURN_MAX, |due| due.min(TURN_MAX)));
     }
 
-    /// Takes what there is, as much as makes a group, and stores it. Whether that was all for ever.
-    fn take_group(&mut self) -> bool {
+    fn hear_sent(&mut self) {
         for sequence in self.ended.try_iter() {
             self.store.on_sent(sequence);
         }
+    }
+
+    /// Takes what there is, as much as makes a group, and stores it. Whether that was all for ever.
+    fn take_group(&mut self) -> bool {
+        self.hear_sent();
         let (mut group, mut tickets, mut bytes, mut is_over) = (Vec::new(), Vec::new(), 0, false);
         while group.len() < QUEUE_GROUP_MAX && bytes < QUEUE_GROUP_BYTES_MAX {
             match self.received.try_recv() {
@@ -251,30 +286,44 @@ impl<D: Disk> Inside<D> {
         is_over
     }
 
-    /// Gives out some of what is to be sent. Whether there may be more.
-    fn give_out(&mut self, now: Millis) -> bool {
+    /// Gives out some of what is to be sent; how much was looked at.
+    fn give_out(&mut self, now: Millis) -> usize {
         let mut given = 0;
-        while given < QUEUE_READS_PER_TURN
-            && !self.give.is_full()
-            && let Some(entry) = self.store.next(now)
+        // Whoever takes them may be gone; then they are sent after the restart.
+        while !self.give_fresh.is_full()
+            && let Some(entry) = self.store.next_fresh()
         {
-            // Whoever took them may be gone; then they are sent after the restart.
-            let _ = self.give.try_send(entry);
+            let _ = self.give_fresh.try_send(entry);
             given += 1;
         }
-        if given > 0 {
-            (self.bell)();
+        for _ in 0..QUEUE_READS_PER_TURN {
+            if self.give.is_full() {
+                break;
+            }
+            match self.store.read(now) {
+                Read::Entry(entry) => drop(self.give.try_send(entry)),
+                Read::Passed => {}
+                Read::Nothing => break,
+            }
+            given += 1;
         }
-        given == QUEUE_READS_PER_TURN
+        given
     }
 
-    fn publish(&mut self) {
+    fn publish(&mut self, given: usize) {
         for notice in self.store.take_notices() {
             // Nobody has listened to so many before it.
             let _ = self.tell.try_send(notice);
         }
         self.depth.bytes.store(self.store.bytes(), Ordering::Relaxed);
         self.depth.records.store(self.store.records(), Ordering::Relaxed);
+        let sent = self.store.sent().0;
+        // Release: the mark was written before. A record that must not be repeated after another was
+        // sent waits for that.
+        let before = self.depth.sent.swap(sent, Ordering::Release);
+        if given > 0 || sent != before {
+            (self.bell)();
+        }
     }
 }
 

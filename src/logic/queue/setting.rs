@@ -25,6 +25,15 @@ pub enum OnFull {
     DropOldest,
 }
 
+/// Whether an endpoint takes a sample that is older than the newest one of its series.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OutOfOrder {
+    /// It does not: of each series, requests must come one after the other.
+    Refused,
+    /// It does: what is fresh need not wait behind a backlog.
+    Allowed,
+}
+
 /// The settings of a queue.
 #[derive(Clone, Copy, Debug)]
 pub struct Setting {
@@ -34,8 +43,11 @@ pub struct Setting {
     pub bytes_max: u64,
     /// `on_full`.
     pub on_full: OnFull,
-    /// Records that may be given out while an earlier one has not been sent; 1 keeps all in one line.
+    /// Records that may be given out while an earlier one has not been sent. Which of them may be sent
+    /// at once is decided by who sends, see [`crate::logic::queue::dispatch`].
     pub in_flight_max: usize,
+    /// `out_of_order`: whether fresh records are given out before a backlog.
+    pub out_of_order: OutOfOrder,
 }
 
 impl Default for Setting {
@@ -45,6 +57,7 @@ impl Default for Setting {
             bytes_max: QUEUE_BYTES_MAX,
             on_full: OnFull::Refuse,
             in_flight_max: QUEUE_IN_FLIGHT_MAX,
+            out_of_order: OutOfOrder::Refused,
         }
     }
 }

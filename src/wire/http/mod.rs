@@ -9,5 +9,6 @@ pub mod answer;
 pub mod body;
 pub mod head;
 pub mod reply;
+pub mod retry_after;
 pub mod rewrite;
 pub mod target;

@@ -1,0 +1,81 @@
+//! The bell of a thread that sends: heard by its loop, rung by the queue, by its own tasks and by a clock.
+
+use std::io::{self, Write as _};
+use std::os::unix::net::UnixStream;
+use std::sync::Arc;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use crossbeam::channel::{RecvTimeoutError, Sender, unbounded};
+
+use crate::base::limits::BEAT;
+
+/// Rings. Cheap to clone, and never blocks.
+#[derive(Clone, Debug)]
+pub struct Bell(Arc<UnixStream>);
+
+/// Where it is heard.
+#[derive(Debug)]
+pub struct Heard {
+    /// The other end.
+    pub stream: UnixStream,
+    /// For whoever listens, to ring himself.
+    pub bell: Bell,
+}
+
+impl Bell {
+    /// A bell, and where it is heard.
+    pub fn new() -> io::Result<(Bell, Heard)> {
+        let (bell, stream) = UnixStream::pair()?;
+        bell.set_nonblocking(true)?;
+        let bell = Bell(Arc::new(bell));
+        Ok((bell.clone(), Heard { stream, bell }))
+    }
+
+    /// Rings.
+    pub fn ring(&self) {
+        // A full pipe means that it will be heard anyway.
+        let _ = (&*self.0).write(&[1]);
+    }
+
+    /// The same end, for who writes to it himself.
+    pub fn stream(&self) -> io::Result<UnixStream> {
+        self.0.try_clone()
+    }
+}
+
+/// Rings at each beat, and when it is asked to. A loop of monoio without timers needs somebody who does.
+#[derive(Debug)]
+pub struct Alarm(Sender<Instant>);
+
+impl Alarm {
+    /// Starts its thread, which ends when this is dropped.
+    pub fn start(bell: Bell) -> io::Result<Alarm> {
+        let (ask, asked) = unbounded();
+        let beat = Duration::from(BEAT);
+        thread::Builder::new().name("alarm".into()).spawn(move || {
+            let (mut due, mut next_beat) = (None::<Instant>, Instant::now() + beat);
+            loop {
+                let until = due.map_or(next_beat, |due| due.min(next_beat));
+                match asked.recv_deadline(until) {
+                    Ok(at) => due = Some(due.map_or(at, |due| due.min(at))),
+                    Err(RecvTimeoutError::Timeout) => {
+                        due = due.filter(|due| *due > until);
+                        next_beat = Instant::now() + beat;
+                        bell.ring();
+                    }
+                    Err(RecvTimeoutError::Disconnected) => return,
+                }
+            }
+        })?;
+        Ok(Alarm(ask))
+    }
+
+    /// Rings after so long, too. Of several times, all are kept to.
+    pub fn ring_in(&self, span: Duration) {
+        // Beyond the next beat nobody need be asked.
+        if span < Duration::from(BEAT) {
+            let _ = self.0.send(Instant::now() + span);
+        }
+    }
+}

@@ -1,0 +1,329 @@
+//! The sender of a queue: a thread with a loop of its own, that takes records in order and sends them to
+//! the endpoint.
+//!
+//! Which record goes when is not decided here but in [`crate::logic::queue::dispatch`]; what an answer
+//! means, in [`crate::io::queue::exchange`].
+
+use std::cell::{Cell, RefCell};
+use std::io;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::thread::JoinHandle;
+
+use crossbeam::channel::{Receiver, bounded};
+use monoio::io::AsyncReadRent as _;
+use monoio::net::UnixStream;
+
+use crate::base::limits::BEAT;
+use crate::base::time::{Millis, UnixMillis};
+use crate::io::clock::Clock;
+use crate::io::deadline::Deadlines;
+use crate::io::driver::{self, Choice};
+use crate::io::endpoint::{Endpoint, Outlet};
+use crate::io::link::EndpointId;
+use crate::io::links::Links;
+use crate::io::log::Log;
+use crate::io::queue::bell::{Alarm, Bell, Heard};
+use crate::io::queue::exchange::{Verdict, exchange};
+use crate::io::queue::reader::Entry;
+use crate::io::queue::report::Report;
+use crate::io::queue::store::Notice;
+use crate::io::queue::thread::{Queue, Running};
+use crate::logic::queue::claim::{Claim, ClaimReader};
+use crate::logic::queue::dispatch::{Dispatch, Rule};
+use crate::shared::metrics::{Counter, Counters};
+use crate::wire::queue::sequence::Sequence;
+use crate::wire::remote_write::push::Push;
+use crate::wire::remote_write::series::SeriesHasher;
+
+/// What a sender is started with.
+#[derive(Clone, Debug)]
+pub struct Start {
+    /// All endpoints.
+    pub endpoints: Arc<[Endpoint]>,
+    /// Whose queue it is.
+    pub id: EndpointId,
+    /// What was configured of sending.
+    pub rule: Rule,
+    /// The largest message that a body may decode to; what is larger goes alone.
+    pub decoded_bytes_max: usize,
+    /// A random number, of jitter and of the identities of series.
+    pub seed: u64,
+    /// Which driver is wanted.
+    pub driver: Choice,
+    /// The clock.
+    pub clock: Clock,
+    /// The log.
+    pub log: Log,
+    /// What counts it; nobody else may.
+    pub counters: Arc<Counters>,
+}
+
+/// A sender that runs.
+#[derive(Debug)]
+pub struct Sender {
+    shared: Arc<Shared>,
+    bell: Bell,
+    thread: JoinHandle<io::Result<()>>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    stop_at: AtomicU64,
+    oldest: AtomicI64,
+}
+
+/// Nothing is known to wait.
+const NONE: i64 = i64::MAX;
+/// Nobody wants it to stop.
+const NEVER: u64 = u64::MAX;
+
+impl Sender {
+    /// Starts sending what `queue` gives out; returns when the loop runs. `heard` is of the bell that the
+    /// queue was started with:
+    ///
+    /// ```text
+    /// let (bell, heard) = Bell::new()?;
+    /// let queue = Running::start(dir, setting, salt, Box::new(move || bell.ring()))?;
+    /// let sender = Sender::start(&queue, heard, start)?;
+    /// …
+    /// sender.stop(deadline); // first: what it says last is written down
+    /// queue.stop();
+    /// ```
+    ///
+    /// It takes the queue's entries and notices; nobody else may. An error: no thread can be started, or
+    /// not the driver that was asked for.
+    pub fn start(queue: &Running, heard: Heard, start: Start) -> io::Result<Sender> {
+        let shared =
+            Arc::new(Shared { stop_at: AtomicU64::new(NEVER), oldest: AtomicI64::new(NONE) });
+        let inlets = Inlets {
+            queue: queue.queue.clone(),
+            entries: queue.entries.clone(),
+            fresh: queue.fresh.clone(),
+            notices: queue.notices.clone(),
+        };
+        let bell = heard.bell.clone();
+        let (ready, started) = bounded(1);
+        let inside = shared.clone();
+        let thread = std::thread::Builder::new().name("sender".into()).spawn(move || {
+            driver::run(start.driver, |kind| async move {
+                let Heard { stream, bell } = heard;
+                stream.set_nonblocking(kind.wants_nonblocking())?;
+                let stream = UnixStream::from_std(stream)?;
+                let inside = Rc::new(Inside::new(start, inlets, inside, bell)?);
+                let _ = ready.send(());
+                run(inside, stream).await
+            })?
+        })?;
+        match started.recv() {
+            Ok(()) => Ok(Sender { shared, bell, thread }),
+            Err(_) => match thread.join() {
+                Ok(Err(error)) => Err(error),
+                Ok(Ok(())) | Err(_) => Err(io::Error::other("a sender ended before it began")),
+            },
+        }
+    }
+
+    /// When the oldest record came that was not sent, if any is known to wait.
+    pub fn oldest(&self) -> Option<UnixMillis> {
+        // Relaxed: a lone number.
+        let oldest = self.shared.oldest.load(Ordering::Relaxed);
+        (oldest != NONE).then_some(UnixMillis(oldest))
+    }
+
+    /// Begins no more requests, waits for what is under way, until `deadline` at the latest, and ends.
+    /// What was not answered by then is sent again after the restart.
+    pub fn stop(self, deadline: Millis) -> io::Result<()> {
+        // Relaxed: a lone number.
+        self.shared.stop_at.store(deadline.0, Ordering::Relaxed);
+        self.bell.ring();
+        self.thread.join().unwrap_or_else(|_| Err(io::Error::other("a sender panicked")))
+    }
+}
+
+/// What comes from the queue, and the way back.
+struct Inlets {
+    queue: Queue,
+    entries: Receiver<Entry>,
+    fresh: Receiver<Entry>,
+    notices: Receiver<Notice>,
+}
+
+/// The inside of a sender: shared by its tasks.
+struct Inside {
+    start: Start,
+    inlets: Inlets,
+    shared: Arc<Shared>,
+    name: String,
+    dispatch: RefCell<Dispatch>,
+    claims: RefCell<ClaimReader>,
+    report: RefCell<Report>,
+    links: Links,
+    deadlines: Deadlines,
+    bell: Bell,
+    alarm: Alarm,
+    last_beat: Cell<Millis>,
+}
+
+/// Turns whenever the bell rings, until it is told to stop and nothing is under way.
+async fn run(inside: Rc<Inside>, mut bell: UnixStream) -> io::Result<()> {
+    let mut rings = vec![0; 64];
+    while !turn(&inside) {
+        let (read, back) = bell.read(rings).await;
+        rings = back;
+        if read? == 0 {
+            return Err(io::Error::other("a sender has lost its bell"));
+        }
+    }
+    inside.links.close();
+    Ok(())
+}
+
+/// Does what there is to do. Whether that was all for ever.
+fn turn(inside: &Rc<Inside>) -> bool {
+    let now = inside.now();
+    inside.deadlines.resume();
+    inside.beat(now);
+    // Relaxed: a lone number.
+    let stop_at = inside.shared.stop_at.load(Ordering::Relaxed);
+    if stop_at != NEVER {
+        return inside.dispatch.borrow().in_flight() == 0 || now.0 >= stop_at;
+    }
+    inside.dispatch.borrow_mut().on_covered(inside.inlets.queue.depth().sent());
+    start_all(inside);
+    // One at a time: reading what a record speaks of takes longer than starting another.
+    while inside.take_one() {
+        start_all(inside);
+    }
+    if let Some(due) = inside.dispatch.borrow().due(now) {
+        inside.alarm.ring_in(due.since(now).into());
+    }
+    false
+}
+
+/// Starts all that may be.
+fn start_all(inside: &Rc<Inside>) {
+    loop {
+        let started = inside.dispatch.borrow_mut().poll_start(inside.now());
+        let Some((sequence, push)) = started else { return };
+        let inside = inside.clone();
+        monoio::spawn(async move {
+            let slot = inside.deadlines.slot();
+            let verdict = exchange(&inside.outlet(), &slot, inside.start.id, &push).await;
+            inside.on_verdict(sequence, &push, verdict);
+        });
+    }
+}
+
+impl Inside {
+    fn new(start: Start, inlets: Inlets, shared: Arc<Shared>, bell: Bell) -> io::Result<Inside> {
+        let name = &start.endpoints[start.id.0].name;
+        let hasher = SeriesHasher::new(start.seed);
+        Ok(Inside {
+            name: format!("queue of '{name}'"),
+            dispatch: RefCell::new(Dispatch::new(start.rule, start.seed)),
+            claims: RefCell::new(ClaimReader::new(hasher, start.decoded_bytes_max)),
+            report: RefCell::new(Report::new(name, start.log.clone())),
+            links: Links::new(start.endpoints.len()),
+            deadlines: Deadlines::new(bell.stream()?),
+            alarm: Alarm::start(bell.clone())?,
+            bell,
+            last_beat: Cell::default(),
+            shared,
+            inlets,
+            start,
+        })
+    }
+
+    fn now(&self) -> Millis {
+        self.start.clock.now()
+    }
+
+    fn outlet(&self) -> Outlet<'_> {
+        Outlet {
+            endpoints: &self.start.endpoints,
+            links: &self.links,
+            clock: self.start.clock,
+            counters: &self.start.counters,
+            log: &self.start.log,
+            thread: &self.name,
+        }
+    }
+
+    /// Looks at what is late, ten times a second.
+    fn beat(&self, now: Millis) {
+        if now.since(self.last_beat.get()) < Millis(BEAT.0 / 2) {
+            return;
+        }
+        self.last_beat.set(now);
+        self.deadlines.sweep(now, false);
+        self.links.prune(now);
+        let oldest = self.dispatch.borrow().oldest();
+        // Relaxed: a lone number.
+        self.shared.oldest.store(oldest.map_or(NONE, |oldest| oldest.0), Ordering::Relaxed);
+        let mut report = self.report.borrow_mut();
+        report.on_beat(self.inlets.queue.depth(), oldest, self.start.clock.unix_now(), now);
+        let notices = self.inlets.notices.try_iter();
+        notices.for_each(|notice| report.on_notice(&notice, &self.start.counters));
+    }
+
+    /// Takes one record of each kind. Whether there was any.
+    fn take_one(&self) -> bool {
+        let mut dispatch = self.dispatch.borrow_mut();
+        let fresh = self.inlets.fresh.try_recv().ok();
+        let entry = self.inlets.entries.try_recv().ok();
+        let is_any = fresh.is_some() || entry.is_some();
+        if let Some(Entry { label, push }) = fresh {
+            dispatch.on_fresh(label, push);
+        }
+        if let Some(Entry { label, push }) = entry {
+            let claim = match dispatch.needs_claims() {
+                true => self.claims.borrow_mut().read(&push),
+                false => Claim::All,
+            };
+            dispatch.on_read(label, push, claim);
+        }
+        is_any
+    }
+
+    /// A try has come to its end.
+    fn on_verdict(&self, sequence: Sequence, push: &Push, verdict: Verdict) {
+        let (now, counters) = (self.now(), &self.start.counters);
+        let mut report = self.report.borrow_mut();
+        match verdict {
+            Verdict::Taken => {
+                counters.add(Counter::QueueSent, 1);
+                counters.add(Counter::QueueSentBytes, push.body().len() as u64);
+                self.on_ended(sequence);
+            }
+            Verdict::Rejected(reason) => {
+                counters.add(Counter::QueueRejected, 1);
+                report.on_rejected(&reason, now);
+                self.on_ended(sequence);
+            }
+            Verdict::Unsendable(error) => {
+                counters.add(Counter::QueueUnsendable, 1);
+                report.on_unsendable(&format!("its head is not what was written: {error:?}"), now);
+                self.on_ended(sequence);
+            }
+            Verdict::Refused(reason, retry_after) => {
+                report.on_refused(&reason, now);
+                self.on_failed(sequence, retry_after, now);
+            }
+            // That is in the log already.
+            Verdict::Unanswered(_) => self.on_failed(sequence, None, now),
+        }
+        self.bell.ring();
+    }
+
+    fn on_ended(&self, sequence: Sequence) {
+        self.dispatch.borrow_mut().on_ended(sequence);
+        self.inlets.queue.sent(sequence);
+    }
+
+    fn on_failed(&self, sequence: Sequence, retry_after: Option<Millis>, now: Millis) {
+        self.start.counters.add(Counter::QueueRetried, 1);
+        self.dispatch.borrow_mut().on_failed(sequence, retry_after, now);
+    }
+}

@@ -1,0 +1,228 @@
+//! A queue and its sender.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crossbeam::channel::Receiver;
+use highlander::base::time::{Millis, UnixMillis};
+use highlander::config;
+use highlander::config::queue::Delivery;
+use highlander::io::clock::Clock;
+use highlander::io::driver::Choice;
+use highlander::io::endpoint::Endpoint;
+use highlander::io::link::EndpointId;
+use highlander::io::log::{Format, Level, Log};
+use highlander::io::queue::bell::Bell;
+use highlander::io::queue::sender::{Sender, Start};
+use highlander::io::queue::store::{Append, Outcome};
+use highlander::io::queue::thread::{Running, Ticket, Waiting};
+use highlander::io::resolver::Addresses;
+use highlander::shared::metrics::{Counter, Counters};
+use highlander::wire::http::rewrite::Route;
+use highlander::wire::queue::sequence::{Salt, SourceKey};
+use highlander::wire::remote_write::protocol::Protocol;
+use highlander::wire::remote_write::push::Push;
+use highlander::wire::remote_write::{snappy, v1};
+
+use crate::sink::Id;
+use crate::support::PATIENCE;
+
+/// A directory that goes with the test.
+pub struct Place(pub PathBuf);
+
+impl Place {
+    pub fn new(name: &str) -> Place {
+        let path = std::env::temp_dir().join(format!("highlander-{name}-{}", std::process::id()));
+        let _ = std::fs::remove_dir_all(&path);
+        std::fs::create_dir_all(&path).expect("a new folder");
+        Place(path)
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+/// What is configured of the one endpoint.
+#[derive(Clone)]
+pub struct Plan {
+    pub url: String,
+    /// Further lines of its stanza, and of its queue's.
+    pub stanza: &'static str,
+    pub queue: &'static str,
+    pub driver: Choice,
+    pub level: Level,
+}
+
+impl Plan {
+    pub fn before(sink: SocketAddr) -> Plan {
+        Plan {
+            url: format!("http://{sink}/own/path"),
+            stanza: "",
+            queue: "min_backoff: 20ms, max_backoff: 200ms",
+            driver: Choice::Auto,
+            level: Level::Error,
+        }
+    }
+}
+
+pub struct Rig {
+    pub queue: Running,
+    sender: Sender,
+    counters: Arc<Counters>,
+    pub clock: Clock,
+    waiting: Arc<Waiting>,
+    heard: Receiver<(u64, Outcome)>,
+}
+
+impl Rig {
+    pub fn start(dir: &Path, plan: &Plan) -> Rig {
+        let text = format!(
+            "remote_write:\n- url: {}\n  name: storage\n  delivery: queued\n  {}\n  queue: \
+             {{dir: '{}', {}}}\n",
+            plan.url,
+            plan.stanza,
+            dir.join("queue").display(),
+            plan.queue
+        );
+        let read = |path: &Path| std::fs::read_to_string(path);
+        let endpoints = config::file::parse(text.as_bytes(), read).expect("the plan is good");
+        let endpoint = &endpoints[0];
+        let Delivery::Queued(queue) = &endpoint.delivery else { panic!("it is queued") };
+        let log = Log::start(plan.level, Format::Text).expect("a thread");
+        let clock = Clock::start();
+        let counters: Arc<Counters> = Arc::default();
+        let (bell, heard) = Bell::new().expect("a pair of sockets");
+        let setting = queue.setting(endpoint.out_of_order);
+        let running = Running::start(&queue.dir, setting, Salt(7), Box::new(move || bell.ring()));
+        let running = running.expect("the directory is ours");
+        let start = Start {
+            endpoints: [outside(endpoint, &log)].into(),
+            id: EndpointId(0),
+            rule: queue.rule(endpoint.out_of_order),
+            decoded_bytes_max: 32 << 20,
+            seed: 5,
+            driver: plan.driver,
+            clock,
+            log,
+            counters: counters.clone(),
+        };
+        let sender = Sender::start(&running, heard, start).expect("the driver is there");
+        let (waiting, heard) = Waiting::new(Box::new(|| {}));
+        Rig { queue: running, sender, counters, clock, waiting, heard }
+    }
+
+    /// Appends requests, a thousand of which may be on their way, and waits until all are stored.
+    pub fn append(&self, source: u64, ids: &[Id], body_bytes: usize) {
+        self.append_all(ids.iter().map(|id| append(source, *id, body_bytes)));
+    }
+
+    pub fn append_all(&self, all: impl Iterator<Item = Append>) {
+        let mut waiting = 0;
+        for append in all {
+            let ticket = Ticket { id: 0, waiting: self.waiting.clone() };
+            self.queue.queue.append(append, ticket).expect("there is room");
+            waiting += 1;
+            if waiting == 100 {
+                self.await_stored();
+                waiting -= 1;
+            }
+        }
+        (0..waiting).for_each(|_| self.await_stored());
+    }
+
+    fn await_stored(&self) {
+        let (_, outcome) = self.heard.recv_timeout(PATIENCE).expect("each is told of");
+        assert!(matches!(outcome, Outcome::Stored(_) | Outcome::Known(_)), "{outcome:?}");
+    }
+
+    pub fn count(&self, counter: Counter) -> u64 {
+        self.counters.value(counter)
+    }
+
+    pub fn oldest(&self) -> Option<UnixMillis> {
+        self.sender.oldest()
+    }
+
+    /// Waits until nothing is left.
+    pub fn await_drained(&self) {
+        let start = Instant::now();
+        let depth = self.queue.queue.depth();
+        while depth.records() > 0 {
+            let (left, sent, now) = (depth.records(), self.count(Counter::QueueSent), depth.sent());
+            let tried = self.count(Counter::QueueRetried);
+            assert!(
+                start.elapsed() < PATIENCE,
+                "{left} are left, {sent} sent, {tried} tried again, up to {now}; {:?}",
+                self.oldest()
+            );
+            std::thread::sleep(Duration::from_millis(2));
+        }
+    }
+
+    pub fn stop(self) {
+        let deadline = self.clock.now().after(Millis(10_000));
+        self.sender.stop(deadline).expect("it ends well");
+        self.queue.stop();
+    }
+
+    /// The same, but what is under way is not waited for.
+    pub fn stop_at_once(self) {
+        self.sender.stop(Millis(0)).expect("it ends well");
+        self.queue.stop();
+    }
+}
+
+fn outside(setting: &config::endpoint::Endpoint, log: &Log) -> Endpoint {
+    Endpoint {
+        name: setting.name.clone(),
+        route: setting.route(&format!("test-{}", std::process::id())),
+        addresses: Addresses::start("endpoint", &setting.host, setting.port, log)
+            .expect("an address"),
+        tls: setting.tls.as_ref().map(|tls| tls.client(&setting.host).expect("good files")),
+        remote_timeout: setting.remote_timeout,
+    }
+}
+
+/// A request of a source, written as for all endpoints: one series of its shard's own, one sample.
+pub fn append(source: u64, id: Id, body_bytes: usize) -> Append {
+    let (shard, number) = id;
+    let sample = v1::Sample { value: 1.0, timestamp_ms: number as i64 };
+    let mut request = v1::WriteRequestBuilder::new();
+    let shard_name = shard.to_string();
+    let padding: String = (0..body_bytes as u64)
+        .map(|at| {
+            char::from(b'a' + (number.wrapping_mul(31).wrapping_add(at * at) >> 3) as u8 % 26)
+        })
+        .collect();
+    request.push(&[("__name__", "up"), ("shard", &shard_name)], &[sample]);
+    if body_bytes > 0 {
+        let labels = [("__name__", "more"), ("shard", &shard_name), ("text", &padding)];
+        request.push(&labels, &[sample]);
+    }
+    let body = snappy::encode(&request.finish()).expect("it is short");
+    // Who sees it again can say whether its source sent it again, or we did.
+    let life = std::process::id();
+    let push = written(&format!("X-Id: {shard}/{number}\r\nX-Life: {life}\r\n"), &body);
+    Append { push, source: SourceKey(source), time: UnixMillis(now_ms()), hash: None }
+}
+
+/// A request as it is written for all endpoints.
+pub fn written(lines: &str, body: &[u8]) -> Push {
+    let common = String::from_utf8(Route::common().host).expect("text");
+    let head = format!(
+        "POST /api/v1/write HTTP/1.1\r\nHost: {common}\r\nUser-Agent: Prometheus/3.5.0\r\n\
+         Content-Encoding: snappy\r\nContent-Type: application/x-protobuf\r\n{lines}\
+         Content-Length: {}\r\n\r\n",
+        body.len()
+    );
+    Push::new([head.as_bytes(), body].concat(), head.len(), Protocol::V1)
+}
+
+pub fn now_ms() -> i64 {
+    Clock::start().unix_now().0
+}

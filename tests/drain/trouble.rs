@@ -1,0 +1,174 @@
+//! Endpoints that fail, and what becomes of the requests.
+
+use std::net::TcpListener;
+use std::sync::Mutex;
+use std::time::{Duration, Instant};
+
+use highlander::io::driver::Choice;
+use highlander::shared::metrics::Counter;
+use highlander::wire::queue::sequence::SourceKey;
+
+use crate::authority::{Authority, Secure};
+use crate::rig::{Place, Plan, Rig, append, written};
+use crate::sink::{Id, NO_CONTENT, Sink, answer, id_of};
+use crate::support::until;
+
+fn ids(range: std::ops::RangeInclusive<u64>) -> Vec<Id> {
+    range.map(|number| (1, number)).collect()
+}
+
+#[test]
+fn after_an_outage_all_is_sent_once_and_in_order() {
+    for driver in [Choice::Uring, Choice::Epoll] {
+        let place = Place::new("outage");
+        let closed = TcpListener::bind("127.0.0.1:0").expect("a free port");
+        let address = closed.local_addr().expect("a bound socket");
+        drop(closed);
+        let rig = Rig::start(&place.0, &Plan { driver, ..Plan::before(address) });
+        rig.append(1, &ids(1..=200), 300);
+        until("it is tried again", || rig.count(Counter::QueueRetried) > 2);
+        assert!(rig.oldest().is_some());
+        let listener = TcpListener::bind(address).expect("nobody took it");
+        let sink = Sink::on(listener, |_, _| NO_CONTENT.to_vec());
+        sink.await_count(200);
+        rig.await_drained();
+        assert_eq!(sink.ids(), ids(1..=200));
+        let first = &sink.came()[0];
+        assert!(first.head.starts_with("POST /own/path HTTP/1.1\r\nHost: 127.0.0.1:"));
+        assert!(first.head.contains("X-Highlander-Instance: test-"), "{}", first.head);
+        assert!(first.body == append(1, (1, 1), 300).push.body());
+        assert_eq!(rig.count(Counter::QueueSent), 200);
+        rig.stop();
+    }
+}
+
+#[test]
+fn a_failure_is_tried_again_and_nothing_overtakes_it() {
+    let place = Place::new("failure");
+    let sink = Sink::start(|_, before| match before {
+        0..3 => answer(503, "", "not now"),
+        3 => Vec::new(),
+        4 => answer(302, "Location: /\r\n", ""),
+        _ => NO_CONTENT.to_vec(),
+    });
+    let rig = Rig::start(&place.0, &Plan::before(sink.address));
+    rig.append(1, &ids(1..=5), 0);
+    rig.await_drained();
+    assert_eq!(sink.ids(), [vec![(1, 1); 5], ids(1..=5)].concat());
+    // A connection that was used before and is closed is tried once more at once.
+    assert_eq!(rig.count(Counter::QueueRetried), 4);
+    assert_eq!(rig.count(Counter::EndpointRetried), 1);
+    let came = sink.came();
+    assert!(came[1].at - came[0].at >= Duration::from_millis(20), "a pause");
+    rig.stop();
+}
+
+#[test]
+fn the_endpoint_says_when_to_try_again() {
+    let place = Place::new("put-off");
+    let sink = Sink::start(|_, before| match before {
+        0 => answer(429, "Retry-After: 1\r\n", "too much"),
+        _ => NO_CONTENT.to_vec(),
+    });
+    let rig = Rig::start(&place.0, &Plan::before(sink.address));
+    rig.append(1, &ids(1..=3), 0);
+    rig.await_drained();
+    assert_eq!(sink.ids(), [vec![(1, 1)], ids(1..=3)].concat());
+    let came = sink.came();
+    let pause = came[1].at - came[0].at;
+    assert!(pause >= Duration::from_secs(1) && pause < Duration::from_secs(3), "{pause:?}");
+    rig.stop();
+}
+
+#[test]
+fn who_hangs_is_given_up_and_asked_again() {
+    let place = Place::new("hang");
+    let sink = Sink::start(|_, before| {
+        if before == 0 {
+            std::thread::sleep(Duration::from_secs(60));
+        }
+        NO_CONTENT.to_vec()
+    });
+    let plan = Plan { stanza: "remote_timeout: 1s", ..Plan::before(sink.address) };
+    let rig = Rig::start(&place.0, &plan);
+    let start = Instant::now();
+    rig.append(1, &ids(1..=3), 0);
+    rig.await_drained();
+    assert!(start.elapsed() >= Duration::from_secs(1));
+    assert_eq!(sink.ids(), [vec![(1, 1)], ids(1..=3)].concat());
+    rig.stop();
+}
+
+#[test]
+fn what_is_no_request_does_not_hold_up_the_rest() {
+    let place = Place::new("unsendable");
+    let sink = Sink::taking(Duration::ZERO);
+    let rig = Rig::start(&place.0, &Plan::before(sink.address));
+    let mut odd = append(1, (1, 2), 0);
+    let push = written("X-Id: 1/2\r\nno header\r\n", b"body");
+    odd.push = push;
+    rig.append_all([append(1, (1, 1), 0), odd, append(1, (1, 3), 0)].into_iter());
+    rig.await_drained();
+    assert_eq!(sink.ids(), [(1, 1), (1, 3)]);
+    assert_eq!(rig.count(Counter::QueueUnsendable), 1);
+    rig.stop();
+}
+
+#[test]
+fn what_is_under_way_is_waited_for_and_not_repeated() {
+    let place = Place::new("stop");
+    let sink = Sink::taking(Duration::from_millis(300));
+    let rig = Rig::start(&place.0, &Plan::before(sink.address));
+    rig.append(1, &ids(1..=4), 0);
+    sink.await_count(2);
+    rig.stop();
+    assert_eq!(sink.ids(), ids(1..=2), "no more was begun");
+    let rig = Rig::start(&place.0, &Plan::before(sink.address));
+    sink.await_count(3);
+    rig.stop_at_once();
+    let rig = Rig::start(&place.0, &Plan::before(sink.address));
+    rig.await_drained();
+    assert_eq!(sink.ids(), [(1, 1), (1, 2), (1, 3), (1, 3), (1, 4)], "one was cut off");
+    rig.stop();
+}
+
+#[test]
+fn it_speaks_tls() {
+    let place = Place::new("tls");
+    let authority = Authority::new();
+    let came: std::sync::Arc<Mutex<Vec<Id>>> = Default::default();
+    let record = came.clone();
+    let secure = Secure::start(authority.server(&authority.sign("127.0.0.1")), move |got| {
+        record.lock().expect("no panic").push(id_of(got));
+        answer(200, "", "fine")
+    });
+    let url = format!("https://127.0.0.1:{}/x", secure.port());
+    let ca_file = authority.ca_file().expect("there is one");
+    let stanza = format!("tls_config: {{ca_file: '{ca_file}'}}").leak();
+    let rig = Rig::start(&place.0, &Plan { url, stanza, ..Plan::before(secure.endpoint.address) });
+    rig.append(1, &ids(1..=20), 100_000);
+    rig.await_drained();
+    assert_eq!(*came.lock().expect("no panic"), ids(1..=20));
+    assert_eq!(secure.kinds().len(), 1, "on one connection");
+    rig.stop();
+}
+
+#[test]
+fn sources_are_told_apart() {
+    let place = Place::new("sources");
+    let sink = Sink::taking(Duration::from_millis(5));
+    let plan = Plan {
+        queue: "max_in_flight: 8, min_backoff: 20ms, max_backoff: 200ms",
+        ..Plan::before(sink.address)
+    };
+    let rig = Rig::start(&place.0, &plan);
+    // Shards of their own, so that nothing but the source keeps them apart.
+    let all = (1..=30).map(|number| append(number / 10, (number, number), 0));
+    assert_eq!(append(3, (30, 30), 0).source, SourceKey(3));
+    rig.append_all(all);
+    rig.await_drained();
+    let sources: Vec<u64> = sink.ids().iter().map(|(_, number)| number / 10).collect();
+    assert!(sources.is_sorted(), "{sources:?}");
+    assert!(!sink.ids().is_sorted() || sink.count() == 30);
+    rig.stop();
+}
