@@ -12,6 +12,7 @@ use std::sync::Arc;
 use crate::base::limits::{PIECES_IDLE_PART, RESERVED, SOURCES_MAX};
 use crate::base::time::Millis;
 use crate::config::Config;
+use crate::config::queue::Delivery;
 use crate::io::acceptor::{self, Acceptor};
 use crate::io::clock::Clock;
 use crate::io::conductor::{self, Conductor};
@@ -75,7 +76,10 @@ pub fn start(config: Config) -> Result<Running, StartError> {
         log.warn(warning);
     }
 
-    let fit = descriptors::connections_that_fit();
+    let queues = config.endpoints.iter().filter(|it| it.delivery != Delivery::Direct).count();
+    // What is relayed to another node takes one too.
+    let links = (config.endpoints.len() - queues).max(1);
+    let fit = descriptors::connections_that_fit(links, queues);
     if fit < config.connections_max {
         let wanted = config.connections_max;
         log.warn(&format!(

@@ -59,6 +59,9 @@ pub const INBOX_MAX: usize = 1024;
 pub const ACCEPTS_MAX: usize = 256;
 /// Descriptors that are not for connections: the loops, the listeners, the log.
 pub const DESCRIPTORS_RESERVED: usize = 64;
+/// Those of a queue: its folder, its lock, its mark, a segment that is written and one that is read,
+/// the next of each, and the bell of who sends.
+pub const QUEUE_DESCRIPTORS: usize = 8;
 /// Idle connections to the endpoint that a core keeps.
 pub const UPSTREAM_IDLE_MAX: usize = 256;
 /// Log lines on their way to the log thread; further ones are counted and dropped.

@@ -5,11 +5,11 @@
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-use crate::base::limits::DESCRIPTORS_RESERVED;
+use crate::base::limits::{DESCRIPTORS_RESERVED, QUEUE_DESCRIPTORS};
 
-/// Raises the limit to what the process may have, and says how many connections fit: each may need
-/// a link to the endpoint besides its own descriptor.
-pub fn connections_that_fit() -> usize {
+/// Raises the limit to what the process may have, and says how many connections fit beside the files of
+/// so many queues: each may need so many `links`, to an endpoint each, besides its own descriptor.
+pub fn connections_that_fit(links: usize, queues: usize) -> usize {
     let limit = getrlimit(Resource::Nofile);
     let raised = Rlimit { current: limit.maximum, maximum: limit.maximum };
     let current = match setrlimit(Resource::Nofile, raised) {
@@ -18,5 +18,23 @@ pub fn connections_that_fit() -> usize {
     };
     let descriptors =
         current.map_or(usize::MAX, |limit| usize::try_from(limit).unwrap_or(usize::MAX));
-    (descriptors.saturating_sub(DESCRIPTORS_RESERVED) / 2).max(1)
+    fit(descriptors, links, queues)
+}
+
+fn fit(descriptors: usize, links: usize, queues: usize) -> usize {
+    let reserved = DESCRIPTORS_RESERVED + queues * QUEUE_DESCRIPTORS;
+    (descriptors.saturating_sub(reserved) / (1 + links)).max(1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_endpoint_takes_a_descriptor_of_every_connection_and_each_queue_some() {
+        assert_eq!(fit(1064, 1, 0), 500);
+        assert_eq!(fit(1064, 4, 0), 200);
+        assert_eq!(fit(1064 + 2 * QUEUE_DESCRIPTORS, 4, 2), 200);
+        assert_eq!((fit(1064, 0, 0), fit(10, 32, 0)), (1000, 1));
+    }
 }
