@@ -10,7 +10,7 @@ use highlander::wire::remote_write::push::Push;
 use crate::endpoint::{Mood, read};
 use crate::node::{Link, place_of};
 use crate::passage::{Origin, Way};
-use crate::plan::Promise;
+use crate::plan::{LOST_PERCENT_HEAVY, Leased, Promise};
 use crate::world::{At, Happens, ToNode, World, is_traced};
 
 const REMOTE_TIMEOUT: u64 = 3_000;
@@ -47,6 +47,10 @@ impl World {
             println!("{}: node {} sends job {job} {points:?}", self.now, at.0);
         }
         if let Some(other) = self.other_leader(at.0) {
+            if self.plan.leased == Leased::Not && self.lost_percent >= LOST_PERCENT_HEAVY {
+                // Of so many lost datagrams all of a second may be: that is a cut, for who has no leases.
+                self.plan.promise = Promise::None;
+            }
             match self.plan.promise {
                 Promise::None => self.cost.doubled += read(&push).len(),
                 Promise::All | Promise::Pair | Promise::Lead => {

@@ -103,6 +103,8 @@ pub struct Plan {
 
 /// How late the sample of a slow scrape would come; there is none here.
 pub const SLOW_MAX: u64 = 3_000;
+/// So many of a hundred datagrams are lost where a network is bad for a while.
+pub const LOST_PERCENT_HEAVY: u64 = 30;
 /// When the fault comes, at the earliest: leaders, rhythms and marks are known by then.
 const FIRST: u64 = 24_000;
 /// The same where a heavier source takes the seat and all nodes hold: the leader tells of no mark while
@@ -191,7 +193,7 @@ impl Plan {
                 self.cut(dice, at, node);
                 (Fault::Lose(self.lost_percent), Fault::Mend)
             }
-            64..69 => (Fault::Lose(30), Fault::Lose(self.lost_percent)),
+            64..69 => (Fault::Lose(LOST_PERCENT_HEAVY), Fault::Lose(self.lost_percent)),
             69..75 => {
                 let queue = dice.one_of(&[Queue::Lost, Queue::Kept]);
                 (Fault::Crash(source, queue), Fault::Restart(source))
