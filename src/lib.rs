@@ -85,7 +85,8 @@
 //! ([`logic::view::View::judge`]), and now and then at its timestamps ([`logic::lookout`]). Remote
 //! write goes through [`io::passage`]: forwarded, it takes [`io::upstream`] to the endpoint, by
 //! [`io::fan`] to each if there are several, and by [`io::appends`] into the queues ([`io::queue`]) of
-//! those that have one. [`io::answer`] brings the answer back, the worst of them, and [`io::store`]
+//! those that have one, out of which [`io::queue::sender`] sends it when [`logic::queue::dispatch`] says
+//! so. [`io::answer`] brings the answer back, the worst of them, and [`io::store`]
 //! keeps the request as delivered; held, it is kept there too, in the piece of memory that it was read
 //! into ([`io::pieces`]). Anything else, and what a lone source sends too fast to be kept, goes straight
 //! through [`wire::http::rewrite`] and [`io::upstream`], to an https endpoint in the records of

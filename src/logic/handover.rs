@@ -184,9 +184,8 @@ impl Handover {
         }
     }
 
-    /// Another node leads the group now: what was to be done is its business. What is under way comes to
-    /// its end before anything else is sent, should this node lead again. What is known to be delivered
-    /// stays known, for it may be kept nowhere else: what a hand-over lets out live is only noted.
+    /// Another node leads the group now: what was to be done is its business, what is under way comes to its
+    /// end. What is known to be delivered stays so: what a hand-over lets out live is kept nowhere else.
     pub fn on_left(&mut self) {
         if self.phase == Phase::Idle && self.desk.is_empty() && self.under_way.is_none() {
             return;
@@ -198,8 +197,7 @@ impl Handover {
         self.phase = Phase::Idle;
         self.gathered = Gathered::default();
         self.former = Former::new();
-        self.line = VecDeque::new();
-        self.first = VecDeque::new();
+        (self.line, self.first) = Default::default();
         self.doubts = Vec::new();
         // One that waits to be tried again is not tried any more.
         self.under_way.take_if(|sending| sending.due.is_some());

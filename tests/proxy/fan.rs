@@ -256,7 +256,7 @@ fn one_that_hangs_costs_the_source_its_answer_and_the_others_nothing() {
             drop(stream);
         });
         for hanging in [&silent, &deaf] {
-            let limit = &["remote_timeout: 1s"];
+            let limit = &["remote_timeout: 3s"];
             let proxy =
                 before(driver, &[stanza(hanging, "", limit), stanza(&quick, "", &[])], |_| {});
             let mut client = proxy.connect();
@@ -265,7 +265,7 @@ fn one_that_hangs_costs_the_source_its_answer_and_the_others_nothing() {
             let (took, came) = (began.elapsed(), arrived.lock().expect("no panic").pop());
             assert_eq!(told.status, 504);
             assert!(
-                took >= Duration::from_millis(900) && took < Duration::from_secs(9),
+                took >= Duration::from_millis(2900) && took < Duration::from_secs(15),
                 "{took:?}"
             );
             let came = came.expect("it has got it").duration_since(began);
