@@ -10,7 +10,6 @@ use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
@@ -20,7 +19,6 @@ use argh::FromArgs;
 
 use crate::body;
 use crate::fault::{During, Fault};
-use crate::load::Report;
 use crate::ring;
 use crate::runner::bench::{Folder, free_ports, wait_until_ready};
 use crate::runner::child::{Child, Pipes, Recipe};
@@ -206,23 +204,35 @@ fn recipe(
     Ok(Recipe { name: candidate.name().replace([',', ' '], ""), argv, cores })
 }
 
-/// Pushes as one Prometheus with many shards, and waits for all answers.
+/// Pushes as one Prometheus with many shards, and waits for all answers. No two bodies that are under way
+/// at once are the same: a queue would keep one of them.
 fn push(options: &Options, address: SocketAddr, requests: u64) -> Result<(), Fault> {
-    let own = std::env::current_exe().during("this program's path")?;
-    let output = Command::new(own)
-        .args(["load", "--target", &address.to_string(), "--path", PATH])
-        .args(["--connections", &options.connections.to_string()])
-        .args(["--body-bytes", &options.body_bytes.to_string()])
-        .args(["--requests", &requests.to_string()])
-        .output()
-        .during("load")?;
-    let report: Report = serde_json::from_slice(&output.stdout).during("the load's report")?;
-    match report.ok == requests {
-        true => Ok(()),
-        false => {
-            Err(Fault(format!("{} of {requests} were taken: {:?}", report.ok, report.statuses)))
+    let left = AtomicU64::new(requests);
+    let shard = |number: usize| -> Result<(), Fault> {
+        let mut client = Client::open(address)?;
+        let mut body = body::write_request(options.body_bytes, body::now_ms()?);
+        let middle = body.len() / 2;
+        let label = memchr::memmem::find(&body[middle..], b"perf_");
+        let at = middle + 5 + label.ok_or_else(|| Fault("a body without a label".into()))?;
+        // Relaxed: a lone count.
+        let take =
+            || left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1));
+        while let Ok(ticket) = take() {
+            // In the random value of a label.
+            body[at..at + 8]
+                .copy_from_slice(format!("{:02x}{ticket:06x}", number % 256).as_bytes());
+            match client.push_body(PATH, &body)? {
+                200..300 => {}
+                status => return Err(Fault(format!("answered {status}"))),
+            }
         }
-    }
+        Ok(())
+    };
+    thread::scope(|scope| {
+        let shards: Vec<_> =
+            (0..options.connections).map(|number| scope.spawn(move || shard(number))).collect();
+        shards.into_iter().try_for_each(|it| it.join().map_err(|_| Fault("a panic".into()))?)
+    })
 }
 
 fn series_per_body(options: &Options) -> u64 {

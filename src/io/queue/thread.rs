@@ -281,6 +281,8 @@ impl<D: Disk> Inside<D> {
         }
         if !group.is_empty() {
             let outcomes = self.store.append(&group, self.now());
+            // The core that hears of it is to be the last who has the request, and use its memory again.
+            drop(group);
             tell(&tickets, outcomes);
         }
         is_over
