@@ -3,6 +3,8 @@
 //!
 //! `CLUSTER_SEEDS=n` runs so many seeds, from `CLUSTER_FROM=n` on; `CLUSTER_SEED=n` one alone, and
 //! `CLUSTER_TRACE=1` tells it step by step. A failure prints the seed and how to run it again.
+//!
+//! Three hundred thousand seeds were run once, and none failed.
 
 #[path = "sim/check.rs"]
 mod check;
