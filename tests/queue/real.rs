@@ -117,6 +117,23 @@ fn what_was_stored_comes_out_after_a_restart_and_is_not_stored_twice() {
 }
 
 #[test]
+fn who_hears_that_it_is_stored_sees_that_it_waits() {
+    let place = Place::new("depth");
+    let running = place.start(Sync::Never);
+    let queue = running.queue.clone();
+    let (see, seen) = crossbeam::channel::unbounded();
+    let bell = move || see.send(queue.depth().records()).expect("the test waits for it");
+    let (waiting, heard) = Waiting::new(Box::new(bell));
+    for count in 1..=3 {
+        let ticket = Ticket { id: count, waiting: waiting.clone() };
+        running.queue.append(append(count, 100), ticket).expect("there is room");
+        await_stored(&heard);
+        assert_eq!(seen.recv_timeout(Duration::from_secs(20)), Ok(count));
+    }
+    running.stop();
+}
+
+#[test]
 fn a_directory_in_use_or_of_another_version_is_refused() {
     let place = Place::new("refused");
     let running = place.start(Sync::Always);

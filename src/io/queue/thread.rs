@@ -281,6 +281,8 @@ impl<D: Disk> Inside<D> {
         }
         if !group.is_empty() {
             let outcomes = self.store.append(&group, self.now());
+            // Whoever hears that it is stored must not see a queue in which it is not.
+            self.publish_depth();
             // The core that hears of it is to be the last who has the request, and use its memory again.
             drop(group);
             tell(&tickets, outcomes);
@@ -317,8 +319,7 @@ impl<D: Disk> Inside<D> {
             // Nobody has listened to so many before it.
             let _ = self.tell.try_send(notice);
         }
-        self.depth.bytes.store(self.store.bytes(), Ordering::Relaxed);
-        self.depth.records.store(self.store.records(), Ordering::Relaxed);
+        self.publish_depth();
         let sent = self.store.sent().0;
         // Release: the mark was written before. A record that must not be repeated after another was
         // sent waits for that.
@@ -326,6 +327,11 @@ impl<D: Disk> Inside<D> {
         if given > 0 || sent != before {
             (self.bell)();
         }
+    }
+
+    fn publish_depth(&self) {
+        self.depth.bytes.store(self.store.bytes(), Ordering::Relaxed);
+        self.depth.records.store(self.store.records(), Ordering::Relaxed);
     }
 }
 
