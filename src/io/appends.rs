@@ -1,14 +1,11 @@
 //! What one core has given to queues, and waits for.
 
-use std::cell::{Cell, RefCell};
-use std::collections::HashMap;
-use std::future::poll_fn;
 use std::sync::Arc;
-use std::task::{Poll, Waker};
 
 use crossbeam::channel::Receiver;
 
 use crate::base::time::Millis;
+use crate::io::asks::Asks;
 use crate::io::deadline::{Elapsed, Patience, Slot};
 use crate::io::queue::store::{Append, Outcome, Refusal as Unstored};
 use crate::io::queue::thread::{NotTaken, Queue, Ticket, Waiting};
@@ -19,22 +16,14 @@ use crate::wire::http::reply::Refusal;
 pub struct Appends {
     waiting: Arc<Waiting>,
     told: Receiver<(u64, Outcome)>,
-    /// By the number of the ticket.
-    asking: RefCell<HashMap<u64, Asking>>,
-    next: Cell<u64>,
-}
-
-#[derive(Default)]
-struct Asking {
-    outcome: Option<Outcome>,
-    waker: Option<Waker>,
+    asks: Asks<Outcome>,
 }
 
 impl Appends {
     /// None is on its way. After `bell` has rung, [`Appends::on_rung`] is to be called.
     pub fn new(bell: Box<dyn Fn() + Send + Sync>) -> Appends {
         let (waiting, told) = Waiting::new(bell);
-        Appends { waiting, told, asking: RefCell::default(), next: Cell::new(0) }
+        Appends { waiting, told, asks: Asks::new() }
     }
 
     /// Stores it, and waits until it lies where the queue's setting wants it, no longer than until `due`.
@@ -78,40 +67,21 @@ impl Appends {
         slot: &Slot,
         due: Millis,
     ) -> Result<Outcome, Refusal> {
-        let id = self.next.get();
-        self.next.set(id + 1);
-        let ticket = Ticket { id, waiting: self.waiting.clone() };
+        let asked = self.asks.open();
+        let ticket = Ticket { id: asked.number, waiting: self.waiting.clone() };
         queue.append(append, ticket).map_err(|not_taken| match not_taken {
             NotTaken::Busy => Refusal::QueueBusy,
             NotTaken::Gone => Refusal::QueueFailed,
         })?;
-        self.asking.borrow_mut().insert(id, Asking::default());
-        let outcome = poll_fn(|context| {
-            let mut asking = self.asking.borrow_mut();
-            let asking = asking.entry(id).or_default();
-            match asking.outcome.take() {
-                Some(outcome) => Poll::Ready(outcome),
-                None => {
-                    asking.waker = Some(context.waker().clone());
-                    Poll::Pending
-                }
-            }
-        });
-        let outcome = slot.within(due, Patience::Busy, outcome).await;
-        self.asking.borrow_mut().remove(&id);
+        let outcome = slot.within(due, Patience::Busy, asked.told()).await;
         outcome.map_err(|Elapsed| Refusal::QueueBusy)
     }
 
     /// Wakes whoever waits for what queues have told since.
     pub fn on_rung(&self) {
-        let mut all = self.asking.borrow_mut();
         for (id, outcome) in self.told.try_iter() {
             // Who has waited too long does not wait any more.
-            let Some(asking) = all.get_mut(&id) else { continue };
-            asking.outcome = Some(outcome);
-            if let Some(waker) = asking.waker.take() {
-                waker.wake();
-            }
+            let _ = self.asks.tell(id, outcome);
         }
     }
 }

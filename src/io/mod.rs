@@ -3,6 +3,7 @@
 pub mod acceptor;
 pub mod answer;
 pub mod appends;
+pub mod asks;
 pub mod buffers;
 pub mod clock;
 pub mod conductor;

@@ -1,6 +1,6 @@
 //! What one core keeps for hand-overs: the shelves of each group, and the requests that wait.
 
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
 use std::collections::{HashMap, HashSet};
 use std::future::poll_fn;
 use std::rc::Rc;
@@ -11,6 +11,7 @@ use crossbeam::channel::Sender;
 
 use crate::base::limits::ALONE_BYTES_MAX;
 use crate::base::time::{Millis, Nanos, UnixMillis};
+use crate::io::asks::Asks;
 use crate::io::clock::Clock;
 use crate::io::deadline::{Elapsed, Patience, Slot};
 use crate::io::orders::Word;
@@ -40,8 +41,7 @@ pub struct Store {
     pieces: Pieces,
     conductor: Sender<Word>,
     clock: Clock,
-    asks: RefCell<HashMap<u64, Asking>>,
-    next_ask: Cell<u64>,
+    asks: Asks<Verdict>,
     parked: RefCell<Parked>,
 }
 
@@ -61,12 +61,6 @@ impl Parked {
     }
 }
 
-#[derive(Default)]
-struct Asking {
-    verdict: Option<Verdict>,
-    waker: Option<Waker>,
-}
-
 impl Store {
     /// Nothing is kept yet on core number `core`.
     pub fn new(
@@ -83,8 +77,7 @@ impl Store {
             pieces,
             conductor,
             clock,
-            asks: RefCell::default(),
-            next_ask: Cell::new(0),
+            asks: Asks::new(),
             parked: RefCell::default(),
         }
     }
@@ -283,37 +276,18 @@ impl Store {
         slot: &Slot,
         due: Millis,
     ) -> Result<(AskId, Verdict), Elapsed> {
-        let number = self.next_ask.get();
-        self.next_ask.set(number + 1);
-        let id = AskId { core: self.core, number };
-        self.asks.borrow_mut().insert(number, Asking::default());
+        let asked = self.asks.open();
+        let id = AskId { core: self.core, number: asked.number };
         self.tell(Word::Asked(seat.clone(), id, voice, push));
-        let told = poll_fn(|context| {
-            let mut asks = self.asks.borrow_mut();
-            let asking = asks.entry(number).or_default();
-            match asking.verdict.take() {
-                Some(verdict) => Poll::Ready(verdict),
-                None => {
-                    asking.waker = Some(context.waker().clone());
-                    Poll::Pending
-                }
-            }
-        });
-        let told = slot.within(due, Patience::Busy, told).await;
-        self.asks.borrow_mut().remove(&number);
+        let told = slot.within(due, Patience::Busy, asked.told()).await;
         told.map(|verdict| (id, verdict))
     }
 
     /// The conductor's word. Nobody may wait for it any more: then nothing is sent.
     pub fn on_told(&self, seat: Arc<Seat>, id: AskId, verdict: Verdict) {
-        if let Some(asking) = self.asks.borrow_mut().get_mut(&id.number) {
-            asking.verdict = Some(verdict);
-            if let Some(waker) = asking.waker.take() {
-                waker.wake();
-            }
-            return;
+        if self.asks.tell(id.number, verdict).is_err() {
+            self.tell(Word::Done(seat, id, Outcome::Unsent));
         }
-        self.tell(Word::Done(seat, id, Outcome::Unsent));
     }
 
     /// Waits until the core has been woken: something may have changed.
