@@ -301,6 +301,29 @@ fn what_one_stores_and_another_refuses_for_good_is_not_sent_again_in_a_hand_over
     });
 }
 
+/// Of two sources the promoted one dies after six scrapes, the last of which is in doubt at the endpoint
+/// that says `status`, and goes on to be. The connection of the other, and when they began.
+pub fn leave_in_doubt(proxy: &Proxy, status: &AtomicUsize) -> (Client, i64) {
+    let (mut a, mut b) = (proxy.connect(), proxy.connect());
+    let start = now_ms() - 60_000;
+    for scrape in 0..6 {
+        let (at, is_last) = (start + scrape * 1000, scrape == 5);
+        let said = if is_last { 503 } else { 204 };
+        status.store(said, Ordering::Relaxed);
+        assert_eq!(usize::from(a.ask(&write("a", 5, Protocol::V1, at, 1.0)).status), said);
+        let held = write("b", 1, Protocol::V1, at + 300, 2.0);
+        assert_eq!(b.ask(&held).status, 204);
+    }
+    (b, start)
+}
+
+/// What is stored of that, and of one more scrape of the other.
+pub fn after_doubt(start: i64) -> Vec<(i64, f64)> {
+    let of_a = (0..6).map(|scrape| (start + scrape * 1000, 1.0));
+    let of_b = (5..7).map(|scrape| (start + scrape * 1000 + 300, 2.0));
+    of_a.chain(of_b).collect()
+}
+
 #[test]
 fn a_hand_over_sends_on_to_all_and_waits_for_all() {
     static STATUS: AtomicUsize = AtomicUsize::new(204);
@@ -308,31 +331,14 @@ fn a_hand_over_sends_on_to_all_and_waits_for_all() {
         STATUS.store(204, Ordering::Relaxed);
         let (one, other) = (Endpoint::storage(), saying(&STATUS));
         let proxy = before_all(driver, &[&one, &other], quick);
-        let (mut a, mut b) = (proxy.connect(), proxy.connect());
-        let start = now_ms() - 60_000;
-        let mut held = |scrape: i64| {
-            let held = write("b", 1, Protocol::V1, start + scrape * 1000 + 300, 2.0);
-            assert_eq!(b.ask(&held).status, 204);
-        };
-        for scrape in 0..5 {
-            let at = start + scrape * 1000;
-            assert_eq!(a.ask(&write("a", 5, Protocol::V1, at, 1.0)).status, 204);
-            held(scrape);
-        }
-        // The last of a is in doubt at one of the two.
-        STATUS.store(503, Ordering::Relaxed);
-        assert_eq!(a.ask(&write("a", 5, Protocol::V1, start + 5000, 1.0)).status, 503);
-        held(5);
-        drop(a);
+        let (mut b, start) = leave_in_doubt(&proxy, &STATUS);
         until("the other has the seat", || proxy.running.count(Counter::Promotions) == 2);
         std::thread::sleep(Duration::from_millis(1000));
         assert_eq!(proxy.running.count(Counter::HandOvers), 0, "it is not certain of both");
         STATUS.store(204, Ordering::Relaxed);
         await_hand_overs(&proxy, 1);
         assert_eq!(b.ask(&write("b", 1, Protocol::V1, start + 6300, 2.0)).status, 204);
-        let of_a = (0..6).map(|scrape| (start + scrape * 1000, 1.0));
-        let of_b = (5..7).map(|scrape| (start + scrape * 1000 + 300, 2.0));
-        let expected: Vec<_> = of_a.chain(of_b).collect();
+        let expected = after_doubt(start);
         for endpoint in [&one, &other] {
             // What was in doubt comes again as it was, before anything that is newer.
             let mut stored = stored(endpoint);

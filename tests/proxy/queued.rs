@@ -232,30 +232,13 @@ fn a_hand_over_goes_through_the_queue_and_nothing_of_it_lies_there_twice() {
         STATUS.store(204, Ordering::Relaxed);
         let (folder, direct, nowhere) = (Folder::new(), saying(&STATUS), Endpoint::nowhere());
         let proxy = Proxy::run(queued(driver, &[&direct, &nowhere], &folder, &[1], quick));
-        let (mut a, mut b) = (proxy.connect(), proxy.connect());
-        let start = now_ms() - 60_000;
-        let mut held = |scrape: i64| {
-            let held = write("b", 1, Protocol::V1, start + scrape * 1000 + 300, 2.0);
-            assert_eq!(b.ask(&held).status, 204);
-        };
-        for scrape in 0..5 {
-            let at = start + scrape * 1000;
-            assert_eq!(a.ask(&write("a", 5, Protocol::V1, at, 1.0)).status, 204);
-            held(scrape);
-        }
-        // The last of a lies in the queue, and is in doubt at the other endpoint.
-        STATUS.store(503, Ordering::Relaxed);
-        assert_eq!(a.ask(&write("a", 5, Protocol::V1, start + 5000, 1.0)).status, 503);
-        held(5);
-        drop(a);
+        let (mut b, start) = leave_in_doubt(&proxy, &STATUS);
         until("it is tried again", || proxy.running.count(Counter::QueueKnown) > 2);
         STATUS.store(204, Ordering::Relaxed);
         await_hand_overs(&proxy, 1);
         assert_eq!(b.ask(&write("b", 1, Protocol::V1, start + 6300, 2.0)).status, 204);
         proxy.running.stop();
-        let of_a = (0..6).map(|scrape| (start + scrape * 1000, 1.0));
-        let of_b = (5..7).map(|scrape| (start + scrape * 1000 + 300, 2.0));
-        let expected: Vec<_> = of_a.chain(of_b).collect();
+        let expected = after_doubt(start);
         let queued: Vec<_> = folder.bodies(1).iter().flat_map(|body| samples(body)).collect();
         assert_eq!(queued, expected);
         let mut direct = stored(&direct);
