@@ -10,6 +10,7 @@ use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
@@ -109,7 +110,7 @@ pub fn run(options: &Options) -> Result<(), Fault> {
         &[
             ("candidate", format!("core {}", options.candidate_core)),
             ("load and endpoints", format!("core {LOAD_CORE}")),
-            ("vmagent", machine::version("vmagent", "-version")),
+            ("vmagent", package_version("victoria-metrics")),
         ],
     )?;
     text.push_str(&table(options, &samples));
@@ -118,6 +119,12 @@ pub fn run(options: &Options) -> Result<(), Fault> {
         fs::write(out, &text).during("writing the result")?;
     }
     Ok(())
+}
+
+/// Debian's vmagent does not say its own.
+fn package_version(package: &str) -> String {
+    let output = Command::new("dpkg-query").args(["-W", "-f", "${Version}", package]).output();
+    output.map_or("unknown".to_owned(), |it| String::from_utf8_lossy(&it.stdout).into_owned())
 }
 
 fn measure(options: &Options, candidate: Candidate) -> Result<Sample, Fault> {
