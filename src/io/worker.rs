@@ -140,6 +140,7 @@ fn inside_of(handle: Arc<Handle>, start: Start, bell: UnixStream) -> Core {
 /// Beats until the core is told to stop and its last connection has ended.
 async fn run(core: Rc<Core>, mut bell: Bell) -> io::Result<()> {
     let mut rings = vec![0; 64];
+    let mut last_beat = Millis(0);
     loop {
         let (read, back) = bell.read(rings).await;
         rings = back;
@@ -156,16 +157,17 @@ async fn run(core: Rc<Core>, mut bell: Bell) -> io::Result<()> {
         core.deadlines.resume();
         core.store.wake_parked();
         let now = core.now();
-        let beat = Millis(core.handle.load.beat.load(Ordering::Relaxed));
-        if now.since(beat) >= BEAT.min(Millis(50)) {
+        let stops_at = core.handle.stops_at();
+        core.draining.set(stops_at.is_some());
+        // It is rung far more often than it beats where endpoints have queues.
+        if now.since(last_beat) >= Millis(BEAT.0 / 2) || core.draining.get() {
             core.store.on_beat(&core.handle.counters);
+            core.deadlines.sweep(now, core.draining.get());
+            core.links.prune(now);
+            last_beat = now;
         }
         // Relaxed: lone numbers; the beat is read by a watcher that is late anyway.
         core.handle.load.beat.store(now.0, Ordering::Relaxed);
-        let stops_at = core.handle.stops_at();
-        core.draining.set(stops_at.is_some());
-        core.deadlines.sweep(now, core.draining.get());
-        core.links.prune(now);
         let idle = core.handle.load.connections.load(Ordering::Relaxed) == 0;
         if stops_at.is_some_and(|deadline| idle || now >= deadline) {
             core.links.close();

@@ -3,7 +3,7 @@
 
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use highlander::cli::Cli;
 use highlander::config::Config;
@@ -257,4 +257,27 @@ fn a_queue_that_another_process_has_is_no_queue_of_ours() {
     assert!(error.to_string().ends_with("another process has it"), "{error}");
     first.running.stop();
     Proxy::run(config).running.stop();
+}
+
+#[test]
+fn a_core_that_is_always_told_of_something_looks_after_what_it_keeps() {
+    on_both_drivers(|driver| {
+        let (folder, nowhere) = (Folder::new(), Endpoint::nowhere());
+        let proxy = Proxy::run(queued(driver, &[&nowhere], &folder, &[0], |_| {}));
+        let mut client = proxy.connect();
+        // Of a source that is alone, not all of this is kept for long.
+        for number in 0..12_u8 {
+            let body = [&[number][..], &body(4_000_000)].concat();
+            assert_eq!(client.ask(&opaque(&body)).status, 204);
+        }
+        let deadline = Instant::now() + PATIENCE;
+        let mut number = 0_u64;
+        while proxy.running.count(Counter::DeliveredDropped) == 0 {
+            assert!(Instant::now() < deadline, "all of it is kept");
+            // The queue says of each of these that it is stored.
+            let told = client.ask(&opaque(&number.to_le_bytes()));
+            assert_eq!(told.status, 204);
+            number += 1;
+        }
+    });
 }
