@@ -284,8 +284,13 @@ pub const QUEUE_SYNC_EVERY: Millis = Millis(200);
 /// Records that may have been given out while an earlier one has not been sent: read ahead, to find
 /// what may be sent beside it. A Prometheus itself has 50 shards at most.
 pub const QUEUE_IN_FLIGHT_MAX: usize = 64;
+/// The same where they are sent one by one: enough that the sender never waits for the next.
+pub const QUEUE_READ_AHEAD: usize = 8;
 /// And the bytes of those that have not been sent, one record always: what draining takes of memory.
 pub const QUEUE_IN_FLIGHT_BYTES_MAX: usize = 16 * 1024 * 1024;
+/// And the bytes of those that wait in memory to be given out, because nothing lies before them: while
+/// the endpoint keeps up, nothing is read from disk.
+pub const QUEUE_PASSING_BYTES_MAX: usize = 2 * 1024 * 1024;
 /// Records that are written and synced together, and their bytes: a sync is paid once for them.
 pub const QUEUE_GROUP_MAX: usize = 256;
 /// See [`QUEUE_GROUP_MAX`]. At 500 MB a second, so much takes as long as a sync.

@@ -5,7 +5,10 @@ use std::path::PathBuf;
 use super::faults::Faults;
 use super::named::Named;
 use super::section::Section;
-use crate::base::limits::{BACKOFF, IN_FLIGHT_MAX, QUEUE_BYTES_MAX, QUEUE_SYNC_EVERY};
+use crate::base::limits::{
+    BACKOFF, IN_FLIGHT_MAX, QUEUE_BYTES_MAX, QUEUE_IN_FLIGHT_MAX, QUEUE_READ_AHEAD,
+    QUEUE_SYNC_EVERY,
+};
 use crate::base::time::Millis;
 use crate::logic::queue::dispatch::Rule;
 use crate::logic::queue::setting::Setting;
@@ -42,12 +45,17 @@ pub struct QueueSetting {
 impl QueueSetting {
     /// What the queue on disk is told, of an endpoint with this `out_of_order`.
     pub fn setting(&self, out_of_order: OutOfOrder) -> Setting {
+        let in_flight_max = match self.in_flight_max {
+            // Nothing is looked for that could go beside it.
+            1 => QUEUE_READ_AHEAD,
+            _ => QUEUE_IN_FLIGHT_MAX,
+        };
         Setting {
             sync: self.sync,
             bytes_max: self.bytes_max,
             on_full: self.on_full,
+            in_flight_max,
             out_of_order,
-            ..Setting::default()
         }
     }
 

@@ -130,5 +130,7 @@ fn several_requests_may_be_under_way_whether_or_not_the_order_counts() {
         assert_eq!((rule.in_flight_max, rule.out_of_order), (50, endpoints[0].out_of_order));
         assert_eq!((setting.sync, setting.out_of_order), (Sync::Never, out_of_order));
         assert!(setting.in_flight_max >= rule.in_flight_max, "so many are read ahead");
+        let one = QueueSetting { in_flight_max: 1, ..queue.clone() }.setting(out_of_order);
+        assert!((2..setting.in_flight_max).contains(&one.in_flight_max), "the next, but few");
     }
 }

@@ -47,7 +47,7 @@ pub fn open(config: &Config) -> Result<Vec<Opened>, StartError> {
         let Delivery::Queued(queue) = &endpoint.delivery else { continue };
         let fault = |error| StartError::Queue(queue.dir.clone(), error);
         let (bell, heard) = Bell::new().map_err(StartError::Thread)?;
-        let ring = Box::new(move || bell.ring());
+        let ring = Box::new(move || bell.ring_if_wanted());
         let setting = queue.setting(endpoint.out_of_order);
         let running =
             Running::start(&queue.dir, setting, Salt(dice(place)), ring).map_err(fault)?;

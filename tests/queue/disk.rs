@@ -229,7 +229,8 @@ impl Disk for SimDisk {
         Ok(())
     }
 
-    fn write(&mut self, file: &Number, offset: u64, bytes: &[u8]) -> io::Result<()> {
+    fn write_all(&mut self, file: &Number, offset: u64, parts: &[&[u8]]) -> io::Result<()> {
+        let bytes = &parts.concat()[..];
         let mut state = self.0.borrow_mut();
         let is_mark = state.inodes[file].is_mark;
         let offset = match state.mutation {

@@ -337,7 +337,7 @@ impl World {
         if let Some(store) = &mut self.store
             && self.mutation == Mutation::SentWhenGiven
         {
-            store.on_sent(entry.label.sequence);
+            store.progress().lock().on_sent(entry.label.sequence);
         }
         self.out.push((entry.label.sequence, id));
         Ok(())
@@ -348,9 +348,12 @@ impl World {
         self.list.on_sent(id);
         self.ended.insert(sequence);
         let Some(store) = &mut self.store else { return };
-        store.on_sent(sequence);
+        let mut progress = store.progress().lock();
+        progress.on_sent(sequence);
         if self.mutation == Mutation::MoveOverHole {
-            self.out.iter().filter(|it| it.0 < sequence).for_each(|it| store.on_sent(it.0));
+            self.out.iter().filter(|it| it.0 < sequence).for_each(|it| {
+                progress.on_sent(it.0);
+            });
         }
     }
 
@@ -422,7 +425,7 @@ impl World {
         let Some(mut store) = self.store.take() else { return };
         store.turn(Millis(self.now));
         if !self.is_crashed() {
-            let _ = store.close(Millis(self.now));
+            store.close(Millis(self.now));
         }
         self.hear();
         // What was closed has been synced, as far as anybody wants that.
@@ -503,8 +506,9 @@ impl World {
             }
         }
         let store = self.store.as_ref().ok_or("it is not open")?;
-        if store.records() > 0 {
-            return Err(format!("{} records are left", store.records()));
+        let records = store.progress().lock().records();
+        if records > 0 {
+            return Err(format!("{records} records are left"));
         }
         let disk = self.disk.0.borrow();
         self.seen.faults = disk.faults.all;

@@ -3,6 +3,7 @@
 use std::io::{self, Write as _};
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -12,7 +13,14 @@ use crate::base::limits::BEAT;
 
 /// Rings. Cheap to clone, and never blocks.
 #[derive(Clone, Debug)]
-pub struct Bell(Arc<UnixStream>);
+pub struct Bell(Arc<Inside>);
+
+#[derive(Debug)]
+struct Inside {
+    stream: UnixStream,
+    /// Whoever listens would begin something new.
+    is_wanted: AtomicBool,
+}
 
 /// Where it is heard.
 #[derive(Debug)]
@@ -28,19 +36,34 @@ impl Bell {
     pub fn new() -> io::Result<(Bell, Heard)> {
         let (bell, stream) = UnixStream::pair()?;
         bell.set_nonblocking(true)?;
-        let bell = Bell(Arc::new(bell));
+        let is_wanted = AtomicBool::new(true);
+        let bell = Bell(Arc::new(Inside { stream: bell, is_wanted }));
         Ok((bell.clone(), Heard { stream, bell }))
     }
 
     /// Rings.
     pub fn ring(&self) {
         // A full pipe means that it will be heard anyway.
-        let _ = (&*self.0).write(&[1]);
+        let _ = (&self.0.stream).write(&[1]);
+    }
+
+    /// Rings if somebody wants to hear of something new, once.
+    pub fn ring_if_wanted(&self) {
+        // Sequentially consistent, as in `want`: what was given before this is seen by whoever wants it
+        // after it, or this sees the wish.
+        if self.0.is_wanted.swap(false, Ordering::SeqCst) {
+            self.ring();
+        }
+    }
+
+    /// From now on, what is new is wanted, or not. What came before has to be looked for after this.
+    pub fn want(&self, is_wanted: bool) {
+        self.0.is_wanted.store(is_wanted, Ordering::SeqCst);
     }
 
     /// The same end, for who writes to it himself.
     pub fn stream(&self) -> io::Result<UnixStream> {
-        self.0.try_clone()
+        self.0.stream.try_clone()
     }
 }
 

@@ -1,12 +1,13 @@
 //! What a queue asks of a directory. There are two: the real one, and the one of the simulation, which
 //! tears writes, forgets what was not synced, rots, fills up and fails.
 
+use std::fmt;
 use std::io;
 
 /// A directory of files, for one process.
 pub trait Disk {
     /// An open file.
-    type File;
+    type File: fmt::Debug;
 
     /// The names and lengths of all files.
     fn list(&mut self) -> io::Result<Vec<(String, u64)>>;
@@ -19,8 +20,12 @@ pub trait Disk {
     fn allocate(&mut self, file: &Self::File, bytes: u64) -> io::Result<()>;
     /// Reads all of `bytes`, from `offset` on.
     fn read(&mut self, file: &Self::File, offset: u64, bytes: &mut [u8]) -> io::Result<()>;
+    /// Writes all of `parts`, one behind the other, from `offset` on.
+    fn write_all(&mut self, file: &Self::File, offset: u64, parts: &[&[u8]]) -> io::Result<()>;
     /// Writes all of `bytes`, from `offset` on.
-    fn write(&mut self, file: &Self::File, offset: u64, bytes: &[u8]) -> io::Result<()>;
+    fn write(&mut self, file: &Self::File, offset: u64, bytes: &[u8]) -> io::Result<()> {
+        self.write_all(file, offset, &[bytes])
+    }
     /// Cuts it to so many bytes.
     fn cut(&mut self, file: &Self::File, bytes: u64) -> io::Result<()>;
     /// Comes back when a power cut can't take what was written any more.

@@ -1,21 +1,28 @@
 //! A directory of the real disk, locked.
 
 use std::fs::{self, File, OpenOptions};
-use std::io;
+use std::io::{self, IoSlice};
 use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use rustix::fs::{FallocateFlags, FlockOperation, fallocate, flock};
-use rustix::io::Errno;
+use rustix::io::{Errno, pwritev};
 
 use super::disk::Disk;
 
 /// The file that is locked as long as a process has the directory.
 const LOCK: &str = "lock";
 
-/// The directory of one queue.
+/// The kernel takes no more in one call.
+const PARTS_MAX: usize = 1024;
+
+/// The directory of one queue. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Files(Arc<Inside>);
+
 #[derive(Debug)]
-pub struct Files {
+struct Inside {
     path: PathBuf,
     directory: File,
     /// Closed with us, and by that unlocked, whatever ends the process.
@@ -37,7 +44,8 @@ impl Files {
             .write(true)
             .open(path.join(LOCK))?;
         flock(&lock, FlockOperation::NonBlockingLockExclusive)?;
-        Ok(Files { path: path.to_owned(), directory: File::open(path)?, _lock: lock })
+        let directory = File::open(path)?;
+        Ok(Files(Arc::new(Inside { path: path.to_owned(), directory, _lock: lock })))
     }
 }
 
@@ -46,7 +54,7 @@ impl Disk for Files {
 
     fn list(&mut self) -> io::Result<Vec<(String, u64)>> {
         let mut files = Vec::new();
-        for entry in fs::read_dir(&self.path)? {
+        for entry in fs::read_dir(&self.0.path)? {
             let entry = entry?;
             // A name that is no text is none of ours.
             let Ok(name) = entry.file_name().into_string() else { continue };
@@ -62,11 +70,11 @@ impl Disk for Files {
         // A source's credentials may be in the heads.
         let mut options = OpenOptions::new();
         options.create_new(true).read(true).write(true).mode(0o600);
-        options.open(self.path.join(name))
+        options.open(self.0.path.join(name))
     }
 
     fn open(&mut self, name: &str) -> io::Result<File> {
-        OpenOptions::new().read(true).write(true).open(self.path.join(name))
+        OpenOptions::new().read(true).write(true).open(self.0.path.join(name))
     }
 
     fn allocate(&mut self, file: &File, bytes: u64) -> io::Result<()> {
@@ -80,8 +88,24 @@ impl Disk for Files {
         file.read_exact_at(bytes, offset)
     }
 
-    fn write(&mut self, file: &File, offset: u64, bytes: &[u8]) -> io::Result<()> {
-        file.write_all_at(bytes, offset)
+    fn write_all(&mut self, file: &File, offset: u64, parts: &[&[u8]]) -> io::Result<()> {
+        let mut parts: Vec<IoSlice> = parts.iter().map(|part| IoSlice::new(part)).collect();
+        let (mut left, mut offset) = (&mut parts[..], offset);
+        // Those that are empty would look like a disk that takes nothing.
+        IoSlice::advance_slices(&mut left, 0);
+        while !left.is_empty() {
+            let few = left.len().min(PARTS_MAX);
+            match pwritev(file, &left[..few], offset) {
+                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+                Ok(count) => {
+                    IoSlice::advance_slices(&mut left, count);
+                    offset += count as u64;
+                }
+                Err(Errno::INTR) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(())
     }
 
     fn cut(&mut self, file: &File, bytes: u64) -> io::Result<()> {
@@ -93,11 +117,11 @@ impl Disk for Files {
     }
 
     fn sync_directory(&mut self) -> io::Result<()> {
-        self.directory.sync_all()
+        self.0.directory.sync_all()
     }
 
     fn remove(&mut self, name: &str) -> io::Result<()> {
-        fs::remove_file(self.path.join(name))
+        fs::remove_file(self.0.path.join(name))
     }
 }
 
@@ -115,6 +139,23 @@ mod tests {
         assert_eq!(second, Err(io::ErrorKind::WouldBlock));
         drop(first);
         assert!(Files::open(&path).is_ok(), "it was let go");
+        fs::remove_dir_all(&path).expect("it is ours");
+    }
+
+    #[test]
+    fn many_parts_are_written_one_behind_the_other() {
+        let path = std::env::temp_dir().join(format!("highlander-parts-{}", std::process::id()));
+        let mut files = Files::open(&path).expect("nobody has it");
+        let file = files.create("segment").expect("it is not there");
+        let all: Vec<u8> = (0..9000_u32).map(|it| it as u8).collect();
+        let mut parts: Vec<&[u8]> = all.chunks(3).collect();
+        parts.insert(0, b"");
+        parts.push(b"");
+        files.write_all(&file, 5, &parts).expect("there is room");
+        files.write_all(&file, 7000, &[]).expect("there is nothing to do");
+        let mut read = vec![0; all.len()];
+        files.read(&file, 5, &mut read).expect("it is there");
+        assert_eq!(read, all);
         fs::remove_dir_all(&path).expect("it is ours");
     }
 

@@ -3,18 +3,17 @@
 use std::collections::VecDeque;
 
 use crate::base::limits::{QUEUE_FRESH_AGE_MAX, QUEUE_FRESH_BYTES_MAX};
-use crate::logic::queue::ahead::{Ahead, Turn};
 use crate::wire::queue::sequence::Sequence;
 
 use super::reader::Entry;
 
-/// What of an endpoint that takes samples out of order need not wait behind its backlog.
+/// What of an endpoint that takes samples out of order need not wait behind its backlog. What of it is
+/// out, or was sent, is known to [`crate::logic::queue::ahead`].
 #[derive(Debug, Default)]
 pub struct Fresh {
     /// The newest, the oldest of them first. Whatever falls out has its turn in the backlog.
     newest: VecDeque<Entry>,
     bytes: usize,
-    ahead: Ahead,
 }
 
 impl Fresh {
@@ -43,25 +42,14 @@ impl Fresh {
         Some(entry)
     }
 
-    /// The next to be sent before its turn, if fewer than may be are out.
+    /// The next to be sent before its turn.
     pub fn give(&mut self) -> Option<Entry> {
-        if !self.ahead.has_room() {
-            return None;
-        }
-        let entry = self.pop()?;
-        self.ahead.on_given(entry.label.sequence, entry.push.bytes_allocated());
-        Some(entry)
+        self.pop()
     }
 
-    /// Whether it was one of these and has not had its turn.
-    pub fn on_sent(&mut self, sequence: Sequence) -> bool {
-        self.ahead.on_sent(sequence)
-    }
-
-    /// A record's turn has come.
-    pub fn on_turn(&mut self, sequence: Sequence) -> Turn {
-        self.forget(sequence.next());
-        self.ahead.on_turn(sequence)
+    /// Whether there is something to give.
+    pub fn is_empty(&self) -> bool {
+        self.newest.is_empty()
     }
 
     /// All before `sequence` have had their turn, or have been dropped.

@@ -14,16 +14,15 @@ use super::disk::Disk;
 /// Its name.
 pub const NAME: &str = "sent";
 
-/// The file.
+/// The file, as it is written.
 #[derive(Debug)]
 pub struct MarkFile<F> {
     file: F,
     written: Mark,
     /// The turn of the last one that was synced.
     synced: u64,
-    commit: Commit,
-    /// After it could not be written, not before then.
-    not_before: Millis,
+    /// After it could not be written, until [`MarkFile::try_again`].
+    is_failing: bool,
 }
 
 impl<F> MarkFile<F> {
@@ -49,7 +48,6 @@ impl<F> MarkFile<F> {
         files: &[(String, u64)],
         mark: Option<Mark>,
         salt: Salt,
-        sync: Sync,
     ) -> io::Result<MarkFile<F>> {
         let file = match disk.open(NAME) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => disk.create(NAME)?,
@@ -65,55 +63,86 @@ impl<F> MarkFile<F> {
         // The process before was perhaps killed before its sync.
         disk.sync(&file)?;
         disk.sync_directory()?;
-        let (commit, synced) = (Commit::new(often_enough(sync)), written.turn);
-        Ok(MarkFile { file, written, synced, commit, not_before: Millis(0) })
+        let synced = written.turn;
+        Ok(MarkFile { file, written, synced, is_failing: false })
     }
 
-    /// Writes down that all up to `sent` have been sent, and syncs it if that is due. After an error it
-    /// is tried again later; what that costs is records that are sent twice.
-    pub fn keep<D: Disk<File = F>>(
-        &mut self,
-        disk: &mut D,
-        sent: Sequence,
-        now: Millis,
-    ) -> io::Result<()> {
-        if now < self.not_before {
-            return Ok(());
-        }
-        let kept = self.write(disk, sent, now).and_then(|()| match self.commit.is_due(now) {
-            true => self.sync(disk),
-            false => Ok(()),
-        });
-        if kept.is_err() {
-            self.commit.on_failed(now);
-            self.not_before = self.commit.due().unwrap_or(now);
-        }
-        kept
-    }
-
-    fn write<D: Disk<File = F>>(
-        &mut self,
-        disk: &mut D,
-        sent: Sequence,
-        now: Millis,
-    ) -> io::Result<()> {
-        if sent > self.written.sent {
+    /// Writes down that all up to `sent` have been sent. After an error nothing is written before
+    /// [`MarkFile::try_again`]; what that costs is records that are sent twice.
+    pub fn write<D: Disk<File = F>>(&mut self, disk: &mut D, sent: Sequence) -> io::Result<()> {
+        if sent > self.written.sent && !self.is_failing {
             let mark = self.written.following(sent, self.synced);
-            disk.write(&self.file, mark.offset(), &mark.encode())?;
+            let written = disk.write(&self.file, mark.offset(), &mark.encode());
+            self.is_failing = written.is_err();
+            written?;
             self.written = mark;
-            self.commit.on_written(now);
         }
         Ok(())
     }
 
-    /// Syncs it, if anything waits for that.
+    /// What could not be written may be now.
+    pub fn try_again(&mut self) {
+        self.is_failing = false;
+    }
+
+    /// The turn of what has been written last, if it has not been synced.
+    pub fn unsynced(&self) -> Option<u64> {
+        (self.written.turn != self.synced).then_some(self.written.turn)
+    }
+
+    /// What was written up to this turn has been synced.
+    pub fn on_synced(&mut self, turn: u64) {
+        self.synced = turn;
+    }
+}
+
+/// Syncs the file, by a handle of its own: whoever writes the next mark need not wait for it.
+#[derive(Debug)]
+pub struct MarkSync<F> {
+    file: F,
+    commit: Commit,
+    /// After something has failed, not before then.
+    not_before: Millis,
+}
+
+impl<F> MarkSync<F> {
+    /// Of the file that [`MarkFile::open`] has opened.
+    pub fn open<D: Disk<File = F>>(disk: &mut D, sync: Sync) -> io::Result<MarkSync<F>> {
+        let commit = Commit::new(often_enough(sync));
+        Ok(MarkSync { file: disk.open(NAME)?, commit, not_before: Millis(0) })
+    }
+
+    /// Whether something may be tried now.
+    pub fn may_try(&self, now: Millis) -> bool {
+        now >= self.not_before
+    }
+
+    /// Something has been written that is not synced.
+    pub fn on_written(&mut self, now: Millis) {
+        self.commit.on_written(now);
+    }
+
+    /// Whether it is time to sync it.
+    pub fn is_due(&self, now: Millis) -> bool {
+        self.commit.is_due(now)
+    }
+
+    /// Whether anything waits for a sync.
+    pub fn waits(&self) -> bool {
+        self.commit.waits()
+    }
+
+    /// Syncs it.
     pub fn sync<D: Disk<File = F>>(&mut self, disk: &mut D) -> io::Result<()> {
-        if self.commit.waits() {
-            disk.sync(&self.file)?;
-            self.commit.on_synced();
-            self.synced = self.written.turn;
-        }
+        disk.sync(&self.file)?;
+        self.commit.on_synced();
         Ok(())
+    }
+
+    /// Something has failed; it is tried again, but not at once.
+    pub fn on_failed(&mut self, now: Millis) {
+        self.commit.on_failed(now);
+        self.not_before = self.commit.due().unwrap_or(now);
     }
 
     /// When it is to be synced.

@@ -30,6 +30,8 @@ pub struct Reader<F> {
     walk: Option<Walk<F>>,
     /// The segment that was left last: what comes is in those behind it.
     left: Sequence,
+    /// Where to begin in the segment of this number.
+    entry: Option<(Sequence, u64)>,
     /// The last record that was given, or need not be.
     passed: Sequence,
     /// Tries of one place that have failed.
@@ -41,7 +43,7 @@ impl<F> Reader<F> {
     /// Before the record behind `passed`, which lies in the segment `start` if it lies in any.
     pub fn new(salt: Salt, passed: Sequence, start: Option<Sequence>) -> Reader<F> {
         let left = start.map_or(Sequence(0), |start| Sequence(start.0.saturating_sub(1)));
-        Reader { salt, walk: None, left, passed, tries: 0, damaged: 0 }
+        Reader { salt, walk: None, left, entry: None, passed, tries: 0, damaged: 0 }
     }
 
     /// The next record and the segment that it lies in. `None`: nothing more is acknowledged. An error
@@ -84,7 +86,7 @@ impl<F> Reader<F> {
                 // Sent before a restart.
                 Step::Record(frame, _) if frame.label.sequence <= self.passed => {}
                 Step::Record(frame, at) => {
-                    let loaded = walk.load(disk, &frame, at).inspect_err(|_| walk.back_to(at))?;
+                    let loaded = walk.load(disk, &frame, at).inspect_err(|_| walk.go_to(at))?;
                     let Some(push) = loaded else {
                         self.damaged += 1;
                         continue;
@@ -100,7 +102,13 @@ impl<F> Reader<F> {
     fn enter<D: Disk<File = F>>(&mut self, disk: &mut D, chain: &Chain) -> io::Result<bool> {
         let Some(link) = chain.after(self.left) else { return Ok(false) };
         match disk.open(&segment::name(link.number)) {
-            Ok(file) => self.walk = Some(Walk::new(file, link.number, self.salt)),
+            Ok(file) => {
+                let mut walk = Walk::new(file, link.number, self.salt);
+                if let Some((_, offset)) = self.entry.take_if(|it| it.0 == link.number) {
+                    walk.go_to(offset);
+                }
+                self.walk = Some(walk);
+            }
             // Somebody has taken it away.
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 self.damaged += 1;
@@ -133,6 +141,31 @@ impl<F> Reader<F> {
         self.passed = self.passed.max(sequence);
         self.left = self.left.max(number);
         self.walk.take_if(|walk| walk.number <= number);
+        self.entry.take_if(|it| it.0 <= number);
+    }
+
+    /// Whether everything that there is has been read, or need not be.
+    pub fn is_at_end(&self, chain: &Chain) -> bool {
+        let Some(last) = chain.last() else { return true };
+        match (&self.walk, self.entry) {
+            (Some(walk), _) => walk.number == last.number && walk.offset() == last.bytes,
+            (None, Some(entry)) => entry == (last.number, last.bytes),
+            (None, None) => self.left == last.number,
+        }
+    }
+
+    /// Goes on at this place of the segment `number`, behind the record `sequence`: all before it were
+    /// given out without being read.
+    pub fn pass_to(&mut self, number: Sequence, offset: u64, sequence: Sequence) {
+        self.passed = sequence;
+        match self.walk.as_mut().filter(|walk| walk.number == number) {
+            Some(walk) => walk.go_to(offset),
+            None => {
+                self.walk = None;
+                self.left = Sequence(number.0.saturating_sub(1));
+                self.entry = Some((number, offset));
+            }
+        }
     }
 
     /// The segment that it reads, or will read next: those before it are not needed.

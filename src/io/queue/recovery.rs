@@ -73,7 +73,7 @@ pub fn recover<D: Disk>(
     let next = plan.next(tail.last);
     let is_mark_lost = mark.is_none() && !plan.links.is_empty();
     // It syncs the directory, too.
-    let mark = MarkFile::open(disk, &files, mark, salt, setting.sync)?;
+    let mark = MarkFile::open(disk, &files, mark, salt)?;
     let cut_bytes = cut_last(disk, &mut plan, tail.end, setting.sync)?;
     let cut_bytes = if tail.is_damaged { cut_bytes } else { 0 };
     Ok(Recovered { plan, next, salt, mark, cut_bytes, is_mark_lost })

@@ -85,7 +85,7 @@ impl Sender {
     ///
     /// ```text
     /// let (bell, heard) = Bell::new()?;
-    /// let queue = Running::start(dir, setting, salt, Box::new(move || bell.ring()))?;
+    /// let queue = Running::start(dir, setting, salt, Box::new(move || bell.ring_if_wanted()))?;
     /// let sender = Sender::start(&queue, heard, start)?;
     /// …
     /// sender.stop(deadline); // first: what it says last is written down
@@ -169,7 +169,12 @@ struct Inside {
 /// Turns whenever the bell rings, until it is told to stop and nothing is under way.
 async fn run(inside: Rc<Inside>, mut bell: UnixStream) -> io::Result<()> {
     let mut rings = vec![0; 64];
-    while !turn(&inside) {
+    loop {
+        inside.deadlines.resume();
+        inside.beat(inside.now());
+        if turn(&inside) {
+            break;
+        }
         let (read, back) = bell.read(rings).await;
         rings = back;
         if read? == 0 {
@@ -183,18 +188,24 @@ async fn run(inside: Rc<Inside>, mut bell: UnixStream) -> io::Result<()> {
 /// Does what there is to do. Whether that was all for ever.
 fn turn(inside: &Rc<Inside>) -> bool {
     let now = inside.now();
-    inside.deadlines.resume();
-    inside.beat(now);
     // Relaxed: a lone number.
     let stop_at = inside.shared.stop_at.load(Ordering::Relaxed);
     if stop_at != NEVER {
         return inside.dispatch.borrow().in_flight() == 0 || now.0 >= stop_at;
     }
     inside.dispatch.borrow_mut().on_covered(inside.inlets.queue.depth().sent());
-    start_all(inside);
-    // One at a time: reading what a record speaks of takes longer than starting another.
-    while inside.take_one() {
+    loop {
         start_all(inside);
+        // One at a time: reading what a record speaks of takes longer than starting another.
+        while inside.take_one() {
+            start_all(inside);
+        }
+        let has_slot = inside.dispatch.borrow().has_slot();
+        inside.bell.want(has_slot);
+        // Or it came before that was said, and did not ring.
+        if !has_slot || inside.inlets.are_empty() {
+            break;
+        }
     }
     if let Some(due) = inside.dispatch.borrow().due(now) {
         inside.alarm.ring_in(due.since(now).into());
@@ -212,7 +223,17 @@ fn start_all(inside: &Rc<Inside>) {
             let slot = inside.deadlines.slot();
             let verdict = exchange(&inside.outlet(), &slot, inside.start.id, &push).await;
             inside.on_verdict(sequence, &push, verdict);
+            if turn(&inside) {
+                // Whoever waits for the bell is to end.
+                inside.bell.ring();
+            }
         });
+    }
+}
+
+impl Inlets {
+    fn are_empty(&self) -> bool {
+        self.entries.is_empty() && self.fresh.is_empty()
     }
 }
 
@@ -314,12 +335,13 @@ impl Inside {
             // That is in the log already.
             Verdict::Unanswered(_) => self.on_failed(sequence, None, now),
         }
-        self.bell.ring();
     }
 
     fn on_ended(&self, sequence: Sequence) {
-        self.dispatch.borrow_mut().on_ended(sequence);
-        self.inlets.queue.sent(sequence);
+        let covered = self.inlets.queue.sent(sequence);
+        let mut dispatch = self.dispatch.borrow_mut();
+        dispatch.on_ended(sequence);
+        dispatch.on_covered(covered);
     }
 
     fn on_failed(&self, sequence: Sequence, retry_after: Option<Millis>, now: Millis) {

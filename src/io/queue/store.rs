@@ -10,14 +10,17 @@ use crate::logic::queue::cursor::Cursor;
 use crate::logic::queue::recent::Recent;
 use crate::logic::queue::setting::{OnFull, OutOfOrder, Setting};
 use crate::logic::queue::trouble::{Fault, Trouble};
-use crate::wire::queue::record::{self, Label};
-use crate::wire::queue::segment::{self, HEAD_BYTES};
+use crate::wire::queue::record::{FRAME_BYTES, Frame, Label};
+use crate::wire::queue::segment;
 use crate::wire::queue::sequence::{Salt, Sequence, SourceKey};
 use crate::wire::remote_write::push::Push;
 
 use super::disk::Disk;
 use super::fresh::Fresh;
-use super::mark_file::MarkFile;
+use super::group::Group;
+use super::mark_file::MarkSync;
+use super::passing::Passing;
+use super::progress::{Progress, Shared};
 use super::reader::{Entry, Reader};
 use super::recovery::{OpenError, Recovered, recover};
 use super::writer::Writer;
@@ -103,9 +106,9 @@ pub struct Store<D: Disk> {
     disk: D,
     setting: Setting,
     salt: Salt,
-    next: Sequence,
     chain: Chain,
-    cursor: Cursor,
+    progress: Shared<D>,
+    passing: Passing,
     fresh: Fresh,
     recent: Recent,
     trouble: Trouble,
@@ -113,19 +116,14 @@ pub struct Store<D: Disk> {
     mark_trouble: Trouble,
     writer: Writer<D::File>,
     reader: Reader<D::File>,
-    mark: MarkFile<D::File>,
-    /// A group as it is written.
-    group: Vec<u8>,
+    mark_sync: MarkSync<D::File>,
+    /// What is written next.
+    group: Group,
     read_not_before: Millis,
-    /// Nothing was left when it was last read.
-    is_drained: bool,
     notices: Vec<Notice>,
 }
 
-/// A group's buffer is given back if it has grown beyond twice what a group has.
-const GROUP_KEPT_BYTES: usize = 2 * crate::base::limits::QUEUE_GROUP_BYTES_MAX;
-
-impl<D: Disk> Store<D> {
+impl<D: Disk + Clone> Store<D> {
     /// Opens what is in the directory. `fresh` is a random number, for a queue that begins.
     pub fn open(mut disk: D, setting: Setting, fresh: Salt) -> Result<Store<D>, OpenError> {
         let Recovered { plan, next, salt, mark, cut_bytes, is_mark_lost } =
@@ -134,50 +132,57 @@ impl<D: Disk> Store<D> {
             (cut_bytes > 0).then_some(Notice::Cut(cut_bytes)),
             is_mark_lost.then_some(Notice::MarkLost),
         ];
+        let mark_sync = MarkSync::open(&mut disk, setting.sync)?;
+        let cursor = Cursor::new(plan.sent, setting.in_flight_max);
+        let progress = Shared::new(Progress::new(disk.clone(), cursor, mark, next));
         Ok(Store {
             disk,
             setting,
             salt,
-            next,
-            cursor: Cursor::new(plan.sent, setting.in_flight_max),
+            progress,
+            passing: Passing::default(),
             reader: Reader::new(salt, plan.sent, plan.start),
             chain: Chain::new(plan.links, &setting),
             fresh: Fresh::default(),
             recent: Recent::default(),
             trouble: Trouble::default(),
             mark_trouble: Trouble::default(),
-            is_drained: false,
             writer: Writer::new(salt, setting.sync),
-            mark,
-            group: Vec::new(),
+            mark_sync,
+            group: Group::default(),
             read_not_before: Millis(0),
             notices: notices.into_iter().flatten().collect(),
         })
     }
 
+    /// The progress of who sends.
+    pub fn progress(&self) -> &Shared<D> {
+        &self.progress
+    }
+
     /// Stores a group, in this order, with one write and at most one sync; what became of each.
     pub fn append(&mut self, appends: &[Append], now: Millis) -> Vec<Outcome> {
         self.group.clear();
-        self.group.resize(HEAD_BYTES, 0);
-        let first = self.next;
+        self.release(now);
+        let first = self.next_sequence();
         let mut outcomes: Vec<Outcome> =
-            appends.iter().map(|append| self.take(append, first, now)).collect();
-        if self.group.len() > HEAD_BYTES {
+            (0..appends.len()).map(|place| self.take(appends, place, first, now)).collect();
+        if self.group.bytes() > 0 {
+            let is_at_end = self.reader.is_at_end(&self.chain);
             let (disk, chain) = (&mut self.disk, &mut self.chain);
-            let written = self.writer.append(disk, chain, first, &mut self.group, now);
+            let parts = self.group.parts(appends);
+            let written = self.writer.append(disk, chain, first, &parts, now);
             match written {
-                Ok(()) => self.on_success(appends, &outcomes),
+                Ok(()) => self.on_success(appends, &outcomes, is_at_end),
                 Err(error) => self.undo(first, &error, now, &mut outcomes),
             }
-        }
-        if self.group.capacity() > GROUP_KEPT_BYTES {
-            self.group = Vec::new();
         }
         outcomes
     }
 
     /// Puts one into the group, if it may be.
-    fn take(&mut self, append: &Append, first: Sequence, now: Millis) -> Outcome {
+    fn take(&mut self, appends: &[Append], place: usize, first: Sequence, now: Millis) -> Outcome {
+        let append = &appends[place];
         let known = append.hash.and_then(|hash| self.recent.place(append.source, hash));
         if let Some(sequence) = known {
             return Outcome::Known(sequence);
@@ -185,18 +190,19 @@ impl<D: Disk> Store<D> {
         if let Some(fault) = self.trouble.judge(now) {
             return Outcome::Refused(fault.into());
         }
-        let before = self.group.len();
-        let label = Label { sequence: self.next, time: append.time, source: append.source };
-        if record::append(label, &append.push, self.salt, &mut self.group).is_err() {
+        let sequence = self.next_sequence();
+        let label = Label { sequence, time: append.time, source: append.source };
+        let Ok(frame) = Frame::of(label, &append.push, self.salt) else {
             return Outcome::Refused(Refusal::TooLong);
-        }
-        while self.chain.judge((self.group.len() - HEAD_BYTES) as u64) == Room::Full {
+        };
+        self.group.push(&frame, self.salt, place);
+        while self.chain.judge(self.group.bytes()) == Room::Full {
             if self.setting.on_full == OnFull::Refuse || !self.drop_oldest(first, now) {
-                self.group.truncate(before);
+                self.group.pop(&frame);
                 return Outcome::Refused(Refusal::Full);
             }
         }
-        self.next = self.next.next();
+        self.progress.lock().next = sequence.next();
         if let Some(hash) = append.hash {
             self.recent.on_stored(append.source, hash, label.sequence);
         }
@@ -232,9 +238,13 @@ impl<D: Disk> Store<D> {
         let behind = self.chain.after(link.number).map_or(first, |link| link.number);
         let through = Sequence(behind.0.saturating_sub(1));
         // Those that are out may still arrive, if this process lives as long.
-        let sent = self.cursor.sent().0.max(link.number.0.saturating_sub(1));
+        let mut progress = self.progress.lock();
+        let sent = progress.cursor.sent().0.max(link.number.0.saturating_sub(1));
         self.notices.push(Notice::Dropped(through.0.saturating_sub(sent)));
-        self.cursor.on_dropped(through);
+        progress.cursor.on_dropped(through);
+        progress.write_mark();
+        drop(progress);
+        self.passing.on_dropped(through);
         self.recent.on_dropped(through);
         self.fresh.forget(through.next());
         self.reader.on_dropped(link.number, through);
@@ -269,7 +279,13 @@ impl<D: Disk> Store<D> {
 
     /// The same in one step: behind a long outage, much may have been sent before its turn.
     pub fn read(&mut self, now: Millis) -> Read {
-        if !self.cursor.has_room() || now < self.read_not_before {
+        if !self.progress.lock().has_room() {
+            return Read::Nothing;
+        }
+        if let Some((entry, segment)) = self.passing.take() {
+            return self.on_turn(entry, segment);
+        }
+        if now < self.read_not_before {
             return Read::Nothing;
         }
         let read = self.reader.next(&mut self.disk, &self.chain);
@@ -280,7 +296,7 @@ impl<D: Disk> Store<D> {
         match read {
             Ok(Some((entry, segment))) => self.on_turn(entry, segment),
             Ok(None) => {
-                self.is_drained = true;
+                self.progress.lock().is_drained = true;
                 Read::Nothing
             }
             Err(error) => {
@@ -292,58 +308,88 @@ impl<D: Disk> Store<D> {
     }
 
     fn on_turn(&mut self, entry: Entry, segment: Sequence) -> Read {
-        self.is_drained = false;
         let sequence = entry.label.sequence;
-        match self.fresh.on_turn(sequence) {
-            Turn::New => {
-                self.cursor.on_given(sequence, segment, entry.push.bytes_allocated());
-                Read::Entry(entry)
-            }
-            Turn::Out => {
-                self.cursor.on_given(sequence, segment, 0);
-                Read::Passed
-            }
+        self.fresh.forget(sequence.next());
+        let mut progress = self.progress.lock();
+        progress.is_drained = false;
+        let turn = progress.ahead.on_turn(sequence);
+        let bytes = if turn == Turn::New { entry.push.bytes_allocated() } else { 0 };
+        progress.cursor.on_given(sequence, segment, bytes);
+        match turn {
+            Turn::New => return Read::Entry(entry),
+            Turn::Out => {}
             Turn::Sent => {
-                self.cursor.on_given(sequence, segment, 0);
-                self.cursor.on_sent(sequence);
-                Read::Passed
+                progress.cursor.on_sent(sequence);
+                progress.write_mark();
             }
         }
+        Read::Passed
     }
 
     /// The next record that need not wait for its turn, where the setting lets samples go out of order.
     /// It lies behind a backlog, and is not given again by [`Store::next`] before a restart.
     pub fn next_fresh(&mut self) -> Option<Entry> {
-        self.fresh.give()
-    }
-
-    /// This one has been sent, or never will be: in any order, for any that was given.
-    pub fn on_sent(&mut self, sequence: Sequence) {
-        if !self.fresh.on_sent(sequence) {
-            self.cursor.on_sent(sequence);
+        let mut progress = self.progress.lock();
+        if self.fresh.is_empty() || !progress.has_room_ahead() {
+            return None;
         }
+        let entry = self.fresh.give()?;
+        progress.ahead.on_given(entry.label.sequence, entry.push.bytes_allocated());
+        Some(entry)
     }
 
-    /// All up to this one have been sent, or were dropped to make room. Since the last [`Store::turn`]
-    /// the mark says so, unless the disk has failed.
+    /// The number of the next record that is stored.
+    fn next_sequence(&self) -> Sequence {
+        self.progress.lock().next
+    }
+
+    /// All up to this one have been sent, or were dropped to make room. The mark says so, unless the disk
+    /// has failed.
     pub fn sent(&self) -> Sequence {
-        self.cursor.sent()
+        self.progress.lock().cursor.sent()
     }
 
-    /// Does what is due: syncs, writes down what was sent, removes segments. To be called after a group
-    /// and after [`Store::on_sent`], before [`Store::next`].
+    /// Does what is due: syncs, writes the mark once more if that has failed, removes segments. To be
+    /// called after a group, and now and then.
     pub fn turn(&mut self, now: Millis) {
         let synced = self.writer.sync(&mut self.disk, &mut self.chain, now);
         self.note(synced, now);
-        let kept = self.mark.keep(&mut self.disk, self.cursor.sent(), now);
-        self.note_mark(kept, now);
+        self.keep_mark(now);
         self.release(now);
+    }
+
+    /// Syncs the mark when that is due; after a fault it is tried again later, and what that costs is
+    /// records that are sent twice.
+    fn keep_mark(&mut self, now: Millis) {
+        let mut progress = self.progress.lock();
+        if self.mark_sync.may_try(now) {
+            progress.mark.try_again();
+            progress.write_mark();
+        }
+        let (written, unsynced) = (progress.take_fault(), progress.mark.unsynced());
+        drop(progress);
+        if unsynced.is_some() {
+            self.mark_sync.on_written(now);
+        }
+        let due = unsynced.filter(|_| self.mark_sync.is_due(now));
+        let kept = written.and_then(|()| due.map_or(Ok(()), |turn| self.sync_mark(turn)));
+        if kept.is_err() {
+            self.mark_sync.on_failed(now);
+        }
+        self.note_mark(kept, now);
+    }
+
+    fn sync_mark(&mut self, turn: u64) -> io::Result<()> {
+        self.mark_sync.sync(&mut self.disk)?;
+        self.progress.lock().mark.on_synced(turn);
+        Ok(())
     }
 
     /// Removes what has been sent. What the mark does not say yet is not needed for it: what a removed
     /// segment held is not sent again.
     fn release(&mut self, now: Millis) {
-        let needed = self.cursor.segment().unwrap_or(self.reader.segment());
+        let given = self.progress.lock().cursor.segment();
+        let needed = given.or(self.passing.segment()).unwrap_or(self.reader.segment());
         while self.trouble.judge(now) != Some(Fault::Failed)
             && let Some(link) = self.chain.released(needed)
         {
@@ -355,14 +401,16 @@ impl<D: Disk> Store<D> {
         }
     }
 
-    /// Syncs everything, as the setting wants it, and gives back what was preallocated.
-    pub fn close(mut self, now: Millis) -> D {
+    /// Syncs everything, as the setting wants it, and gives back what was preallocated. Nothing is written
+    /// after that.
+    pub fn close(&mut self, now: Millis) {
         let closed = self.writer.close(&mut self.disk, &mut self.chain);
         self.note(closed, now);
-        let kept = self.mark.keep(&mut self.disk, self.cursor.sent(), now);
-        let kept = kept.and_then(|()| self.mark.sync(&mut self.disk));
+        self.keep_mark(now);
+        let unsynced = self.progress.lock().mark.unsynced().filter(|_| self.mark_sync.waits());
+        let kept = unsynced.map_or(Ok(()), |turn| self.sync_mark(turn));
         self.note_mark(kept, now);
-        self.disk
+        self.progress.lock().end();
     }
 
     /// Whether it was done; if not, it is noted.
@@ -388,8 +436,11 @@ impl<D: Disk> Store<D> {
         fault
     }
 
-    fn on_success(&mut self, appends: &[Append], outcomes: &[Outcome]) {
-        self.is_drained = false;
+    fn on_success(&mut self, appends: &[Append], outcomes: &[Outcome], is_at_end: bool) {
+        self.progress.lock().is_drained = false;
+        if is_at_end {
+            self.pass_on(appends, outcomes);
+        }
         if self.setting.out_of_order == OutOfOrder::Allowed {
             self.keep_fresh(appends, outcomes);
         }
@@ -398,9 +449,28 @@ impl<D: Disk> Store<D> {
         }
     }
 
+    /// What has just been stored need not be read, if everything before it has been: as much of it as
+    /// may wait in memory.
+    fn pass_on(&mut self, appends: &[Append], outcomes: &[Outcome]) {
+        let Some(link) = self.chain.last() else { return };
+        let mut end = link.bytes - self.group.bytes();
+        for (append, outcome) in appends.iter().zip(outcomes) {
+            let Outcome::Stored(sequence) = *outcome else { continue };
+            if !self.passing.has_room() {
+                return;
+            }
+            end += (FRAME_BYTES + append.push.whole().len()) as u64;
+            let label = Label { sequence, time: append.time, source: append.source };
+            let entry = Entry { label, push: append.push.clone() };
+            self.passing.on_stored(entry, link.number);
+            self.reader.pass_to(link.number, end, sequence);
+        }
+    }
+
     /// Keeps what has just been stored, if it is far behind what is being sent.
     fn keep_fresh(&mut self, appends: &[Append], outcomes: &[Outcome]) {
-        let (last_given, read_ahead_max) = (self.cursor.last_given(), self.setting.in_flight_max);
+        let last_given = self.progress.lock().cursor.last_given();
+        let read_ahead_max = self.setting.in_flight_max;
         for (append, outcome) in appends.iter().zip(outcomes) {
             let Outcome::Stored(sequence) = *outcome else { continue };
             if Fresh::is_behind(sequence, last_given, read_ahead_max) {
@@ -412,7 +482,7 @@ impl<D: Disk> Store<D> {
 
     /// When [`Store::turn`] has something to do, if nothing happens before.
     pub fn due(&self) -> Option<Millis> {
-        [self.writer.due(), self.mark.due()].into_iter().flatten().min()
+        [self.writer.due(), self.mark_sync.due()].into_iter().flatten().min()
     }
 
     /// What there is to say since this was asked last.
@@ -423,14 +493,6 @@ impl<D: Disk> Store<D> {
     /// The bytes of all segments.
     pub fn bytes(&self) -> u64 {
         self.chain.bytes()
-    }
-
-    /// The records that have not been sent, no fewer: numbers that were never given are among them.
-    pub fn records(&self) -> u64 {
-        if self.is_drained && self.cursor.segment().is_none() {
-            return 0;
-        }
-        self.next.0.saturating_sub(self.cursor.sent().next().0)
     }
 }
 

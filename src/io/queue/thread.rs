@@ -10,9 +10,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use crossbeam::channel::{
-    Receiver, Select, Sender, TryRecvError, TrySendError, bounded, unbounded,
-};
+use crossbeam::channel::{Receiver, Sender, bounded, unbounded};
 
 use crate::base::limits::{
     QUEUE_FRESH_OUT_MAX, QUEUE_GROUP_BYTES_MAX, QUEUE_GROUP_MAX, QUEUE_INBOX_MAX,
@@ -24,6 +22,8 @@ use crate::wire::queue::sequence::{Salt, Sequence, SourceKey};
 
 use super::disk::Disk;
 use super::files::Files;
+use super::inbox::{Inbox, NotPut};
+use super::progress::{Progress, Shared};
 use super::reader::Entry;
 use super::recovery::OpenError;
 use super::store::{Append, Notice, Outcome, Read, Store};
@@ -66,7 +66,6 @@ impl fmt::Debug for Ticket {
 enum Order {
     Append(Append, Ticket),
     Settled(SourceKey, u128),
-    Stop,
 }
 
 /// How full a queue is, for whoever asks.
@@ -84,25 +83,30 @@ impl Depth {
         self.bytes.load(Ordering::Relaxed)
     }
 
-    /// All up to this one have been sent, or were dropped to make room; and the mark says so. Whoever
-    /// sees this sees a mark that no `kill -9` takes.
+    /// All up to this one have been sent, or were dropped to make room.
     pub fn sent(&self) -> Sequence {
-        // Acquire: see `Inside::publish`.
-        Sequence(self.sent.load(Ordering::Acquire))
+        Sequence(self.sent.load(Ordering::Relaxed))
     }
 
     /// The records that have not been sent.
     pub fn records(&self) -> u64 {
         self.records.load(Ordering::Relaxed)
     }
+
+    /// Says what there is now; up to where it has been sent.
+    fn publish<D: Disk>(&self, progress: &Progress<D>) -> Sequence {
+        let sent = progress.cursor.sent();
+        self.records.store(progress.records(), Ordering::Relaxed);
+        self.sent.store(sent.0, Ordering::Relaxed);
+        sent
+    }
 }
 
 /// The way into a queue, for cores and the sender. Cheap to clone, and never blocks.
 #[derive(Clone, Debug)]
 pub struct Queue {
-    orders: Sender<Order>,
-    /// Never holds more than has been given out.
-    sent: Sender<Sequence>,
+    inbox: Arc<Inbox<Order>>,
+    progress: Shared<Files>,
     depth: Arc<Depth>,
 }
 
@@ -118,24 +122,32 @@ pub enum NotTaken {
 impl Queue {
     /// Stores it, and tells `ticket` what became of it. An error: nobody will be told.
     pub fn append(&self, append: Append, ticket: Ticket) -> Result<(), NotTaken> {
-        self.orders.try_send(Order::Append(append, ticket)).map_err(|error| match error {
-            TrySendError::Full(_) => NotTaken::Busy,
-            TrySendError::Disconnected(_) => NotTaken::Gone,
+        self.inbox.put(Order::Append(append, ticket)).map_err(|error| match error {
+            NotPut::Full => NotTaken::Busy,
+            NotPut::Ended => NotTaken::Gone,
         })
     }
 
     /// All endpoints have the body of this source with this hash, see [`Append::hash`]: if it comes again,
     /// it is to be stored again.
     pub fn settled(&self, source: SourceKey, hash: u128) {
-        // With too much on its way it stays known, until it is forgotten for its age.
-        let _ = self.orders.try_send(Order::Settled(source, hash));
+        // Nothing waits for it but what is stored next. With too much on its way it stays known, until it is
+        // forgotten for its age.
+        let _ = self.inbox.put_silently(Order::Settled(source, hash));
     }
 
     /// A record that was given has been sent, or never will be: the endpoint has rejected it for good.
-    /// To be said once for each, in any order.
-    pub fn sent(&self, sequence: Sequence) {
-        // With the thread gone, the record is sent again after the restart.
-        let _ = self.sent.send(sequence);
+    /// To be said once for each, in any order. Up to where all have been: no `kill -9` makes those come
+    /// again, for the mark says so, unless the disk has failed.
+    pub fn sent(&self, sequence: Sequence) -> Sequence {
+        let mut progress = self.progress.lock();
+        let is_room_wanted = progress.on_sent(sequence);
+        let sent = self.depth.publish(&progress);
+        drop(progress);
+        if is_room_wanted {
+            self.inbox.nudge();
+        }
+        sent
     }
 
     /// How full it is.
@@ -170,23 +182,19 @@ impl Running {
         bell: Box<dyn Fn() + Send>,
     ) -> Result<Running, OpenError> {
         let store = Store::open(Files::open(path)?, setting, salt)?;
-        let (orders, received) = bounded(QUEUE_INBOX_MAX);
-        let (sent, ended) = unbounded();
+        let (inbox, progress) = (Arc::new(Inbox::new(QUEUE_INBOX_MAX)), store.progress().clone());
         // The store gives out no more than that, so that giving never blocks.
         let (give, entries) = bounded(setting.in_flight_max.max(1));
         let (give_fresh, fresh) = bounded(QUEUE_FRESH_OUT_MAX);
         let (tell, notices) = bounded(QUEUE_INBOX_MAX);
         // Who asks before the thread has turned must not hear that nothing is there.
-        let depth = Arc::new(Depth {
-            bytes: store.bytes().into(),
-            records: store.records().into(),
-            sent: store.sent().0.into(),
-        });
+        let (records, sent) = (0.into(), 0.into());
+        let depth = Arc::new(Depth { bytes: store.bytes().into(), records, sent });
+        depth.publish(&progress.lock());
         let began = Instant::now();
         let inside = Inside {
             store,
-            received,
-            ended,
+            inbox: inbox.clone(),
             give,
             give_fresh,
             tell,
@@ -195,20 +203,19 @@ impl Running {
             began,
         };
         let thread = thread::Builder::new().name("queue".into()).spawn(move || inside.run())?;
-        Ok(Running { queue: Queue { orders, sent, depth }, entries, fresh, notices, thread })
+        Ok(Running { queue: Queue { inbox, progress, depth }, entries, fresh, notices, thread })
     }
 
     /// Stores what is on its way, syncs and ends the thread.
     pub fn stop(self) {
-        let _ = self.queue.orders.send(Order::Stop);
+        self.queue.inbox.end();
         let _ = self.thread.join();
     }
 }
 
-struct Inside<D: Disk> {
+struct Inside<D: Disk + Clone> {
     store: Store<D>,
-    received: Receiver<Order>,
-    ended: Receiver<Sequence>,
+    inbox: Arc<Inbox<Order>>,
     give: Sender<Entry>,
     give_fresh: Sender<Entry>,
     tell: Sender<Notice>,
@@ -217,7 +224,7 @@ struct Inside<D: Disk> {
     began: Instant,
 }
 
-impl<D: Disk> Inside<D> {
+impl<D: Disk + Clone> Inside<D> {
     fn run(mut self) {
         let mut has_more = true;
         loop {
@@ -234,8 +241,6 @@ impl<D: Disk> Inside<D> {
                 break;
             }
         }
-        // What was said before the order to stop came may have been overtaken by it.
-        self.hear_sent();
         let now = self.now();
         self.store.close(now);
     }
@@ -247,38 +252,25 @@ impl<D: Disk> Inside<D> {
     /// Sleeps until something comes or is due.
     fn wait(&self) {
         let due = self.store.due().map(|due| Duration::from(due.since(self.now())));
-        let mut select = Select::new();
-        select.recv(&self.received);
-        select.recv(&self.ended);
-        let _ = select.ready_timeout(due.map_or(TURN_MAX, |due| due.min(TURN_MAX)));
-    }
-
-    fn hear_sent(&mut self) {
-        for sequence in self.ended.try_iter() {
-            self.store.on_sent(sequence);
-        }
+        self.inbox.wait(due.map_or(TURN_MAX, |due| due.min(TURN_MAX)));
     }
 
     /// Takes what there is, as much as makes a group, and stores it. Whether that was all for ever.
     fn take_group(&mut self) -> bool {
-        self.hear_sent();
-        let (mut group, mut tickets, mut bytes, mut is_over) = (Vec::new(), Vec::new(), 0, false);
-        while group.len() < QUEUE_GROUP_MAX && bytes < QUEUE_GROUP_BYTES_MAX {
-            match self.received.try_recv() {
-                Ok(Order::Append(append, ticket)) => {
+        let (mut group, mut tickets, mut bytes) = (Vec::new(), Vec::new(), 0);
+        let store = &mut self.store;
+        let is_over = self.inbox.take_while(|order| {
+            match order {
+                Order::Append(append, ticket) => {
                     bytes += append.push.bytes_allocated();
                     group.push(append);
                     tickets.push(ticket);
                 }
                 // It was stored before this was said, with an earlier group.
-                Ok(Order::Settled(source, hash)) => self.store.on_settled(source, hash),
-                Ok(Order::Stop) | Err(TryRecvError::Disconnected) => {
-                    is_over = true;
-                    break;
-                }
-                Err(TryRecvError::Empty) => break,
+                Order::Settled(source, hash) => store.on_settled(source, hash),
             }
-        }
+            group.len() < QUEUE_GROUP_MAX && bytes < QUEUE_GROUP_BYTES_MAX
+        });
         if !group.is_empty() {
             let outcomes = self.store.append(&group, self.now());
             // Whoever hears that it is stored must not see a queue in which it is not.
@@ -293,17 +285,13 @@ impl<D: Disk> Inside<D> {
     /// Gives out some of what is to be sent; how much was looked at.
     fn give_out(&mut self, now: Millis) -> usize {
         let mut given = 0;
-        // Whoever takes them may be gone; then they are sent after the restart.
-        while !self.give_fresh.is_full()
-            && let Some(entry) = self.store.next_fresh()
-        {
+        // There is room for all that the store gives. Whoever takes them may be gone; then they are sent
+        // after the restart.
+        while let Some(entry) = self.store.next_fresh() {
             let _ = self.give_fresh.try_send(entry);
             given += 1;
         }
         for _ in 0..QUEUE_READS_PER_TURN {
-            if self.give.is_full() {
-                break;
-            }
             match self.store.read(now) {
                 Read::Entry(entry) => drop(self.give.try_send(entry)),
                 Read::Passed => {}
@@ -319,19 +307,22 @@ impl<D: Disk> Inside<D> {
             // Nobody has listened to so many before it.
             let _ = self.tell.try_send(notice);
         }
-        self.publish_depth();
-        let sent = self.store.sent().0;
-        // Release: the mark was written before. A record that must not be repeated after another was
-        // sent waits for that.
-        let before = self.depth.sent.swap(sent, Ordering::Release);
-        if given > 0 || sent != before {
+        let before = self.depth.sent();
+        // Moved by us: what was to be sent has made room for something newer.
+        if self.publish_depth() != before || given > 0 {
             (self.bell)();
         }
     }
 
-    fn publish_depth(&self) {
+    fn publish_depth(&self) -> Sequence {
         self.depth.bytes.store(self.store.bytes(), Ordering::Relaxed);
-        self.depth.records.store(self.store.records(), Ordering::Relaxed);
+        self.depth.publish(&self.store.progress().lock())
+    }
+}
+
+impl<D: Disk + Clone> Drop for Inside<D> {
+    fn drop(&mut self) {
+        self.inbox.end();
     }
 }
 

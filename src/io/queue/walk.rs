@@ -48,8 +48,8 @@ impl<F> Walk<F> {
         self.offset
     }
 
-    /// Goes back to `offset`.
-    pub fn back_to(&mut self, offset: u64) {
+    /// Goes to `offset`, where a record begins or begins next.
+    pub fn go_to(&mut self, offset: u64) {
         self.offset = offset;
     }
 

@@ -32,18 +32,18 @@ impl<F> Writer<F> {
         Writer { sync, salt, live: None, commit: Commit::new(sync), is_directory_dirty: false }
     }
 
-    /// Appends a group whose first record is `first` and for which there is room. `bytes` are
-    /// [`HEAD_BYTES`] that are free, and the records. When it returns, they may be acknowledged; after
-    /// an error, all of them are refused, and `first` must not be used again.
+    /// Appends a group whose first record is `first` and for which there is room. When it returns, its
+    /// records may be acknowledged; after an error, all of them are refused, and `first` must not be used
+    /// again.
     pub fn append<D: Disk<File = F>>(
         &mut self,
         disk: &mut D,
         chain: &mut Chain,
         first: Sequence,
-        bytes: &mut [u8],
+        parts: &[&[u8]],
         now: Millis,
     ) -> io::Result<()> {
-        let length = (bytes.len() - HEAD_BYTES) as u64;
+        let length = parts.iter().map(|part| part.len() as u64).sum();
         if chain.judge(length) == Room::Next {
             self.close(disk, chain)?;
         }
@@ -51,15 +51,12 @@ impl<F> Writer<F> {
         let fresh = self.live.is_none();
         let file = match self.live.take() {
             Some(file) => file,
-            None => self.begin(disk, first, chain.room_bytes(bytes.len() as u64))?,
+            None => self.begin(disk, first, chain.room_bytes(HEAD_BYTES as u64 + length))?,
         };
-        if fresh {
-            let head = SegmentHead { number: first, salt: self.salt };
-            bytes[..HEAD_BYTES].copy_from_slice(&head.encode());
-        }
+        let head = SegmentHead { number: first, salt: self.salt }.encode();
         let written = match fresh {
-            true => disk.write(&file, 0, bytes),
-            false => disk.write(&file, end, &bytes[HEAD_BYTES..]),
+            true => disk.write_all(&file, 0, &[&[&head[..]], parts].concat()),
+            false => disk.write_all(&file, end, parts),
         };
         if let Err(error) = written.and_then(|()| self.commit_group(disk, &file)) {
             match fresh {

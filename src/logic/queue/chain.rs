@@ -120,9 +120,14 @@ impl Chain {
         self.links.get(place).copied()
     }
 
+    /// The newest.
+    pub fn last(&self) -> Option<Link> {
+        self.links.back().copied()
+    }
+
     /// What the last one takes.
     pub fn last_bytes(&self) -> u64 {
-        self.links.back().map_or(0, |link| link.bytes)
+        self.last().map_or(0, |link| link.bytes)
     }
 
     /// What all of them take.

@@ -40,6 +40,12 @@ impl Cursor {
         self.given.len() < self.in_flight_max && self.unsent_bytes < QUEUE_IN_FLIGHT_BYTES_MAX
     }
 
+    /// Whether half of what may be given out has come to its end: then it is worth to look for more.
+    pub fn has_much_room(&self) -> bool {
+        self.given.len() <= self.in_flight_max / 2
+            && self.unsent_bytes <= QUEUE_IN_FLIGHT_BYTES_MAX / 2
+    }
+
     /// It has been given out, from this segment.
     pub fn on_given(&mut self, sequence: Sequence, segment: Sequence, bytes: usize) {
         let last = self.given.back().map_or(self.sent, |given| given.sequence);
@@ -132,6 +138,18 @@ mod tests {
         assert!(!cursor.has_room(), "a large one is out");
         cursor.on_sent(Sequence(15));
         assert!(cursor.has_room());
+    }
+
+    #[test]
+    fn there_is_much_room_when_half_of_it_has_been_sent() {
+        let mut cursor = cursor(4);
+        cursor.on_sent(Sequence(11));
+        assert!(cursor.has_room() && !cursor.has_much_room());
+        cursor.on_sent(Sequence(12));
+        assert!(cursor.has_much_room());
+        cursor.on_given(Sequence(15), Sequence(1), QUEUE_IN_FLIGHT_BYTES_MAX);
+        cursor.on_sent(Sequence(13));
+        assert!(!cursor.has_much_room(), "a large one is out");
     }
 
     #[test]

@@ -88,6 +88,11 @@ impl Dispatch {
         }
     }
 
+    /// Whether something that is read now could begin at once.
+    pub fn has_slot(&self) -> bool {
+        self.rule.out_of_order == OutOfOrder::Allowed || self.started() < self.rule.in_flight_max
+    }
+
     /// Whether it makes a difference what a record claims: else [`Claim::All`] will do.
     pub fn needs_claims(&self) -> bool {
         self.rule.out_of_order == OutOfOrder::Refused && self.rule.in_flight_max > 1

@@ -49,8 +49,7 @@ pub struct TooLong;
 impl Frame {
     /// The frame of a request.
     pub fn of(label: Label, push: &Push, salt: Salt) -> Result<Frame, TooLong> {
-        let (bytes, range) = push.bytes();
-        let bytes = &bytes[range];
+        let bytes = push.whole();
         let body_bytes = push.body().len();
         Ok(Frame {
             label,
@@ -138,9 +137,8 @@ fn frame_check(bytes: &[u8; FRAME_BYTES], salt: Salt) -> [u8; 4] {
 /// Appends the record of a request to `out`; what it says of it, and how long it is.
 pub fn append(label: Label, push: &Push, salt: Salt, out: &mut Vec<u8>) -> Result<usize, TooLong> {
     let frame = Frame::of(label, push, salt)?;
-    let (bytes, range) = push.bytes();
     out.extend_from_slice(&frame.encode(salt));
-    out.extend_from_slice(&bytes[range]);
+    out.extend_from_slice(push.whole());
     Ok(frame.record_bytes())
 }
 

@@ -76,6 +76,11 @@ impl Push {
         (self.bytes.clone(), self.start as usize..self.bytes.len())
     }
 
+    /// Head and body, in one piece.
+    pub fn whole(&self) -> &[u8] {
+        &self.bytes[self.start as usize..]
+    }
+
     /// Its memory, unless somebody else keeps it too.
     pub fn into_piece(self) -> Option<Vec<u8>> {
         Arc::into_inner(self.bytes)
