@@ -25,6 +25,7 @@ use crate::runner::bench::{Folder, free_ports, wait_until_ready};
 use crate::runner::child::{Child, Pipes, Recipe};
 use crate::runner::http::Client;
 use crate::runner::{machine, proc};
+use crate::scrape::{SAMPLES, Sheet};
 
 /// Compare what two endpoints with disk queues cost.
 #[derive(FromArgs)]
@@ -36,12 +37,17 @@ pub struct Options {
     /// requests in a round (default 20000)
     #[argh(option, default = "20000")]
     requests: u64,
-    /// size of a body (default 32768)
-    #[argh(option, default = "32768")]
-    body_bytes: usize,
+    /// size of a body with random names, which nobody can compress (default: 2000 samples as a
+    /// Prometheus sends them, some 70 KB)
+    #[argh(option)]
+    body_bytes: Option<usize>,
     /// connections at a time (default 16)
     #[argh(option, default = "16")]
     connections: usize,
+    /// requests a second (default 1000): more than an endpoint takes one by one is a burst, 0 is as many
+    /// as there may be
+    #[argh(option, default = "1000")]
+    rate: u64,
     /// always, 200ms or never (default 200ms)
     #[argh(option, default = "String::from(\"200ms\")")]
     sync: String,
@@ -156,11 +162,10 @@ fn measure(options: &Options, candidate: Candidate) -> Result<Sample, Fault> {
     if candidate != Candidate::Direct {
         endpoints.iter().for_each(|endpoint| endpoint.refuses.store(true, Ordering::Relaxed));
         let at_first = bytes_below(&disk.0)?;
-        push(options, address, options.requests)?;
+        let sent = push(options, address, options.requests)?;
         // It keeps in memory what it may, and writes that when it is ended.
         drop(child);
-        let sent = 2 * options.requests * options.body_bytes as u64;
-        disk_ratio = bytes_below(&disk.0)?.saturating_sub(at_first) as f64 / sent as f64;
+        disk_ratio = bytes_below(&disk.0)?.saturating_sub(at_first) as f64 / (2 * sent) as f64;
     }
     Ok(Sample { cpu_s_per_10k: cpu_s / options.requests as f64 * 1e4, peak_kib, disk_ratio })
 }
@@ -211,39 +216,84 @@ fn recipe(
     Ok(Recipe { name: candidate.name().replace([',', ' '], ""), argv, cores })
 }
 
-/// Pushes as one Prometheus with many shards, and waits for all answers. No two bodies that are under way
-/// at once are the same: a queue would keep one of them.
-fn push(options: &Options, address: SocketAddr, requests: u64) -> Result<(), Fault> {
-    let left = AtomicU64::new(requests);
-    let shard = |number: usize| -> Result<(), Fault> {
+/// Pushes as one Prometheus with many shards, and waits for all answers; how many bytes that were. No two
+/// bodies that are under way at once are the same: a queue would keep one of them.
+fn push(options: &Options, address: SocketAddr, requests: u64) -> Result<u64, Fault> {
+    let (left, start) = (AtomicU64::new(requests), Instant::now());
+    let shard = |number: usize| -> Result<u64, Fault> {
         let mut client = Client::open(address)?;
-        let mut body = body::write_request(options.body_bytes, body::now_ms()?);
-        let middle = body.len() / 2;
-        let label = memchr::memmem::find(&body[middle..], b"perf_");
-        let at = middle + 5 + label.ok_or_else(|| Fault("a body without a label".into()))?;
+        let mut bodies = Bodies::of(options, number)?;
         // Relaxed: a lone count.
         let take =
             || left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1));
+        let mut sent = 0;
         while let Ok(ticket) = take() {
-            // In the random value of a label.
-            body[at..at + 8]
-                .copy_from_slice(format!("{:02x}{ticket:06x}", number % 256).as_bytes());
+            let body = bodies.next(ticket)?;
+            if let Some(since) = (requests - ticket)
+                .checked_mul(1_000_000)
+                .and_then(|it| it.checked_div(options.rate))
+            {
+                thread::sleep(
+                    (start + Duration::from_micros(since))
+                        .saturating_duration_since(Instant::now()),
+                );
+            }
             match client.push_body(PATH, &body)? {
-                200..300 => {}
+                200..300 => sent += body.len() as u64,
                 status => return Err(Fault(format!("answered {status}"))),
             }
         }
-        Ok(())
+        Ok(sent)
     };
     thread::scope(|scope| {
         let shards: Vec<_> =
             (0..options.connections).map(|number| scope.spawn(move || shard(number))).collect();
-        shards.into_iter().try_for_each(|it| it.join().map_err(|_| Fault("a panic".into()))?)
+        let joined = shards.into_iter().map(|it| it.join().map_err(|_| Fault("a panic".into()))?);
+        joined.sum()
     })
 }
 
+/// What one shard sends.
+enum Bodies {
+    /// Scrape after scrape of the same series.
+    Scrapes(Box<Sheet>, i64),
+    /// A body in which a place is for something that differs, and the number of the shard.
+    Random(Vec<u8>, usize, usize),
+}
+
+impl Bodies {
+    fn of(options: &Options, shard: usize) -> Result<Bodies, Fault> {
+        let now_ms = body::now_ms()?;
+        let Some(body_bytes) = options.body_bytes else {
+            let series = shard * SAMPLES..(shard + 1) * SAMPLES;
+            let now_ms = i64::try_from(now_ms).during("the clock")?;
+            return Ok(Bodies::Scrapes(Box::new(Sheet::new(series, 1)), now_ms));
+        };
+        let body = body::write_request(body_bytes, now_ms);
+        let middle = body.len() / 2;
+        let label = memchr::memmem::find(&body[middle..], b"perf_");
+        let at = middle + 5 + label.ok_or_else(|| Fault("a body without a label".into()))?;
+        Ok(Bodies::Random(body, at, shard))
+    }
+
+    fn next(&mut self, ticket: u64) -> Result<Vec<u8>, Fault> {
+        match self {
+            Bodies::Scrapes(sheet, time_ms) => {
+                *time_ms += 15_000;
+                sheet.body(&[*time_ms])
+            }
+            Bodies::Random(body, at, shard) => {
+                // In the random value of a label.
+                body[*at..*at + 8]
+                    .copy_from_slice(format!("{:02x}{ticket:06x}", *shard % 256).as_bytes());
+                Ok(body.clone())
+            }
+        }
+    }
+}
+
 fn series_per_body(options: &Options) -> u64 {
-    body::series_count(options.body_bytes) as u64
+    options.body_bytes.map_or(SAMPLES, body::series_count) as u64
 }
 
 /// Waits until nothing arrives any more.
@@ -343,13 +393,17 @@ fn bytes_below(folder: &Path) -> Result<u64, Fault> {
 
 fn table(options: &Options, samples: &[(Candidate, Vec<Sample>)]) -> String {
     let mut text = format!(
-        "\n{} requests of {} bytes ({} samples each) on {} connections, sync {}, {} rounds.\n\n\
+        "\n{} requests of {} ({} samples each) on {} connections, {}, sync {}, {} rounds.\n\n\
          | candidate | CPU s per 10k (min..max) | CPU s per million samples | peak MiB \
          | disk / (sent to both) |\n|---|--:|--:|--:|--:|\n",
         options.requests,
-        options.body_bytes,
+        options.body_bytes.map_or("true scrapes".into(), |bytes| format!("{bytes} bytes")),
         series_per_body(options),
         options.connections,
+        match options.rate {
+            0 => "as fast as they are taken".to_owned(),
+            rate => format!("{rate} a second"),
+        },
         options.sync,
         options.rounds,
     );
