@@ -7,7 +7,7 @@ use crossbeam::channel::Receiver;
 use crate::base::time::Millis;
 use crate::io::asks::Asks;
 use crate::io::deadline::{Elapsed, Patience, Slot};
-use crate::io::queue::store::{Append, Outcome, Refusal as Unstored};
+use crate::io::queue::append::{Append, Outcome, Refusal as Unstored};
 use crate::io::queue::thread::{NotTaken, Queue, Ticket, Waiting};
 use crate::shared::metrics::{Counter, Counters};
 use crate::wire::http::reply::Refusal;

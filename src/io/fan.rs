@@ -17,7 +17,7 @@ use crate::io::core::Core;
 use crate::io::deadline::Slot;
 use crate::io::endpoint::Outlet;
 use crate::io::link::{EndpointId, Link};
-use crate::io::queue::store::Append;
+use crate::io::queue::append::Append;
 use crate::io::queue::thread::Queue;
 use crate::io::upstream::{self, Outgoing, Said, SendError};
 use crate::logic::ask::{Grade, Outcome};

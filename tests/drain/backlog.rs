@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use highlander::base::time::UnixMillis;
-use highlander::io::queue::store::Append;
+use highlander::io::queue::append::Append;
 use highlander::wire::queue::sequence::SourceKey;
 use highlander::wire::remote_write::{snappy, v1};
 

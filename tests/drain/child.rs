@@ -9,7 +9,7 @@ use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
 
 use highlander::io::log::Level;
-use highlander::io::queue::store::Outcome;
+use highlander::io::queue::append::Outcome;
 use highlander::io::queue::thread::{Ticket, Waiting};
 use highlander::shared::metrics::Counter;
 

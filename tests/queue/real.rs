@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use crossbeam::channel::Receiver;
 use highlander::base::time::UnixMillis;
-use highlander::io::queue::store::{Append, Outcome};
+use highlander::io::queue::append::{Append, Outcome};
 use highlander::io::queue::thread::{Running, Ticket, Waiting};
 use highlander::logic::queue::setting::{Setting, Sync};
 use highlander::wire::queue::segment::{self, SegmentHead};

@@ -3,8 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use highlander::base::time::{Millis, UnixMillis};
+use highlander::io::queue::append::{Append, Outcome};
 use highlander::io::queue::reader::Entry;
-use highlander::io::queue::store::{Append, Notice, Outcome, Store};
+use highlander::io::queue::store::{Notice, Store};
 use highlander::logic::queue::setting::{OnFull, OutOfOrder, Setting, Sync};
 use highlander::wire::queue::sequence::{Salt, Sequence, SourceKey};
 use highlander::wire::remote_write::protocol::Protocol;

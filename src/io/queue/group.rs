@@ -3,7 +3,7 @@
 use crate::wire::queue::record::{FRAME_BYTES, Frame};
 use crate::wire::queue::sequence::Salt;
 
-use super::store::Append;
+use super::append::Append;
 
 /// The records, in order.
 #[derive(Debug, Default)]

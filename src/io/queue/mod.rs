@@ -1,5 +1,6 @@
 //! The queue of an endpoint on disk: its files, the thread that has them, and the one that sends.
 
+pub mod append;
 pub mod bell;
 pub mod disk;
 pub mod exchange;

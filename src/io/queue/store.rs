@@ -3,7 +3,7 @@
 use std::io;
 
 use crate::base::limits::QUEUE_RETRY;
-use crate::base::time::{Millis, UnixMillis};
+use crate::base::time::Millis;
 use crate::logic::queue::ahead::Turn;
 use crate::logic::queue::chain::{Chain, Room};
 use crate::logic::queue::cursor::Cursor;
@@ -13,8 +13,8 @@ use crate::logic::queue::trouble::{Fault, Trouble};
 use crate::wire::queue::record::{FRAME_BYTES, Frame, Label};
 use crate::wire::queue::segment;
 use crate::wire::queue::sequence::{Salt, Sequence, SourceKey};
-use crate::wire::remote_write::push::Push;
 
+use super::append::{Append, Outcome, Refusal};
 use super::disk::Disk;
 use super::fresh::Fresh;
 use super::group::Group;
@@ -24,53 +24,6 @@ use super::progress::{Progress, Shared};
 use super::reader::{Entry, Reader};
 use super::recovery::{OpenError, Recovered, recover};
 use super::writer::Writer;
-
-/// A request that is to be stored.
-#[derive(Debug)]
-pub struct Append {
-    /// Head and body as they are to be sent.
-    pub push: Push,
-    /// Whose it is.
-    pub source: SourceKey,
-    /// When it came.
-    pub time: UnixMillis,
-    /// A hash of the body: what was stored for this source lately, and is not [`Store::on_settled`], is
-    /// not stored again.
-    pub hash: Option<u128>,
-}
-
-/// What became of it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Outcome {
-    /// It is where the setting of `sync` wants it: its source may be answered.
-    Stored(Sequence),
-    /// It was stored before, or stands in this group already: the same.
-    Known(Sequence),
-    /// It is not stored, as far as we know: its source must keep it.
-    Refused(Refusal),
-}
-
-/// Why something is not stored.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Refusal {
-    /// `max_size` is reached.
-    Full,
-    /// The disk is full.
-    DiskFull,
-    /// The disk has failed.
-    DiskFailed,
-    /// No record can be so long.
-    TooLong,
-}
-
-impl From<Fault> for Refusal {
-    fn from(fault: Fault) -> Refusal {
-        match fault {
-            Fault::Full => Refusal::DiskFull,
-            Fault::Failed => Refusal::DiskFailed,
-        }
-    }
-}
 
 /// What an operator should know.
 #[derive(Clone, Debug, PartialEq, Eq)]

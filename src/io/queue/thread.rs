@@ -20,13 +20,14 @@ use crate::base::time::Millis;
 use crate::logic::queue::setting::Setting;
 use crate::wire::queue::sequence::{Salt, Sequence, SourceKey};
 
+use super::append::{Append, Outcome};
 use super::disk::Disk;
 use super::files::Files;
 use super::inbox::{Inbox, NotPut};
 use super::progress::{Progress, Shared};
 use super::reader::Entry;
 use super::recovery::OpenError;
-use super::store::{Append, Notice, Outcome, Read, Store};
+use super::store::{Notice, Read, Store};
 
 /// The longest sleep: so long it may take until a disk that failed is tried again by itself.
 const TURN_MAX: Duration = Duration::from_millis(500);
