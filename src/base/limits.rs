@@ -59,9 +59,9 @@ pub const INBOX_MAX: usize = 1024;
 pub const ACCEPTS_MAX: usize = 256;
 /// Descriptors that are not for connections: the loops, the listeners, the log.
 pub const DESCRIPTORS_RESERVED: usize = 64;
-/// Those of a queue: its folder, its lock, its mark, a segment that is written and one that is read,
-/// the next of each, and the bell of who sends.
-pub const QUEUE_DESCRIPTORS: usize = 8;
+/// Those of a queue: its folder, its lock, its mark for who writes and for who syncs it, a segment that is
+/// written and one that is read, the next of each, and three of the bell of who sends.
+pub const QUEUE_DESCRIPTORS: usize = 11;
 /// Idle connections to the endpoint that a core keeps.
 pub const UPSTREAM_IDLE_MAX: usize = 256;
 /// Log lines on their way to the log thread; further ones are counted and dropped.
@@ -297,6 +297,8 @@ pub const QUEUE_GROUP_MAX: usize = 256;
 pub const QUEUE_GROUP_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// Records on their way from the cores to a queue's thread. Beyond, the answer is 503.
 pub const QUEUE_INBOX_MAX: usize = 1024;
+/// And their bytes, one more always: a disk that hangs must not have them pile up.
+pub const QUEUE_INBOX_BYTES_MAX: u64 = 64 * 1024 * 1024;
 /// Records that are read in one turn, before what is to be appended has its turn.
 pub const QUEUE_READS_PER_TURN: usize = 16;
 /// Bodies that are remembered so that none is stored twice: those of a hundred sources with fifty

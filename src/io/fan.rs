@@ -7,11 +7,12 @@
 
 use std::cmp::Reverse;
 use std::future::{Future, poll_fn};
+use std::hash::Hasher as _;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::Poll;
 
-use twox_hash::XxHash3_128;
+use twox_hash::{XxHash3_64, XxHash3_128};
 
 use crate::io::core::Core;
 use crate::io::deadline::Slot;
@@ -136,7 +137,7 @@ fn written_for(route: &Route, push: &Push) -> Result<Outgoing, HeadError> {
 #[derive(Clone, Copy)]
 struct BodyName {
     source: SourceKey,
-    /// None if its source never sends it again: nobody else can have failed when it is stored.
+    /// `None`: there is no queue.
     hash: Option<u128>,
 }
 
@@ -144,10 +145,27 @@ impl BodyName {
     /// Of a group, not of a source of it: a hand-over sends again what one of them had sent.
     fn of(core: &Core, seat: &Seat, push: &Push) -> BodyName {
         let source = SourceKey::of(&[&seat.group.tenant, &seat.group.group]);
-        let is_repeated = core.settings.endpoints.len() > 1 && !core.settings.queued.is_empty();
-        BodyName { source, hash: is_repeated.then(|| XxHash3_128::oneshot(push.body())) }
+        let has_queue = !core.settings.queued.is_empty();
+        BodyName { source, hash: has_queue.then(|| hash_of(push)) }
     }
 }
+
+/// Of head and body: the same samples with another address or other headers are another request. But
+/// what differs from try to try is left out.
+fn hash_of(push: &Push) -> u128 {
+    let head = &push.whole()[..push.whole().len() - push.body().len()];
+    let mut lasting = XxHash3_64::default();
+    for line in head.split_inclusive(|byte| *byte == b'\n') {
+        let name = line.split(|byte| *byte == b':').next().unwrap_or_default();
+        if !OF_A_TRY.iter().any(|of_a_try| name.eq_ignore_ascii_case(of_a_try)) {
+            lasting.write(line);
+        }
+    }
+    XxHash3_128::oneshot_with_seed(lasting.finish(), push.body())
+}
+
+/// Headers that a source writes anew when it sends a request again: Prometheus the first, tracing the others.
+const OF_A_TRY: [&[u8]; 4] = [b"retry-attempt", b"traceparent", b"tracestate", b"b3"];
 
 /// The request on its way into one queue, as it is: the head for the endpoint is written when it is sent.
 fn appending<'s>(
@@ -192,6 +210,20 @@ fn worst(out: &Outlet<'_>, mut told: Vec<(EndpointId, Told)>) -> Ending {
 mod tests {
     use super::*;
     use crate::wire::remote_write::protocol::Protocol;
+
+    #[test]
+    fn a_request_is_known_by_all_of_it_but_what_differs_from_try_to_try() {
+        let hash = |target: &str, lines: &str, body: &[u8]| {
+            let head = format!("POST {target} HTTP/1.1\r\n{lines}\r\n");
+            hash_of(&Push::new([head.as_bytes(), body].concat(), head.len(), Protocol::V1))
+        };
+        let one = hash("/w", "X-A: 1\r\n", b"body");
+        assert_eq!(one, hash("/w", "X-A: 1\r\nRetry-Attempt: 3\r\ntraceparent: 00-1\r\n", b"body"));
+        let others = [("/w", "X-A: 1\r\n", "other"), ("/w", "X-A: 2\r\n", "body")];
+        for (target, lines, body) in others.into_iter().chain([("/w?a=b", "X-A: 1\r\n", "body")]) {
+            assert_ne!(one, hash(target, lines, body.as_bytes()), "{target} {lines} {body}");
+        }
+    }
 
     #[test]
     fn all_endpoints_get_one_body_and_none_the_head_of_another() {

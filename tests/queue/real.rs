@@ -5,9 +5,9 @@ use std::time::{Duration, Instant};
 
 use crossbeam::channel::Receiver;
 use highlander::base::time::UnixMillis;
-use highlander::io::queue::append::{Append, Outcome};
+use highlander::io::queue::append::{Append, Outcome, Refusal};
 use highlander::io::queue::thread::{Running, Ticket, Waiting};
-use highlander::logic::queue::setting::{Setting, Sync};
+use highlander::logic::queue::setting::{OnFull, Setting, Sync};
 use highlander::wire::queue::segment::{self, SegmentHead};
 use highlander::wire::queue::sequence::{Salt, Sequence, SourceKey};
 use highlander::wire::remote_write::protocol::Protocol;
@@ -131,6 +131,60 @@ fn who_hears_that_it_is_stored_sees_that_it_waits() {
         assert_eq!(seen.recv_timeout(Duration::from_secs(20)), Ok(count));
     }
     running.stop();
+}
+
+/// Offers these, one after the other; what became of each.
+fn offer(running: &Running, bytes: &[usize]) -> Vec<Outcome> {
+    let (waiting, heard) = Waiting::new(Box::new(|| {}));
+    let of_one = |(id, bytes): (u64, &usize)| {
+        let ticket = Ticket { id, waiting: waiting.clone() };
+        running.queue.append(append(id, *bytes), ticket).expect("there is room");
+        heard.recv_timeout(Duration::from_secs(20)).expect("it is told of").1
+    };
+    (0..).zip(bytes).map(of_one).collect()
+}
+
+#[test]
+fn what_makes_room_while_nobody_sends_leaves_no_hole() {
+    let place = Place::new("hole");
+    let setting = Setting {
+        on_full: OnFull::DropOldest,
+        bytes_max: 80_000,
+        in_flight_max: 4,
+        ..Setting::default()
+    };
+    let running = Running::start(&place.0, setting, Salt(7), Box::new(|| {})).expect("it is ours");
+    let outcomes = offer(&running, &[2_000; 400]);
+    assert!(outcomes.iter().all(|it| matches!(it, Outcome::Stored(_))), "the oldest make room");
+    // What is taken out late may have been dropped, and is none the worse for it.
+    let (began, mut newest) = (Instant::now(), 0);
+    while running.queue.depth().records() > 0 {
+        assert!(began.elapsed() < Duration::from_secs(20), "nothing comes after {newest}");
+        let taken = running.entries.recv_timeout(Duration::from_millis(50));
+        let Ok(entry) = taken else { continue };
+        newest = number(&entry.push);
+        running.queue.sent(entry.label.sequence);
+    }
+    assert_eq!(newest, 399);
+    running.stop();
+}
+
+#[test]
+fn what_could_never_be_stored_makes_no_room() {
+    for on_full in [OnFull::DropOldest, OnFull::Refuse] {
+        let place = Place::new("long");
+        let setting = Setting { on_full, bytes_max: 80_000, ..Setting::default() };
+        let running =
+            Running::start(&place.0, setting, Salt(7), Box::new(|| {})).expect("it is ours");
+        let outcomes = offer(&running, &[5_000, 5_000, 90_000, 5_000]);
+        let long = Outcome::Refused(Refusal::TooLong);
+        assert_eq!(outcomes.iter().filter(|it| **it == long).count(), 1, "{outcomes:?}");
+        assert_eq!(outcomes[2], long);
+        drain(&running, 0, 2);
+        let entry = running.entries.recv_timeout(Duration::from_secs(20)).expect("there is more");
+        assert_eq!(number(&entry.push), 3);
+        running.stop();
+    }
 }
 
 #[test]

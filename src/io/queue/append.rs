@@ -39,7 +39,7 @@ pub enum Refusal {
     DiskFull,
     /// The disk has failed.
     DiskFailed,
-    /// No record can be so long.
+    /// No record can be so long, or none in a queue of this `max_size`.
     TooLong,
 }
 

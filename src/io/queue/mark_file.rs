@@ -21,6 +21,8 @@ pub struct MarkFile<F> {
     written: Mark,
     /// The turn of the last one that was synced.
     synced: u64,
+    /// And of one that somebody is syncing.
+    syncing: Option<u64>,
     /// After it could not be written, until [`MarkFile::try_again`].
     is_failing: bool,
 }
@@ -64,14 +66,15 @@ impl<F> MarkFile<F> {
         disk.sync(&file)?;
         disk.sync_directory()?;
         let synced = written.turn;
-        Ok(MarkFile { file, written, synced, is_failing: false })
+        Ok(MarkFile { file, written, synced, syncing: None, is_failing: false })
     }
 
     /// Writes down that all up to `sent` have been sent. After an error nothing is written before
     /// [`MarkFile::try_again`]; what that costs is records that are sent twice.
     pub fn write<D: Disk<File = F>>(&mut self, disk: &mut D, sent: Sequence) -> io::Result<()> {
         if sent > self.written.sent && !self.is_failing {
-            let mark = self.written.following(sent, self.synced);
+            let kept = [self.synced, self.syncing.unwrap_or(self.synced)];
+            let mark = self.written.following(sent, kept);
             let written = disk.write(&self.file, mark.offset(), &mark.encode());
             self.is_failing = written.is_err();
             written?;
@@ -85,14 +88,21 @@ impl<F> MarkFile<F> {
         self.is_failing = false;
     }
 
-    /// The turn of what has been written last, if it has not been synced.
-    pub fn unsynced(&self) -> Option<u64> {
-        (self.written.turn != self.synced).then_some(self.written.turn)
+    /// Whether something has been written that was not synced.
+    pub fn is_unsynced(&self) -> bool {
+        self.written.turn != self.synced
     }
 
-    /// What was written up to this turn has been synced.
-    pub fn on_synced(&mut self, turn: u64) {
-        self.synced = turn;
+    /// What has been written is going to be synced: until that has ended, its slot is left alone.
+    pub fn on_syncing(&mut self) {
+        self.syncing = Some(self.written.turn);
+    }
+
+    /// It has been synced, or that has failed.
+    pub fn on_synced(&mut self, is_done: bool) {
+        if let Some(turn) = self.syncing.take().filter(|_| is_done) {
+            self.synced = turn;
+        }
     }
 }
 

@@ -23,6 +23,12 @@ pub struct Entry {
     pub push: Push,
 }
 
+/// Whether it is not the file that is at fault.
+fn is_shortage(error: &io::Error) -> bool {
+    let shortages = [Errno::MFILE, Errno::NFILE, Errno::NOMEM, Errno::INTR, Errno::AGAIN];
+    shortages.iter().any(|errno| error.raw_os_error() == Some(errno.raw_os_error()))
+}
+
 /// The reader.
 #[derive(Debug)]
 pub struct Reader<F> {
@@ -36,6 +42,8 @@ pub struct Reader<F> {
     passed: Sequence,
     /// Tries of one place that have failed.
     tries: u32,
+    /// Where the record ends that could not be read, if its frame could.
+    unread: Option<u64>,
     damaged: u64,
 }
 
@@ -43,7 +51,7 @@ impl<F> Reader<F> {
     /// Before the record behind `passed`, which lies in the segment `start` if it lies in any.
     pub fn new(salt: Salt, passed: Sequence, start: Option<Sequence>) -> Reader<F> {
         let left = start.map_or(Sequence(0), |start| Sequence(start.0.saturating_sub(1)));
-        Reader { salt, walk: None, left, entry: None, passed, tries: 0, damaged: 0 }
+        Reader { salt, walk: None, left, entry: None, passed, tries: 0, unread: None, damaged: 0 }
     }
 
     /// The next record and the segment that it lies in. `None`: nothing more is acknowledged. An error
@@ -56,9 +64,9 @@ impl<F> Reader<F> {
         let read = self.read(disk, chain);
         match &read {
             Ok(_) => self.tries = 0,
-            Err(error) if error.raw_os_error() == Some(Errno::IO.raw_os_error()) => self.on_error(),
             // The process or the machine is short of something: that says nothing of the data.
-            Err(_) => {}
+            Err(error) if is_shortage(error) => {}
+            Err(_) => self.on_error(chain),
         }
         read
     }
@@ -86,7 +94,11 @@ impl<F> Reader<F> {
                 // Sent before a restart.
                 Step::Record(frame, _) if frame.label.sequence <= self.passed => {}
                 Step::Record(frame, at) => {
-                    let loaded = walk.load(disk, &frame, at).inspect_err(|_| walk.go_to(at))?;
+                    let end = walk.offset();
+                    let loaded = walk.load(disk, &frame, at).inspect_err(|_| {
+                        walk.go_to(at);
+                        self.unread = Some(end);
+                    })?;
                     let Some(push) = loaded else {
                         self.damaged += 1;
                         continue;
@@ -125,15 +137,23 @@ impl<F> Reader<F> {
         }
     }
 
-    /// A sector that stays unreadable is passed, then two, then four: a disk that is gone for good in
+    /// A place that stays unreadable is passed: a record, if it is known where it ends; else a sector,
+    /// then two, then four; or a whole segment, if it can't be opened. A disk that is gone for good in
     /// one place must not keep what lies behind it.
-    fn on_error(&mut self) {
+    fn on_error(&mut self, chain: &Chain) {
+        let unread = self.unread.take();
         self.tries = self.tries.saturating_add(1);
-        let beyond = self.tries.checked_sub(QUEUE_READ_TRIES_MAX);
-        if let (Some(beyond), Some(walk)) = (beyond, &mut self.walk) {
-            walk.pass_sectors(1 << beyond.min(12));
-            self.damaged += 1;
+        let Some(beyond) = self.tries.checked_sub(QUEUE_READ_TRIES_MAX) else { return };
+        match (&mut self.walk, unread) {
+            (Some(walk), Some(end)) => walk.go_to(end),
+            (Some(walk), None) => {
+                // Nothing behind that has been written yet.
+                let end = chain.link(walk.number).map_or(0, |link| link.bytes);
+                walk.pass_sectors(1 << beyond.min(12), end);
+            }
+            (None, _) => self.left = chain.after(self.left).map_or(self.left, |link| link.number),
         }
+        self.damaged += 1;
     }
 
     /// All up to `sequence`, the last record of the segment `number`, are gone.

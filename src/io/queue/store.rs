@@ -65,6 +65,8 @@ pub struct Store<D: Disk> {
     fresh: Fresh,
     recent: Recent,
     trouble: Trouble,
+    /// Of what is read: neither what is appended nor what is sent waits for it.
+    read_trouble: Trouble,
     /// The mark's own: what is appended does not wait for it.
     mark_trouble: Trouble,
     writer: Writer<D::File>,
@@ -99,6 +101,7 @@ impl<D: Disk + Clone> Store<D> {
             fresh: Fresh::default(),
             recent: Recent::default(),
             trouble: Trouble::default(),
+            read_trouble: Trouble::default(),
             mark_trouble: Trouble::default(),
             writer: Writer::new(salt, setting.sync),
             mark_sync,
@@ -149,8 +152,15 @@ impl<D: Disk + Clone> Store<D> {
             return Outcome::Refused(Refusal::TooLong);
         };
         self.group.push(&frame, self.salt, place);
+        let can_hold = self.chain.can_hold(self.group.bytes());
+        if !can_hold && self.group.bytes() == frame.record_bytes() as u64 {
+            self.group.pop(&frame);
+            return Outcome::Refused(Refusal::TooLong);
+        }
         while self.chain.judge(self.group.bytes()) == Room::Full {
-            if self.setting.on_full == OnFull::Refuse || !self.drop_oldest(first, now) {
+            // To make room for what does not fit all the same would lose the rest for nothing.
+            if !can_hold || self.setting.on_full == OnFull::Refuse || !self.drop_oldest(first, now)
+            {
                 self.group.pop(&frame);
                 return Outcome::Refused(Refusal::Full);
             }
@@ -181,7 +191,7 @@ impl<D: Disk + Clone> Store<D> {
     fn drop_oldest(&mut self, first: Sequence, now: Millis) -> bool {
         let Some(link) = self.chain.first() else { return false };
         if self.chain.is_open(link.number) {
-            let closed = self.writer.close(&mut self.disk, &mut self.chain);
+            let closed = self.writer.close(&mut self.disk, &mut self.chain, now);
             self.note(closed, now);
         }
         let removed = self.disk.remove(&segment::name(link.number));
@@ -218,8 +228,8 @@ impl<D: Disk + Clone> Store<D> {
     }
 
     /// The next record to be sent, if one is acknowledged and fewer than the setting allows are out.
-    /// After a restart, what was given and not [`Store::on_sent`] before the last [`Store::turn`] is
-    /// given again.
+    /// After a restart, what was given and has not been sent, see [`Progress::on_sent`], is given
+    /// again.
     pub fn next(&mut self, now: Millis) -> Option<Entry> {
         loop {
             match self.read(now) {
@@ -247,14 +257,19 @@ impl<D: Disk + Clone> Store<D> {
             self.notices.push(Notice::Damaged(damaged));
         }
         match read {
-            Ok(Some((entry, segment))) => self.on_turn(entry, segment),
+            Ok(Some((entry, segment))) => {
+                let _ = self.read_trouble.on_success();
+                self.on_turn(entry, segment)
+            }
             Ok(None) => {
                 self.progress.lock().is_drained = true;
                 Read::Nothing
             }
             Err(error) => {
                 self.read_not_before = now.after(QUEUE_RETRY);
-                self.notices.push(Notice::Fault(fault_of(&error), error.to_string()));
+                if self.read_trouble.on_fault(fault_of(&error), now) {
+                    self.notices.push(Notice::Fault(fault_of(&error), error.to_string()));
+                }
                 Read::Nothing
             }
         }
@@ -319,23 +334,25 @@ impl<D: Disk + Clone> Store<D> {
             progress.mark.try_again();
             progress.write_mark();
         }
-        let (written, unsynced) = (progress.take_fault(), progress.mark.unsynced());
+        let (written, is_unsynced) = (progress.take_fault(), progress.mark.is_unsynced());
         drop(progress);
-        if unsynced.is_some() {
+        if is_unsynced {
             self.mark_sync.on_written(now);
         }
-        let due = unsynced.filter(|_| self.mark_sync.is_due(now));
-        let kept = written.and_then(|()| due.map_or(Ok(()), |turn| self.sync_mark(turn)));
+        let is_due = is_unsynced && self.mark_sync.is_due(now);
+        let kept = written.and_then(|()| if is_due { self.sync_mark() } else { Ok(()) });
         if kept.is_err() {
             self.mark_sync.on_failed(now);
         }
         self.note_mark(kept, now);
     }
 
-    fn sync_mark(&mut self, turn: u64) -> io::Result<()> {
-        self.mark_sync.sync(&mut self.disk)?;
-        self.progress.lock().mark.on_synced(turn);
-        Ok(())
+    fn sync_mark(&mut self) -> io::Result<()> {
+        // Whoever sends need not wait for it.
+        self.progress.lock().mark.on_syncing();
+        let synced = self.mark_sync.sync(&mut self.disk);
+        self.progress.lock().mark.on_synced(synced.is_ok());
+        synced
     }
 
     /// Removes what has been sent. What the mark does not say yet is not needed for it: what a removed
@@ -357,11 +374,11 @@ impl<D: Disk + Clone> Store<D> {
     /// Syncs everything, as the setting wants it, and gives back what was preallocated. Nothing is written
     /// after that.
     pub fn close(&mut self, now: Millis) {
-        let closed = self.writer.close(&mut self.disk, &mut self.chain);
+        let closed = self.writer.close(&mut self.disk, &mut self.chain, now);
         self.note(closed, now);
         self.keep_mark(now);
-        let unsynced = self.progress.lock().mark.unsynced().filter(|_| self.mark_sync.waits());
-        let kept = unsynced.map_or(Ok(()), |turn| self.sync_mark(turn));
+        let waits = self.progress.lock().mark.is_unsynced() && self.mark_sync.waits();
+        let kept = if waits { self.sync_mark() } else { Ok(()) };
         self.note_mark(kept, now);
         self.progress.lock().end();
     }

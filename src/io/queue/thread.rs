@@ -1,4 +1,5 @@
-//! The thread of a queue: it has the files, and nobody else does.
+//! The thread of a queue: it has the files, and nobody else does, but for the mark, which is written by
+//! whoever sends.
 //!
 //! A thread of its own with plain writes, not the ring of a core: a sync takes milliseconds and a full
 //! disk seconds, and groups form by themselves while one is under way.
@@ -13,8 +14,8 @@ use std::time::{Duration, Instant};
 use crossbeam::channel::{Receiver, Sender, bounded, unbounded};
 
 use crate::base::limits::{
-    QUEUE_FRESH_OUT_MAX, QUEUE_GROUP_BYTES_MAX, QUEUE_GROUP_MAX, QUEUE_INBOX_MAX,
-    QUEUE_READS_PER_TURN,
+    QUEUE_FRESH_OUT_MAX, QUEUE_GROUP_BYTES_MAX, QUEUE_GROUP_MAX, QUEUE_INBOX_BYTES_MAX,
+    QUEUE_INBOX_MAX, QUEUE_READS_PER_TURN,
 };
 use crate::base::time::Millis;
 use crate::logic::queue::setting::Setting;
@@ -73,6 +74,8 @@ enum Order {
 #[derive(Debug)]
 pub struct Depth {
     bytes: AtomicU64,
+    /// Of bodies on their way into it.
+    incoming: AtomicU64,
     records: AtomicU64,
     sent: AtomicU64,
 }
@@ -123,9 +126,18 @@ pub enum NotTaken {
 impl Queue {
     /// Stores it, and tells `ticket` what became of it. An error: nobody will be told.
     pub fn append(&self, append: Append, ticket: Ticket) -> Result<(), NotTaken> {
-        self.inbox.put(Order::Append(append, ticket)).map_err(|error| match error {
-            NotPut::Full => NotTaken::Busy,
-            NotPut::Ended => NotTaken::Gone,
+        // Whoever has waited too long has gone and comes again, and what he left is still in memory.
+        let bytes = append.push.bytes_allocated() as u64;
+        if self.depth.incoming.load(Ordering::Relaxed) > QUEUE_INBOX_BYTES_MAX {
+            return Err(NotTaken::Busy);
+        }
+        self.depth.incoming.fetch_add(bytes, Ordering::Relaxed);
+        self.inbox.put(Order::Append(append, ticket)).map_err(|error| {
+            self.depth.incoming.fetch_sub(bytes, Ordering::Relaxed);
+            match error {
+                NotPut::Full => NotTaken::Busy,
+                NotPut::Ended => NotTaken::Gone,
+            }
         })
     }
 
@@ -174,7 +186,7 @@ pub struct Running {
 
 impl Running {
     /// Opens the queue in the directory `path` and starts its thread. `bell` rings after entries have
-    /// been given out, and after the mark has moved. An error: another process has the directory, or the disk fails, or another
+    /// been given out. An error: another process has the directory, or the disk fails, or another
     /// version has written there.
     pub fn start(
         path: &Path,
@@ -189,8 +201,9 @@ impl Running {
         let (give_fresh, fresh) = bounded(QUEUE_FRESH_OUT_MAX);
         let (tell, notices) = bounded(QUEUE_INBOX_MAX);
         // Who asks before the thread has turned must not hear that nothing is there.
-        let (records, sent) = (0.into(), 0.into());
-        let depth = Arc::new(Depth { bytes: store.bytes().into(), records, sent });
+        let (incoming, records, sent) = Default::default();
+        let bytes = store.bytes().into();
+        let depth = Arc::new(Depth { bytes, incoming, records, sent });
         depth.publish(&progress.lock());
         let began = Instant::now();
         let inside = Inside {
@@ -274,6 +287,7 @@ impl<D: Disk + Clone> Inside<D> {
         });
         if !group.is_empty() {
             let outcomes = self.store.append(&group, self.now());
+            self.depth.incoming.fetch_sub(bytes as u64, Ordering::Relaxed);
             // Whoever hears that it is stored must not see a queue in which it is not.
             self.publish_depth();
             // The core that hears of it is to be the last who has the request, and use its memory again.
@@ -286,13 +300,18 @@ impl<D: Disk + Clone> Inside<D> {
     /// Gives out some of what is to be sent; how much was looked at.
     fn give_out(&mut self, now: Millis) -> usize {
         let mut given = 0;
-        // There is room for all that the store gives. Whoever takes them may be gone; then they are sent
-        // after the restart.
+        // Whoever takes them may be gone; then they are sent after the restart.
         while let Some(entry) = self.store.next_fresh() {
             let _ = self.give_fresh.try_send(entry);
             given += 1;
         }
         for _ in 0..QUEUE_READS_PER_TURN {
+            if self.give.is_full() {
+                // Somebody nudges when there is room; or what lies there was dropped since to make room,
+                // and is taken out at the next turn of who sends.
+                let _ = self.store.progress().lock().has_room();
+                break;
+            }
             match self.store.read(now) {
                 Read::Entry(entry) => drop(self.give.try_send(entry)),
                 Read::Passed => {}
@@ -308,16 +327,15 @@ impl<D: Disk + Clone> Inside<D> {
             // Nobody has listened to so many before it.
             let _ = self.tell.try_send(notice);
         }
-        let before = self.depth.sent();
-        // Moved by us: what was to be sent has made room for something newer.
-        if self.publish_depth() != before || given > 0 {
+        self.publish_depth();
+        if given > 0 {
             (self.bell)();
         }
     }
 
-    fn publish_depth(&self) -> Sequence {
+    fn publish_depth(&self) {
         self.depth.bytes.store(self.store.bytes(), Ordering::Relaxed);
-        self.depth.publish(&self.store.progress().lock())
+        self.depth.publish(&self.store.progress().lock());
     }
 }
 

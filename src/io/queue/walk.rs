@@ -53,9 +53,10 @@ impl<F> Walk<F> {
         self.offset = offset;
     }
 
-    /// Goes past so many sectors that can't be read.
-    pub fn pass_sectors(&mut self, count: u64) {
-        self.offset = (self.offset / SECTOR_BYTES + count) * SECTOR_BYTES;
+    /// Goes past so many sectors that can't be read, no further than to `end`.
+    pub fn pass_sectors(&mut self, count: u64, end: u64) {
+        let behind = (self.offset / SECTOR_BYTES + count) * SECTOR_BYTES;
+        self.offset = behind.min(end.max(self.offset));
     }
 
     /// The next, `end` being the first byte that may not be read. After an error it is where it was.

@@ -45,7 +45,7 @@ impl<F> Writer<F> {
     ) -> io::Result<()> {
         let length = parts.iter().map(|part| part.len() as u64).sum();
         if chain.judge(length) == Room::Next {
-            self.close(disk, chain)?;
+            self.close(disk, chain, now)?;
         }
         let end = chain.last_bytes();
         let fresh = self.live.is_none();
@@ -124,7 +124,12 @@ impl<F> Writer<F> {
 
     /// Appends no more to this segment: it is synced, and what was preallocated given back. After an
     /// error the segment is closed all the same.
-    pub fn close<D: Disk<File = F>>(&mut self, disk: &mut D, chain: &mut Chain) -> io::Result<()> {
+    pub fn close<D: Disk<File = F>>(
+        &mut self,
+        disk: &mut D,
+        chain: &mut Chain,
+        now: Millis,
+    ) -> io::Result<()> {
         let Some(file) = self.live.take() else { return Ok(()) };
         chain.on_closed();
         // Else it stays as long as the segment does.
@@ -133,8 +138,9 @@ impl<F> Writer<F> {
             return Ok(());
         }
         self.commit.on_synced();
-        disk.sync(&file)?;
-        self.sync_directory(disk)
+        let synced = disk.sync(&file).and_then(|()| self.sync_directory(disk));
+        // The directory is tried again.
+        synced.inspect_err(|_| self.commit.on_failed(now))
     }
 
     /// Syncs what is due. An error: what was acknowledged since the last sync may be lost with the next

@@ -58,6 +58,11 @@ impl Chain {
         }
     }
 
+    /// Whether so many bytes of records could ever go anywhere.
+    pub fn can_hold(&self, bytes: u64) -> bool {
+        bytes + HEAD_BYTES as u64 <= self.bytes_max
+    }
+
     /// What to preallocate for a segment that begins with so many bytes.
     pub fn room_bytes(&self, bytes: u64) -> u64 {
         let left = self.bytes_max.saturating_sub(self.bytes);
@@ -166,6 +171,7 @@ mod tests {
         assert_eq!(chain.judge(3661), Room::Next);
         assert_eq!(chain.room_bytes(10), 500);
         assert_eq!(chain.room_bytes(1000), 1000);
+        assert!(chain.can_hold(3960) && !chain.can_hold(3961));
     }
 
     #[test]

@@ -57,11 +57,12 @@ impl Mark {
         self.turn % SLOTS * SLOT_BYTES
     }
 
-    /// The one to be written after it, `synced` being the turn of the one that was synced last: in the
-    /// slot of neither.
-    pub fn following(&self, sent: Sequence, synced: u64) -> Mark {
-        let step = if (self.turn + 1) % SLOTS == synced % SLOTS { 2 } else { 1 };
-        Mark { turn: self.turn + step, sent, ..*self }
+    /// The one to be written after it, in the slot of none of the turns `kept`, two at most: of the one
+    /// that was synced last, and of one that is being synced. Then it may be in this one's own.
+    pub fn following(&self, sent: Sequence, kept: [u64; 2]) -> Mark {
+        let is_free = |turn: &u64| kept.iter().all(|kept| kept % SLOTS != turn % SLOTS);
+        let turn = (self.turn + 1..=self.turn + SLOTS).find(is_free);
+        Mark { turn: turn.unwrap_or(self.turn + 1), sent, ..*self }
     }
 
     /// The newest in a file.
@@ -80,9 +81,22 @@ mod tests {
         let synced = Mark { turn: 5, sent: Sequence(50), salt: Salt(5) };
         let mut last = synced;
         for sent in 51..60 {
-            let next = last.following(Sequence(sent), synced.turn);
+            let next = last.following(Sequence(sent), [synced.turn; 2]);
             assert!(next.turn > last.turn && next.sent == Sequence(sent));
             assert!(![last.offset(), synced.offset()].contains(&next.offset()), "{next:?}");
+            last = next;
+        }
+    }
+
+    #[test]
+    fn what_is_being_synced_is_not_written_either() {
+        let synced = Mark { turn: 5, sent: Sequence(50), salt: Salt(5) };
+        let syncing = synced.following(Sequence(51), [5; 2]);
+        let mut last = syncing;
+        for sent in 52..60 {
+            let next = last.following(Sequence(sent), [synced.turn, syncing.turn]);
+            assert!(next.turn > last.turn, "it is the newest");
+            assert!(![syncing.offset(), synced.offset()].contains(&next.offset()), "{next:?}");
             last = next;
         }
     }
