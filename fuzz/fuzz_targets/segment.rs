@@ -110,7 +110,7 @@ impl Disk for Memory {
         Err(io::ErrorKind::Unsupported.into())
     }
 
-    fn write(&mut self, _: &(), _: u64, _: &[u8]) -> io::Result<()> {
+    fn write_all(&mut self, _: &(), _: u64, _: &[&[u8]]) -> io::Result<()> {
         Err(io::ErrorKind::Unsupported.into())
     }
 
