@@ -181,6 +181,7 @@ impl Passage<'_> {
         let (bytes, range) = self.push.bytes();
         let body = self.push.body();
         let mut head = bytes[range.start..range.end - body.len()].to_vec();
+        self.core.settings.route(Some(self.push.protocol())).take_out_own(&mut head);
         add_pass(Framing::Length(body.len() as u64), &pass, &mut head);
         head.extend_from_slice(body);
         let range = 0..head.len();

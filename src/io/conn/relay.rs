@@ -33,6 +33,7 @@ impl Conn {
             };
         };
         let (plain_head, body_bytes) = (self.head_out.clone(), body.bytes);
+        self.core.settings.route(request.protocol).take_out_own(&mut self.head_out);
         add_pass(request.framing, &pass, &mut self.head_out);
         let (outgoing, lent) = self.lend(request, body);
         let exchange = relay::exchange(&self.core, &self.slot, &self.speaker, to, outgoing);

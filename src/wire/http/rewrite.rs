@@ -104,6 +104,26 @@ impl Route {
         }
     }
 
+    /// Takes out of a head that [`Route::append_head`] has written what is the endpoint's business: on its
+    /// way to another node, which adds it anew, it would be told to whoever listens.
+    pub fn take_out_own(&self, head: &mut Vec<u8>) {
+        if self.authorization.is_none() && self.added.lines().is_empty() {
+            return;
+        }
+        let is_own = |line: &&[u8]| {
+            let name = line.split(|byte| *byte == b':').next().unwrap_or_default();
+            let Ok(name) = str::from_utf8(name) else { return false };
+            self.added.replaces(name)
+                || (self.authorization.is_some() && name.eq_ignore_ascii_case("authorization"))
+        };
+        let lines = head.split_inclusive(|byte| *byte == b'\n').enumerate();
+        *head = lines
+            .filter(|(at, line)| *at == 0 || !is_own(line))
+            .flat_map(|(_, it)| it)
+            .copied()
+            .collect();
+    }
+
     fn append_kept(&self, head: &Head<'_>, out: &mut Vec<u8>) {
         let mut kept = 0..0;
         for at in 0..head.headers.len() {
@@ -260,6 +280,47 @@ mod tests {
             if more.is_empty() {
                 assert_eq!(second.as_bytes(), plain);
             }
+        }
+    }
+
+    #[test]
+    fn what_is_the_endpoints_alone_is_not_told_to_another_node() {
+        let added = Added::new([("X-Scope-OrgID", "ours"), ("X-Key", "secret")]);
+        let authorization = Some(b"Basic secret".to_vec());
+        let own = Route { authorization, added, ..route() };
+        for line in ["Content-Length: 3", "Transfer-Encoding: chunked"] {
+            let text = format!(
+                "POST /Authorization:/x HTTP/1.1\r\nHost: a\r\nAuthorization: theirs\r\n\
+                 X-Key: theirs\r\nX-A: Authorization: stays\r\nX-Keys: stay\r\n{line}\r\n\r\n"
+            );
+            let mut room = header_room();
+            let head = Head::parse(text.as_bytes(), &mut room).expect("good").expect("whole");
+            let mut written = Vec::new();
+            own.append_head(&head, Stretch::First, &mut written);
+            let mut told = written.clone();
+            own.take_out_own(&mut told);
+            assert!(written.windows(6).any(|it| it == b"secret"));
+            let told = String::from_utf8_lossy(&told);
+            assert!(!told.contains("secret") && !told.contains("theirs"), "{told}");
+            assert!(told.starts_with("POST /Authorization:/x HTTP/1.1\r\n"), "{told}");
+            assert!(told.contains("X-A: Authorization: stays\r\nX-Keys: stay\r\n"), "{told}");
+            // The node that it comes to writes what this one would have.
+            let mut told = told.into_owned().into_bytes();
+            if head.framing == Framing::Chunked {
+                finish_head(3, &mut told);
+                finish_head(3, &mut written);
+            }
+            let mut room = header_room();
+            let head = Head::parse(&told, &mut room).expect("good").expect("whole");
+            let mut second = Vec::new();
+            own.append_head(&head, Stretch::Second, &mut second);
+            let lines = |head: &[u8]| {
+                let mut lines: Vec<_> =
+                    String::from_utf8_lossy(head).lines().map(str::to_owned).collect();
+                lines.sort();
+                lines
+            };
+            assert_eq!(lines(&second), lines(&written));
         }
     }
 
