@@ -200,7 +200,7 @@ impl Passage<'_> {
         if turned.is_err() || self.core.now() >= due {
             return Err(match self.speaker.seat().view().lead {
                 Lead::Us => Refusal::HandOver,
-                Lead::Relay(_) | Lead::Mirror | Lead::Nobody => Refusal::NoLeader,
+                Lead::Relay(_) | Lead::Mirror | Lead::Orphan | Lead::Nobody => Refusal::NoLeader,
             }
             .into());
         }

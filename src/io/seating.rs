@@ -96,9 +96,11 @@ impl Seating {
             },
         };
         self.orphans.retain(|(orphan, _)| orphan.id != seat.id);
-        if lead == group::Lead::Nobody && seat.view().lead == Lead::Mirror {
+        let is_held = matches!(seat.view().lead, Lead::Mirror | Lead::Orphan);
+        if lead == group::Lead::Nobody && is_held {
             // What comes now is as much needed by the next leader as what came before this was known: it
             // may be the last request of a source that died together with its leader.
+            self.publish(&seat, Event::Left(Lead::Orphan));
             return self.orphans.push((seat, now.after(PARK_MAX)));
         }
         let was_ours = seat.view().lead == Lead::Us;
@@ -192,7 +194,8 @@ impl Seating {
     /// Lets the cores let go of what other leaders have covered.
     pub fn release(&self, member: &Member) {
         for (group, seat) in self.seats.all().iter() {
-            let is_led_elsewhere = matches!(seat.view().lead, Lead::Relay(_) | Lead::Mirror);
+            let is_led_elsewhere =
+                matches!(seat.view().lead, Lead::Relay(_) | Lead::Mirror | Lead::Orphan);
             let low = member.standing(group).and_then(|standing| standing.low);
             if let Some(low) = low.filter(|_| is_led_elsewhere) {
                 let low = low.min(self.clock.unix_now());
@@ -259,6 +262,8 @@ mod tests {
     use crate::io::log::{Format, Level};
     use crate::logic::cluster::member::{LeaseKind, Setting};
     use crate::logic::cluster::node::Node;
+    use crate::logic::source::{Payload, SourceId, Weight};
+    use crate::logic::view::Fate;
 
     fn address(place: u8) -> SocketAddr {
         SocketAddr::from(([10, 0, 0, place], 1))
@@ -303,14 +308,15 @@ mod tests {
                 seat.view().lead
             };
             assert_eq!(on_led(&mut seating, group::Lead::At(address(2)), 500), led);
-            assert_eq!(
-                on_led(&mut seating, group::Lead::Nobody, 1000) == led,
-                mode == Mode::Mirror
-            );
+            on_led(&mut seating, group::Lead::Nobody, 1000);
             for now in (1000..20_000).step_by(50) {
                 seating.look(&mut member, Millis(now));
-                let is_held = seat.view().lead == Lead::Mirror;
-                assert_eq!(is_held, Millis(now) < held_until, "{now} in {mode:?}");
+                let is_held = Millis(now) < held_until;
+                let fate = |payload| seat.view().judge(SourceId(1), Weight(0), payload);
+                let held = if is_held { Fate::Hold } else { Fate::Park };
+                assert_eq!(fate(Payload::RemoteWrite), held, "{now} in {mode:?}");
+                // Nobody would send on what can't be handed over.
+                assert_eq!(fate(Payload::Other), Fate::Park, "{now} in {mode:?}");
             }
         }
     }

@@ -33,7 +33,7 @@ impl Watch {
         self.is_relayed = match seat.view().lead {
             Lead::Relay(_) => true,
             Lead::Nobody => self.is_relayed,
-            Lead::Us | Lead::Mirror => false,
+            Lead::Us | Lead::Mirror | Lead::Orphan => false,
         };
         self.is_sure = seat.is_sure(now);
         let mut known = HashMap::with_capacity(self.known.len());

@@ -51,6 +51,8 @@ pub enum Lead {
     Relay(SocketAddr),
     /// Another, which every source pushes to as well: what comes here is held.
     Mirror,
+    /// The same, but it has gone: what the next leader may need is held for it, and nothing else taken.
+    Orphan,
     /// Nobody, as far as is known: requests wait.
     Nobody,
 }
@@ -253,9 +255,9 @@ impl View {
         match (self.lead, payload) {
             (Lead::Us, _) => {}
             (Lead::Relay(to), _) => return Fate::Relay(to),
-            (Lead::Mirror, Payload::RemoteWrite) => return Fate::Hold,
+            (Lead::Mirror | Lead::Orphan, Payload::RemoteWrite) => return Fate::Hold,
             (Lead::Mirror, Payload::Other) => return Fate::Take,
-            (Lead::Nobody, _) => return Fate::Park,
+            (Lead::Orphan, Payload::Other) | (Lead::Nobody, _) => return Fate::Park,
         }
         let Some(promoted) = &self.promoted else { return Fate::Contend };
         if promoted.source == source {
@@ -293,7 +295,7 @@ impl View {
             (Event::Led(past), _) => return self.on_led(past),
             (_, Lead::Us) => {}
             // Whoever leads decides.
-            (_, Lead::Relay(_) | Lead::Mirror | Lead::Nobody) => return None,
+            (_, Lead::Relay(_) | Lead::Mirror | Lead::Orphan | Lead::Nobody) => return None,
         }
         let epoch = Epoch(self.epoch.0 + 1);
         let sits = |at: SourceId| self.promoted.filter(|promoted| promoted.source == at);

@@ -52,7 +52,7 @@ impl Seat {
     fn new(id: SeatId, group: GroupName, cores: usize, view: View) -> Seat {
         let until = match view.lead {
             Lead::Us => u64::MAX,
-            Lead::Relay(_) | Lead::Mirror | Lead::Nobody => 0,
+            Lead::Relay(_) | Lead::Mirror | Lead::Orphan | Lead::Nobody => 0,
         };
         Seat {
             id,

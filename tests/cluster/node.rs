@@ -350,7 +350,9 @@ impl Node {
     fn release_alone(&mut self) {
         if self.mutation == Mutation::ReleaseAlone {
             let seats = self.seats.all();
-            for seat in seats.values().filter(|seat| seat.view().lead == Lead::Mirror) {
+            for seat in
+                seats.values().filter(|it| matches!(it.view().lead, Lead::Mirror | Lead::Orphan))
+            {
                 seat.marks.raise_release(self.unix_now().before(Millis(1000)));
             }
         }
