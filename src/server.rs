@@ -138,12 +138,14 @@ pub fn start(config: Config) -> Result<Running, StartError> {
         seats: seats.clone(),
         mode: config.cluster.as_ref().map(|cluster| cluster.mode).unwrap_or_default(),
         window: config.hold_window,
+        memory: memory.clone(),
         cores: workers.iter().map(|worker| worker.handle.clone()).collect(),
         conductor: words.0.clone(),
         clock,
         log: log.clone(),
         counters: counters[3].clone(),
         seen: Default::default(),
+        unknown: Vec::new(),
         orphans: Vec::new(),
     };
     let conductor = conductor.start(words.1).map_err(StartError::Thread)?;

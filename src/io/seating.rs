@@ -14,8 +14,10 @@ use crate::io::orders::Word;
 use crate::logic::cluster::group;
 use crate::logic::cluster::member::Member;
 use crate::logic::cluster::standing::{Sitting, Standing};
+use crate::logic::progress;
 use crate::logic::source::{GroupName, Payload, SourceName};
 use crate::logic::view::{Event, Heard, Lead, Past, Stage};
+use crate::shared::memory::Memory;
 use crate::shared::metrics::{Counter, Counters};
 use crate::shared::state::{Seat, Seats};
 
@@ -37,6 +39,8 @@ pub struct Seating {
     pub mode: Mode,
     /// How far back from the low mark requests are kept, `--hold-window`.
     pub window: Millis,
+    /// What it may take: when there is no room, less is kept.
+    pub memory: Arc<Memory>,
     /// Whom to wake after a change.
     pub cores: Vec<Arc<Handle>>,
     /// The conductor, who is told of each change.
@@ -49,6 +53,8 @@ pub struct Seating {
     pub counters: Arc<Counters>,
     /// The seats as they were last looked at.
     pub seen: Arc<HashMap<GroupName, Arc<Seat>>>,
+    /// Those of groups that the member had no room for.
+    pub unknown: Vec<GroupName>,
     /// Those that have lost their leader, and until when their sources are still held for the next one.
     pub orphans: Vec<(Arc<Seat>, Millis)>,
 }
@@ -61,10 +67,11 @@ impl Seating {
         // The map is another one whenever a seat has come or gone.
         if !Arc::ptr_eq(&self.seen, &seats) {
             let before = std::mem::replace(&mut self.seen, seats.clone());
-            take_in(member, &before, &seats, now);
+            self.unknown.extend(take_in(member, &before, &seats, now));
         }
+        self.unknown.retain(|group| seats.contains_key(group) && !member.on_wanted(group, now));
         let led: Vec<Arc<Seat>> =
-            member.led().filter_map(|(group, _)| self.seen.get(group).cloned()).collect();
+            member.led().filter_map(|led| self.seen.get(led.group).cloned()).collect();
         for seat in led {
             let view = **seat.view();
             if view.lead == Lead::Us {
@@ -110,10 +117,9 @@ impl Seating {
             group::Lead::At(_) => Event::Left(Lead::Mirror),
             group::Lead::Nobody => Event::Left(Lead::Nobody),
         };
-        let until = member.led().find(|(led, _)| *led == name).map(|(_, until)| until);
-        let until = until.unwrap_or_default();
-        seat.set_leads_until(until);
-        seat.set_sure_until(member.sure_until(until));
+        let led = member.led().find(|led| led.group == name);
+        seat.set_leads_until(led.map_or(Millis(0), |led| led.until));
+        seat.set_sure_until(led.map_or(Millis(0), |led| led.sure_until));
         if !self.publish(&seat, event) {
             return;
         }
@@ -183,23 +189,24 @@ impl Seating {
     /// Says until when this node may lead what it leads.
     pub fn set_until(&self, member: &Member) {
         let seats = self.seats.all();
-        for (group, until) in member.led() {
-            if let Some(seat) = seats.get(group) {
-                seat.set_leads_until(until);
-                seat.set_sure_until(member.sure_until(until));
+        for led in member.led() {
+            if let Some(seat) = seats.get(led.group) {
+                seat.set_leads_until(led.until);
+                seat.set_sure_until(led.sure_until);
             }
         }
     }
 
     /// Lets the cores let go of what other leaders have covered.
     pub fn release(&self, member: &Member) {
+        let (window, _) = progress::kept(self.window, self.memory.pressure());
         for (group, seat) in self.seats.all().iter() {
             let is_led_elsewhere =
                 matches!(seat.view().lead, Lead::Relay(_) | Lead::Mirror | Lead::Orphan);
             let low = member.standing(group).and_then(|standing| standing.low);
             if let Some(low) = low.filter(|_| is_led_elsewhere) {
                 let low = low.min(self.clock.unix_now());
-                seat.marks.raise_release(low.before(self.window));
+                seat.marks.raise_release(low.before(window));
             }
         }
     }
@@ -216,17 +223,20 @@ impl Seating {
 
 type Map = HashMap<GroupName, Arc<Seat>>;
 
-/// Tells the member which seats have come, and which have gone.
-fn take_in(member: &mut Member, before: &Map, after: &Map, now: Millis) {
+/// Tells the member which seats have come, and which have gone. Those that it is to be asked for again.
+fn take_in(member: &mut Member, before: &Map, after: &Map, now: Millis) -> Vec<GroupName> {
     for group in before.keys().filter(|group| !after.contains_key(*group)) {
         member.on_forgotten(group, now);
     }
+    let mut unknown = Vec::new();
     for (group, seat) in after {
         // One that was forgotten and made again has not been told who leads.
-        if before.get(group).is_none_or(|known| known.id != seat.id) {
-            member.on_wanted(group, now);
+        let is_new = before.get(group).is_none_or(|known| known.id != seat.id);
+        if is_new && !member.on_wanted(group, now) {
+            unknown.push(group.clone());
         }
     }
+    unknown
 }
 
 /// Who sits in a seat, as other nodes are told.
@@ -259,11 +269,17 @@ mod tests {
     use std::net::SocketAddr;
 
     use super::*;
+    use crate::base::limits::{STANDING_FORGOTTEN, STANDINGS_MAX};
+    use crate::base::time::UnixMillis;
     use crate::io::log::{Format, Level};
     use crate::logic::cluster::member::{LeaseKind, Setting};
     use crate::logic::cluster::node::Node;
+    use crate::logic::cluster::notice::Notice;
+    use crate::logic::cluster::standing::{GroupKey, Term};
     use crate::logic::source::{Payload, SourceId, Weight};
-    use crate::logic::view::Fate;
+    use crate::logic::view::{Epoch, Fate};
+    use crate::shared::memory::Holding;
+    use crate::wire::cluster::seal::Stamp;
 
     fn address(place: u8) -> SocketAddr {
         SocketAddr::from(([10, 0, 0, place], 1))
@@ -283,12 +299,14 @@ mod tests {
             seats: Arc::new(Seats::new(1, 10).unled()),
             mode,
             window: Millis(120_000),
+            memory: Arc::new(Memory::new(1 << 20)),
             cores: Vec::new(),
             conductor,
             clock: Clock::start(),
             log: Log::start(Level::Error, Format::Text).expect("a thread"),
             counters: Arc::default(),
             seen: Arc::default(),
+            unknown: Vec::new(),
             orphans: Vec::new(),
         };
         (Member::new(setting, &[address(1)], Millis(0)), seating)
@@ -319,6 +337,51 @@ mod tests {
                 assert_eq!(fate(Payload::Other), Fate::Park, "{now} in {mode:?}");
             }
         }
+    }
+
+    #[test]
+    fn a_seat_that_the_member_has_no_room_for_is_offered_until_it_has() {
+        let (mut member, mut seating) = alone(Mode::Relay);
+        let of = |number: usize| GroupName {
+            tenant: Box::default(),
+            group: number.to_string().into_bytes().into(),
+        };
+        assert!((0..STANDINGS_MAX).all(|number| member.on_wanted(&of(number), Millis(1))));
+        let group = of(STANDINGS_MAX);
+        seating.seats.seat(&group).expect("there is room");
+        seating.look(&mut member, Millis(1000));
+        seating.look(&mut member, Millis(2000));
+        assert_eq!(seating.unknown, std::slice::from_ref(&group));
+        member.on_forgotten(&of(7), Millis(2000));
+        member.on_time(Millis(2000).after(STANDING_FORGOTTEN));
+        seating.look(&mut member, Millis(2000).after(STANDING_FORGOTTEN));
+        assert!(seating.unknown.is_empty());
+        assert!(member.wanted(Millis(200_000)).contains(&GroupKey::of(&group)));
+    }
+
+    #[test]
+    fn what_is_held_for_another_leader_is_let_go_of_sooner_when_there_is_no_room() {
+        let (mut member, seating) = alone(Mode::Mirror);
+        let seat = seating.seats.seat(&GroupName::default()).expect("there is room");
+        seat.on_event(Event::Left(Lead::Mirror), Millis(0)).expect("it was nobody's");
+        let low = UnixMillis(1_000_000_000);
+        let standing = Standing {
+            group: GroupName::default(),
+            term: Term(1),
+            leader: Node { address: address(2), generation: 1 },
+            listen: address(2),
+            epoch: Epoch::default(),
+            sitting: None,
+            low: Some(low),
+        };
+        let notice = Notice::Standings(vec![standing]).encode();
+        member.on_datagram(Stamp { process: 1, sequence: 1 }, &notice, Millis(1)).expect("good");
+        seating.release(&member);
+        assert_eq!(seat.marks.release(), low.before(seating.window));
+        let holding = Holding::new(seating.memory.clone());
+        holding.change(0, 1 << 20);
+        seating.release(&member);
+        assert_eq!(seat.marks.release(), low.before(LOW_MARK_SLACK));
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use crate::base::limits::RESERVED;
+use crate::base::limits::{LOW_MARK_SPAN_MAX, RESERVED};
 use crate::base::time::{Millis, UnixMillis};
 use crate::logic::continuity::Continuity;
 use crate::logic::election::{Candidate, Group};
@@ -80,7 +80,12 @@ impl Watch {
         let span = progress::span(pause);
         seat.marks.set_span(span);
         self.progress.on_look(&view, (now, unix_now), span, seat.marks.of_cores());
-        seat.marks.set_low(self.progress.low());
+        // Other nodes hold for as long as they are told of no mark. That nothing can be read is known late:
+        // at first nothing has come.
+        let is_unreadable =
+            self.progress.steady_for(now) >= LOW_MARK_SPAN_MAX && self.is_unreadable();
+        let unreadable = || is_unreadable.then(|| unix_now.before(LOW_MARK_SPAN_MAX));
+        seat.marks.set_low(self.progress.low().or_else(unreadable));
     }
 
     /// Says of all sources how long they may be silent, should another node take the lead.
@@ -113,10 +118,15 @@ impl Watch {
         pressure: Pressure,
         unix_now: UnixMillis,
     ) -> Option<(UnixMillis, Window)> {
+        let unreadable_now = self.is_unreadable().then_some(unix_now);
+        self.progress.release(&view, window, pressure, unreadable_now)
+    }
+
+    /// Whether of what the promoted source pushes all that can be said is when it came.
+    fn is_unreadable(&self) -> bool {
         let source = self.progress.source();
         let promoted = self.candidates.iter().find(|it| Some(it.heard.source) == source);
-        let is_unreadable = promoted.is_some_and(|promoted| promoted.newest.is_none());
-        self.progress.release(&view, window, pressure, is_unreadable.then_some(unix_now))
+        promoted.is_some_and(|promoted| promoted.newest.is_none())
     }
 
     /// Its sources, as they were last looked at.
@@ -208,6 +218,27 @@ mod tests {
             watch.look(&seat, Millis(now), UnixMillis(now as i64));
             assert!(!watch.candidates()[0].continuity.is_missed(), "{now}");
         }
+    }
+
+    #[test]
+    fn other_nodes_are_told_a_mark_also_where_nothing_can_be_read() {
+        let seats = Seats::new(1, 10);
+        let address = SocketAddr::from(([10, 0, 0, 1], 1));
+        let name = SourceName::Named((*b"a").into());
+        let attached = seats.attach(&GroupName::default(), &name, Weight(0), address);
+        let (seat, source) = attached.expect("there is room");
+        source.on_heard(0, Millis(1_000));
+        seat.on_event(Event::Heard(source.heard()), Millis(0)).expect("it takes the seat");
+        let mut watch = Watch::default();
+        watch.look(&seat, Millis(1_000), UnixMillis(1_000));
+        assert_eq!(seat.marks.low(), None);
+        let now = LOW_MARK_SPAN_MAX.0 + 5_000;
+        watch.look(&seat, Millis(now), UnixMillis(now as i64));
+        assert_eq!(seat.marks.low(), Some(UnixMillis(5_000)));
+        // From then on it is known what it has delivered.
+        source.on_seen(0, (UnixMillis(900), UnixMillis(900)), None);
+        watch.look(&seat, Millis(now + 100), UnixMillis(now as i64 + 100));
+        assert_eq!(seat.marks.low(), None);
     }
 
     /// Since when a source is whole that was heard for 20 s by a node that did not lead, and then does.

@@ -45,7 +45,7 @@ impl Progress {
             (self.of, self.steady_since) = (promoted, now);
         }
         // A beat more: the cores told of it at the last one.
-        if now.since(self.steady_since) > span {
+        if self.steady_for(now) > span {
             // A source's clock may be ahead of ours.
             self.low = of_cores.map(|low| low.min(unix_now)).max(self.low);
         }
@@ -54,6 +54,11 @@ impl Progress {
     /// The low mark as last known: everything older has been delivered.
     pub fn low(&self) -> Option<UnixMillis> {
         self.low
+    }
+
+    /// For how long it has sat there undisturbed.
+    pub fn steady_for(&self, now: Millis) -> Millis {
+        now.since(self.steady_since)
     }
 
     /// Whose it is.
@@ -74,12 +79,18 @@ impl Progress {
         let is_known =
             view.stage == Stage::Steady && view.promoted.map(|promoted| promoted.source) == self.of;
         let low = self.low.or(unreadable_now).filter(|_| is_known)?;
-        Some(match pressure {
-            Pressure::Low | Pressure::Fold => (low.before(window), Window::Whole),
-            Pressure::Shrink | Pressure::Full | Pressure::Over => {
-                (low.before(window.min(LOW_MARK_SLACK)), Window::Shrunk)
-            }
-        })
+        let (kept, window) = kept(window, pressure);
+        Some((low.before(kept), window))
+    }
+}
+
+/// How much of a window is kept.
+pub fn kept(window: Millis, pressure: Pressure) -> (Millis, Window) {
+    match pressure {
+        Pressure::Low | Pressure::Fold => (window, Window::Whole),
+        Pressure::Shrink | Pressure::Full | Pressure::Over => {
+            (window.min(LOW_MARK_SLACK), Window::Shrunk)
+        }
     }
 }
 

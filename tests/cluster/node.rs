@@ -25,6 +25,7 @@ use highlander::logic::expiry::Expiry;
 use highlander::logic::pressure::Pressure;
 use highlander::logic::source::GroupName;
 use highlander::logic::view::{Event, Fill, Lead};
+use highlander::shared::memory::Memory;
 use highlander::shared::state::{Seat, SeatId, Seats};
 use highlander::wire::cluster::seal::Stamp;
 use highlander::wire::remote_write::series::SeriesHasher;
@@ -160,6 +161,7 @@ impl Node {
                 seats: seats.clone(),
                 mode: plan.mode,
                 window,
+                memory: Arc::new(Memory::new(usize::MAX)),
                 cores: Vec::new(),
                 conductor,
                 // What is later than the world's time is not later than this.
@@ -167,6 +169,7 @@ impl Node {
                 log: log(),
                 counters: Arc::default(),
                 seen: Default::default(),
+                unknown: Vec::new(),
                 orphans: Vec::new(),
             },
             seats,
@@ -227,7 +230,7 @@ impl Node {
     /// Whether it leads as far as the cluster is concerned: it may have no seat yet.
     pub fn has_lead(&self) -> bool {
         let now = self.now();
-        self.member.led().any(|(_, until)| now < until)
+        self.member.led().any(|led| now < led.until)
     }
 
     /// A turn of the thread that speaks with the others.

@@ -33,10 +33,14 @@ pub struct Group {
     pub ours_until: Millis,
     /// Until when this node has the lease.
     pub lease: Millis,
+    /// Until when it was renewed so lately that this node is not cut off from whoever gives it.
+    pub sure: Millis,
     /// Since when nobody leads it.
     pub vacant_since: Option<Millis>,
     /// Since when this node, which leads it, has no lease of it.
     pub unleased_since: Option<Millis>,
+    /// Since when this node has asked for the lease to claim it, and has not got it.
+    pub claims_since: Option<Millis>,
     /// Until then it does not claim it: another comes before it.
     pub yields_until: Millis,
     /// When somebody may be told or asked of it again.
@@ -61,8 +65,10 @@ impl Group {
             given: None,
             ours_until: Millis(0),
             lease: Millis(0),
+            sure: Millis(0),
             vacant_since: None,
             unleased_since: None,
+            claims_since: None,
             yields_until: Millis(0),
             next_ask: now,
             heard: now,

@@ -22,6 +22,18 @@ use crate::logic::cluster::standing::{GroupKey, Sitting, Standing, Term};
 use crate::logic::source::GroupName;
 use crate::logic::view::Epoch;
 
+/// A group that this node leads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Led<'a> {
+    /// Which.
+    pub group: &'a GroupName,
+    /// Until when, without hearing more.
+    pub until: Millis,
+    /// Until when it may rely on what it does not hear: later, it may be cut off from all others, and from
+    /// what they relay.
+    pub sure_until: Millis,
+}
+
 /// Whether leases are needed to lead.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Leases {
@@ -116,11 +128,11 @@ impl Leadership {
     }
 
     /// There is a seat of this group now, on this node or on one that asks this one to lead it. What was
-    /// said of the group is said again.
-    pub fn on_wanted(&mut self, name: &GroupName, now: Millis) {
+    /// said of the group is said again. False: there is no room for one more group, now.
+    pub fn on_wanted(&mut self, name: &GroupName, now: Millis) -> bool {
         let key = GroupKey::of(name);
         if !self.groups.contains_key(&key) && self.groups.len() >= STANDINGS_MAX {
-            return;
+            return false;
         }
         let group = self.groups.entry(key).or_insert_with(|| Group::new(name.clone(), now));
         group.is_wanted = true;
@@ -129,6 +141,7 @@ impl Leadership {
             self.effects.push(Effect::Led(name.clone(), lead, standing));
         }
         self.decide(key, now);
+        true
     }
 
     /// Another node says how a group stands.
@@ -254,10 +267,10 @@ impl Leadership {
         waiting.into_iter().for_each(|key| self.decide(key, now));
     }
 
-    /// The groups that this node leads, and until when it has the lease of each.
-    pub fn led(&self) -> impl Iterator<Item = (&GroupName, Millis)> {
+    /// The groups that this node leads, for as long as it has the lease of each.
+    pub fn led(&self) -> impl Iterator<Item = Led<'_>> {
         let led = self.groups.values().filter(|group| group.told == Lead::Us);
-        led.map(|group| (&group.name, group.lease))
+        led.map(|group| Led { group: &group.name, until: group.lease, sure_until: group.sure })
     }
 
     /// All groups that it knows of, after this one.
@@ -344,7 +357,7 @@ impl Leadership {
             _ => return self.decide_vacant(key, has_lease, now),
         };
         if let Some(group) = self.groups.get_mut(&key) {
-            group.vacant_since = None;
+            (group.vacant_since, group.claims_since) = (None, None);
             group.unleased_since = None;
         }
         self.tell(key, lead);
@@ -356,14 +369,17 @@ impl Leadership {
         let Some(group) = self.groups.get_mut(&key) else { return };
         group.vacant_since.get_or_insert(now);
         let Some(group) = self.groups.get(&key) else { return };
-        if self.is_to_claim(key, group, now) {
-            if has_lease {
-                self.claim(key, now);
-            }
-            return;
+        let is_to_claim = self.is_to_claim(key, group, now);
+        if is_to_claim && has_lease {
+            return self.claim(key, now);
         }
         let first = self.in_order(key).first().copied();
         let Some(group) = self.groups.get_mut(&key) else { return };
+        if is_to_claim {
+            group.claims_since.get_or_insert(now);
+            return;
+        }
+        group.claims_since = None;
         if let Some(first) = first.filter(|_| group.is_wanted && now >= group.next_ask) {
             group.next_ask = now.after(ASK_EVERY);
             // It may never have heard of the group, or of who led it.
@@ -422,7 +438,7 @@ impl Leadership {
         group.standing = Some(standing.clone());
         group.given = None;
         group.ours_until = Millis(0);
-        group.vacant_since = None;
+        (group.vacant_since, group.claims_since) = (None, None);
         (group.told_at, group.heard) = (now, now);
         group.told = Lead::Us;
         self.effects.push(Effect::Led(group.name.clone(), Lead::Us, before));
@@ -448,7 +464,7 @@ impl Leadership {
             group.given = Some(to);
             group.next_ask = now.after(ASK_EVERY);
             let standing = group.standing.clone();
-            self.effects.extend(standing.map(|it| Effect::Tell(to, Notice::Give(it))));
+            self.effects.extend(standing.map(|it| Effect::Tell(to, Notice::Give(to, it))));
         }
     }
 

@@ -209,7 +209,7 @@ fn a_leader_that_can_get_no_lease_gives_the_group_to_one_that_perhaps_can() {
     one.take_effects();
     let later = lost.after(CLAIM_PATIENCE);
     one.on_time(later);
-    let is_give = |effect: &Effect| matches!(effect, Effect::Tell(_, Notice::Give(_)));
+    let is_give = |effect: &Effect| matches!(effect, Effect::Tell(_, Notice::Give(..)));
     assert!(one.take_effects().iter().any(is_give));
     assert_eq!(one.wanted(later), []);
     one.on_members(node(1), BTreeSet::new(), later);
@@ -264,14 +264,14 @@ fn one_that_goes_gives_its_groups_away_and_asks_until_they_are_taken() {
     one.take_effects();
     one.leave(NOW);
     let effects = one.take_effects();
-    let Some(Effect::Tell(to, Notice::Give(given))) = effects.last().cloned() else {
+    let Some(Effect::Tell(to, Notice::Give(_, given))) = effects.last().cloned() else {
         panic!("{effects:?}")
     };
     assert!(matches!(effects[0], Effect::Led(_, Lead::Nobody, _)), "before anybody hears of it");
     assert!(!one.has_left());
     one.on_time(NOW.after(ASK_EVERY));
     assert!(
-        matches!(one.take_effects()[..], [Effect::Tell(again, Notice::Give(_))] if again == to)
+        matches!(one.take_effects()[..], [Effect::Tell(again, Notice::Give(..))] if again == to)
     );
 
     let last = if to == node(2).address { 2 } else { 3 };

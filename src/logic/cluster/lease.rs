@@ -30,7 +30,8 @@ struct Promise {
     until: Millis,
 }
 
-/// The number of a question. Those of one node only rise, also from one of its lives to the next.
+/// The number of a question. Those of one node only rise, also from one process to the next as long as its
+/// wall clock does not go back.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Round(pub u64);
 

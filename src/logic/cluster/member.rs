@@ -7,12 +7,11 @@ use std::collections::BTreeSet;
 use std::net::SocketAddr;
 
 use crate::base::limits::{
-    ASK_EVERY, GOSSIP_EVERY, LEAD_UNSURE, LEASE_MARGIN, LEASE_OVERDUE, MARKS_EVERY,
-    PROBE_REPLY_MAX, SUSPECT_MAX,
+    ASK_EVERY, GOSSIP_EVERY, LEAD_UNSURE, LEASE_MARGIN, MARKS_EVERY, PROBE_REPLY_MAX, SUSPECT_MAX,
 };
 use crate::base::time::{Millis, UnixMillis};
 use crate::logic::cluster::group::Lead;
-use crate::logic::cluster::leadership::{Effect, Leadership, Leases};
+use crate::logic::cluster::leadership::{Effect, Leadership, Leases, Led};
 use crate::logic::cluster::lease::{Majority, Promises, Round};
 use crate::logic::cluster::node::Node;
 use crate::logic::cluster::notice::{KEYS_MAX, Notice, take_fitting};
@@ -169,7 +168,8 @@ impl Member {
                     self.leadership.on_mark(from, key, low, now);
                 }
             }
-            Notice::Wanted(group) => self.leadership.on_wanted(&group, now),
+            // Whoever wants it asks again.
+            Notice::Wanted(group) => _ = self.leadership.on_wanted(&group, now),
             // A configured peer may be this node itself, by another address: it knows nothing new.
             Notice::Ask(from, _) | Notice::Views(from, ..) if from.address == self.me.address => {}
             Notice::Ask(from, after) => self.answer(from, after),
@@ -185,12 +185,16 @@ impl Member {
             }
             // Of more nodes than were counted on, two might have a majority.
             Notice::LeaseAsk(..) if self.are_too_many() => {}
+            // One that is not there in this life can't use it, and what it once said may be said again by
+            // anybody who has kept it.
+            Notice::LeaseAsk(from, ..) if !self.others.contains(&from) => {}
             Notice::LeaseAsk(from, round, wanted) => self.promise(from, round, wanted, now),
             Notice::LeaseGiven(from, round, keys) => self.on_given(from.address, round, &keys, now),
             Notice::LeaseBack(from, round, keys) => {
                 keys.iter().for_each(|key| self.promises.take_back(*key, from.address, round));
             }
-            Notice::Give(standing) => self.leadership.on_given(standing, now),
+            Notice::Give(to, _) if to != self.me.address => {}
+            Notice::Give(_, standing) => self.leadership.on_given(standing, now),
             Notice::Outlived(life) => self.swim.begin_after(life, now),
         }
         Ok(())
@@ -246,10 +250,11 @@ impl Member {
             .fold(self.swim.due(), Millis::min)
     }
 
-    /// A source of this node belongs to this group.
-    pub fn on_wanted(&mut self, group: &GroupName, now: Millis) {
-        self.leadership.on_wanted(group, now);
+    /// A source of this node belongs to this group. False: there is no room for one more, now.
+    pub fn on_wanted(&mut self, group: &GroupName, now: Millis) -> bool {
+        let is_known = self.leadership.on_wanted(group, now);
         self.follow();
+        is_known
     }
 
     /// The seat of a group that this node leads.
@@ -280,28 +285,18 @@ impl Member {
         self.leadership.wanted(now).into_iter().map(|(key, _)| key).collect()
     }
 
-    /// The groups that this node leads, and until when it may send for each without hearing more.
-    pub fn led(&self) -> impl Iterator<Item = (&GroupName, Millis)> {
+    /// The groups that this node leads, and until when it may send for each.
+    pub fn led(&self) -> impl Iterator<Item = Led<'_>> {
         let unsure = match self.peers.is_empty() && self.others.is_empty() {
             true => Millis(u64::MAX),
             false => self.last_time.after(LEAD_UNSURE),
         };
         let has_leases = self.setting.leases != LeaseKind::None;
-        self.leadership.led().map(move |(group, lease)| match has_leases {
-            true => (group, Millis(lease.0.saturating_sub(LEASE_MARGIN.0))),
-            false => (group, unsure),
+        let early = |until: Millis| Millis(until.0.saturating_sub(LEASE_MARGIN.0));
+        self.leadership.led().map(move |led| match has_leases {
+            true => Led { until: early(led.until), sure_until: early(led.sure_until), ..led },
+            false => Led { until: unsure, sure_until: Millis(u64::MAX), ..led },
         })
-    }
-
-    /// Until when a node that leads until then may rely on what it does not hear: it may be cut off from
-    /// all others, and from what they relay, if it could not renew its lease lately.
-    pub fn sure_until(&self, until: Millis) -> Millis {
-        match self.setting.leases {
-            LeaseKind::None => Millis(u64::MAX),
-            LeaseKind::Majority(_) | LeaseKind::Elsewhere => {
-                Millis(until.0.saturating_sub(LEASE_OVERDUE.0))
-            }
-        }
     }
 
     /// How a group stands, as far as is known.

@@ -6,7 +6,7 @@ use rand::rngs::Xoshiro256PlusPlus;
 use rand::{Rng as _, RngExt as _, SeedableRng as _};
 
 use super::*;
-use crate::base::limits::{LEASE, SETTLE_MAX};
+use crate::base::limits::{LEASE, LEASE_OVERDUE, SETTLE_MAX};
 
 struct Sim {
     dice: Xoshiro256PlusPlus,
@@ -157,7 +157,7 @@ impl Sim {
         let leads = |place: &usize| {
             let now = self.own_now(*place);
             let member = self.nodes[*place].member.as_ref();
-            member.is_some_and(|member| member.led().any(|(_, until)| now < until))
+            member.is_some_and(|member| member.led().any(|led| now < led.until))
         };
         (0..self.nodes.len()).filter(leads).collect()
     }
@@ -410,6 +410,25 @@ fn a_node_whose_clock_has_gone_back_is_a_member_again_at_once() {
     }
 }
 
+#[test]
+fn a_node_that_hears_no_answers_does_not_keep_a_group_from_the_others_for_ever() {
+    let four = || Sim::new(1, 4, LeaseKind::Majority(4));
+    let mut sim = four();
+    (sim.lost_percent, sim.late_max) = (0, 5);
+    sim.run(Millis(15_000));
+    let first = sim.leaders()[0];
+    let mut sim = four();
+    (sim.lost_percent, sim.late_max) = (0, 5);
+    // Whom it hears through one of them it takes for living, and they it.
+    sim.cut = (0..4).filter(|place| *place != first).skip(1).map(|it| (it, first)).collect();
+    sim.run(Millis(25_000));
+    assert!(sim.leaders().len() == 1 && sim.leaders() != [first], "{}", sim.told());
+    assert_eq!(sim.overlaps, []);
+    sim.unled.clear();
+    sim.run(Millis(30_000));
+    assert_eq!(sim.unled, [], "it stays");
+}
+
 /// One member of three that knows of these others.
 fn one_of_three(others: usize) -> Sim {
     let mut sim = Sim::new(1, others + 1, LeaseKind::Majority(3));
@@ -422,9 +441,11 @@ fn one_of_three(others: usize) -> Sim {
 fn nothing_is_sent_so_late_that_it_leaves_when_the_lease_is_over() {
     let sim = one_of_three(2);
     let member = sim.nodes[sim.leaders()[0]].member.as_ref().expect("it leads");
-    let until: Vec<Millis> = member.led().map(|(_, until)| until.after(LEASE_MARGIN)).collect();
-    let lease: Vec<Millis> = member.leadership.led().map(|(_, lease)| lease).collect();
+    let until: Vec<Millis> = member.led().map(|led| led.until.after(LEASE_MARGIN)).collect();
+    let lease: Vec<Millis> = member.leadership.led().map(|led| led.until).collect();
     assert!(until.len() == 1 && until == lease, "{until:?} {lease:?}");
+    let is_overdue_at = |led: Led<'_>| Millis(led.until.0 - LEASE_OVERDUE.0);
+    assert!(member.led().all(|led| led.sure_until == is_overdue_at(led)));
 }
 
 #[test]
@@ -456,14 +477,23 @@ fn what_a_node_says_to_itself_settles_nothing() {
 
 #[test]
 fn a_node_without_leases_relies_on_what_it_does_not_hear_and_one_with_an_overdue_lease_does_not() {
-    for (leases, sure_until) in [
-        (LeaseKind::None, Millis(u64::MAX)),
-        (LeaseKind::Majority(3), Millis(10_000 - LEASE_OVERDUE.0)),
-        (LeaseKind::Elsewhere, Millis(10_000 - LEASE_OVERDUE.0)),
+    let early = LEASE_OVERDUE.0 + LEASE_MARGIN.0;
+    for (leases, until, sure_until) in [
+        (LeaseKind::None, 0, Millis(u64::MAX)),
+        (LeaseKind::Elsewhere, 12_500, Millis(12_500 - early)),
+        // However long an etcd promises: what counts is when it last did.
+        (LeaseKind::Elsewhere, 70_000, Millis(10_000 + LEASE.0 - early)),
     ] {
         let me = Node::at(address(0));
         let setting = Setting { me, listen: me.address, leases, settle_max: Millis(0), seed: 1 };
-        let member = Member::new(setting, &[], Millis(0));
-        assert_eq!(member.sure_until(Millis(10_000)), sure_until);
+        let mut member = Member::new(setting, &[], Millis(0));
+        let now = Millis(10_000);
+        member.on_wanted(&group(), Millis(0));
+        (0..=now.0).step_by(100).for_each(|now| member.on_time(Millis(now)));
+        if leases == LeaseKind::Elsewhere {
+            member.on_lease(GroupKey::of(&group()), Millis(until), now);
+        }
+        let sure: Vec<Millis> = member.led().map(|led| led.sure_until).collect();
+        assert_eq!(sure, [sure_until], "{leases:?} until {until}");
     }
 }

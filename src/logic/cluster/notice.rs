@@ -37,8 +37,8 @@ pub enum Notice {
     LeaseGiven(Node, Round, Vec<GroupKey>),
     /// The sender gives back what it was promised up to this question.
     LeaseBack(Node, Round, Vec<GroupKey>),
-    /// The sender goes: the receiver is to lead this.
-    Give(Standing),
+    /// The sender goes: the node there is to lead this.
+    Give(SocketAddr, Standing),
     /// The receiver has been here in this life, which comes after the one that it speaks in.
     Outlived(Node),
 }
@@ -112,8 +112,9 @@ impl Notice {
             }
             Notice::LeaseGiven(from, round, keys) => put_lease(7, from, *round, keys, &mut buf),
             Notice::LeaseBack(from, round, keys) => put_lease(8, from, *round, keys, &mut buf),
-            Notice::Give(standing) => {
+            Notice::Give(to, standing) => {
                 buf.put_u8(9);
+                put_address(*to, &mut buf);
                 put_standing(standing, &mut buf);
             }
             Notice::Outlived(life) => {
@@ -157,7 +158,7 @@ impl Notice {
                 lease(&mut buf).map(|(from, round, keys)| Notice::LeaseGiven(from, round, keys))?
             }
             8 => lease(&mut buf).map(|(from, round, keys)| Notice::LeaseBack(from, round, keys))?,
-            9 => Notice::Give(standing(&mut buf)?),
+            9 => Notice::Give(address(&mut buf)?, standing(&mut buf)?),
             10 => Notice::Outlived(node(&mut buf)?),
             _ => return Err(CodecError::Unknown),
         };
@@ -401,7 +402,7 @@ mod tests {
             Notice::LeaseAsk(node, Round(7), vec![(GroupKey(1), Term(2)), (GroupKey(3), Term(0))]),
             Notice::LeaseGiven(node, Round(7), Vec::new()),
             Notice::LeaseBack(node, Round(7), keys),
-            Notice::Give(standings[1].clone()),
+            Notice::Give(node.address, standings[1].clone()),
             Notice::Outlived(standings[0].leader),
         ]
     }
@@ -436,7 +437,7 @@ mod tests {
             assert!(views.len() <= PAYLOAD_BYTES_MAX, "{}", views.len());
         }
         assert_eq!(taken, 203);
-        assert!(Notice::Give(longest()).encode().len() <= PAYLOAD_BYTES_MAX);
+        assert!(Notice::Give(node.address, longest()).encode().len() <= PAYLOAD_BYTES_MAX);
         let wanted = vec![(GroupKey(7), Term(1)); KEYS_MAX];
         assert!(Notice::LeaseAsk(node, Round(0), wanted).encode().len() <= PAYLOAD_BYTES_MAX);
         let marks = vec![(GroupKey(7), UnixMillis(0)); KEYS_MAX];
@@ -456,7 +457,8 @@ mod tests {
     #[test]
     fn a_term_that_could_not_be_followed_by_another_is_refused() {
         let standing = Standing { term: Term(COUNT_END), ..standing(1, None) };
-        assert_eq!(Notice::decode(&Notice::Give(standing).encode()), Err(CodecError::Unknown));
+        let give = Notice::Give(standing.leader.address, standing);
+        assert_eq!(Notice::decode(&give.encode()), Err(CodecError::Unknown));
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! What leases mean for who leads: who asks for them, who makes way, and what becomes of a group that has
 //! none.
 
-use crate::base::limits::{CLAIM_PATIENCE, LEASE};
+use crate::base::limits::{CLAIM_PATIENCE, LEASE, LEASE_OVERDUE};
 use crate::base::time::Millis;
 use crate::logic::cluster::group::{Group, Lead};
 use crate::logic::cluster::leadership::{Effect, Leadership};
@@ -14,6 +14,9 @@ impl Leadership {
         // What was given away is not led any more, whatever was still under way.
         if let Some(group) = self.groups.get_mut(&key).filter(|group| group.given.is_none()) {
             group.lease = until;
+            // It may be promised for much longer than the time in which it is asked for anew.
+            let renewed = until.min(now.after(LEASE));
+            group.sure = Millis(renewed.0.saturating_sub(LEASE_OVERDUE.0));
             self.decide(key, now);
         }
     }
@@ -28,6 +31,23 @@ impl Leadership {
         };
         let term = |group: &Group| group.standing.as_ref().map_or(Term(0), |it| it.term);
         self.groups.iter().filter(is_wanted).map(|(key, group)| (*key, term(group))).collect()
+    }
+
+    /// The groups that this node has asked the leases of for so long that it will not get them: perhaps no
+    /// answer reaches it. It makes way, and has to give back what it was promised, for else the others
+    /// could promise the group to nobody.
+    pub fn give_up_claims(&mut self, now: Millis) -> Vec<GroupKey> {
+        let is_hopeless = |group: &Group| {
+            group.claims_since.is_some_and(|since| now.since(since) >= LEASE.times(2))
+        };
+        let hopeless = self.groups.iter_mut().filter(|(_, group)| is_hopeless(group));
+        let given_up = hopeless.map(|(key, group)| {
+            group.claims_since = None;
+            // What could not be given back ends by itself, and then another has some time.
+            group.yields_until = now.after(LEASE).after(CLAIM_PATIENCE);
+            *key
+        });
+        given_up.collect()
     }
 
     /// Whether a node that knows of nothing later than `term` may be promised the lease of a group. If
