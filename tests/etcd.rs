@@ -22,7 +22,7 @@ mod support;
 use std::thread::sleep;
 use std::time::Duration;
 
-use highlander::base::limits::LEASE_TTL;
+use highlander::base::limits::{LEASE_ENTRIES_PER_PAGE, LEASE_TTL};
 use highlander::io::clock::Clock;
 use highlander::io::etcd::Ask;
 use highlander::io::etcd::client::{EtcdLogin, EtcdTls};
@@ -67,6 +67,25 @@ fn of_two_nodes_that_want_the_same_keys_each_key_goes_to_one() {
     holder.wait("renewals", |node| node.renewals() >= more);
     other.take_in();
     never_two(&a, &b);
+}
+
+#[test]
+fn who_holds_what_is_read_in_pages_where_there_are_many_keys() {
+    let server = Server::start("pages");
+    let others: Vec<Key> =
+        (0..2 * LEASE_ENTRIES_PER_PAGE as u64 + 100).map(|place| Key(2 * place)).collect();
+    server.hold(&others, "other");
+    let last = others[others.len() - 1];
+    let (free, held) = ([Key(1), Key(last.0 + 1)], [others[0], others[others.len() / 2], last]);
+    let mut node = Node::start(&config(&[server.host()]), "a", Clock::start());
+    node.want(&[&free[..], &held].concat());
+    node.wait("its keys, and the holder of the others", |node| {
+        free.iter().all(|key| node.until(*key).is_some())
+            && held.iter().all(|key| node.knows_holder(*key, "other"))
+    });
+    let more = node.renewals() + 2 * free.len();
+    node.wait("renewals", |node| node.renewals() >= more);
+    assert!(!node.is_unreachable());
 }
 
 #[test]

@@ -185,7 +185,7 @@ pub const GOSSIP_WHOLE: Millis = Millis(10_000);
 pub const MARKS_EVERY: Millis = Millis(1_000);
 /// A group that nobody has told of for this long is forgotten, unless this node leads it.
 pub const STANDING_FORGOTTEN: Millis = Millis(60_000);
-/// Groups that a node knows of: all nodes together have no more than each of them may.
+/// Groups that a node knows of: as many as it may have itself, and again as many that others lead.
 pub const STANDINGS_MAX: usize = 2 * GROUPS_MAX;
 /// How often a node asks again that has got no answer, and asks for its leases.
 pub const ASK_EVERY: Millis = Millis(250);
@@ -245,8 +245,10 @@ pub const LEASE_PROMISE_MAX: Millis = Millis(60_000);
 pub const LEASE_DRIFT_PERCENT: u64 = 2;
 /// Keys that one request takes or gives back; etcd takes 128 steps unless told otherwise.
 pub const LEASE_KEYS_PER_REQUEST: usize = 64;
-/// Keys of one cluster that are read: of all groups, and again as many that are on their way out.
-pub const LEASE_ENTRIES_MAX: usize = 2 * GROUPS_MAX;
+/// Keys of one cluster that are read in one answer.
+pub const LEASE_ENTRIES_PER_PAGE: usize = 2 * GROUPS_MAX;
+/// And in all: the most that thirty nodes lead. Of more, no lease is granted until some have ended.
+pub const LEASE_ENTRIES_MAX: usize = 32 * GROUPS_MAX;
 /// The longest answer of an etcd: so many keys with the longest names of cluster and node.
 pub const LEASE_ANSWER_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// What has been asked of a lease and not yet been taken up.

@@ -17,7 +17,9 @@ use std::thread;
 use crossbeam::channel::{Receiver, RecvTimeoutError, SendTimeoutError, Sender, bounded};
 
 use self::client::{Client, ClientError, EtcdConfig};
-use crate::base::limits::{LEASE_ASKS_MAX, LEASE_RETRY, LEASE_STOP_MAX, LEASE_TOLD_MAX, LEASE_TTL};
+use crate::base::limits::{
+    LEASE_ASKS_MAX, LEASE_ENTRIES_MAX, LEASE_RETRY, LEASE_STOP_MAX, LEASE_TOLD_MAX, LEASE_TTL,
+};
 use crate::base::time::Millis;
 use crate::io::clock::Clock;
 use crate::io::log::Log;
@@ -175,8 +177,18 @@ impl Keeper {
     }
 
     fn look(&mut self) -> Result<(), ClientError> {
-        let (_, answer) = self.ask(wire::RANGE, &self.names.range())?;
-        self.lease.on_seen(self.clock.now(), answer.seen(&self.names)?);
+        let (_, answer) = self.ask(wire::RANGE, &self.names.range(None))?;
+        let mut page = answer.page(&self.names, None)?;
+        let mut seen = page.seen;
+        while let Some(place) = page.next {
+            let (_, answer) = self.ask(wire::RANGE, &self.names.range(Some(&place)))?;
+            page = answer.page(&self.names, Some(&place))?;
+            seen.entries.append(&mut page.seen.entries);
+            if seen.entries.len() > LEASE_ENTRIES_MAX {
+                return Err(ClientError::Failed("more keys than a cluster has groups".into()));
+            }
+        }
+        self.lease.on_seen(self.clock.now(), seen);
         Ok(())
     }
 
@@ -198,7 +210,10 @@ impl Keeper {
             match &told {
                 Told::Unreachable(reason) => self.log.warn(&format!("etcd: no lease: {reason}")),
                 Told::Again => self.log.info("etcd: leases are granted again"),
-                Told::Granted { .. } | Told::Taken { .. } | Told::Lost { .. } => {}
+                Told::Granted { .. }
+                | Told::Taken { .. }
+                | Told::Lost { .. }
+                | Told::Released { .. } => {}
             }
             while let Err(error) = self.told.send_timeout(told, LEASE_RETRY.into()) {
                 match error {

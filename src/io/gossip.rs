@@ -118,19 +118,12 @@ impl Gossip {
             }
             member.on_time(now);
             // Before anybody hears of it.
-            for outcome in member.take_outcomes() {
-                match outcome {
-                    Outcome::Led(group, lead, standing) => {
-                        seating.on_led(&member, &group, lead, standing, now);
-                    }
-                    Outcome::Free(key) => {
-                        leases.iter_mut().for_each(|leases| leases.free(key));
-                    }
-                }
-            }
+            follow(&mut member, &mut seating, &mut leases, now);
             // After the seats know: what is given back may be another's at once.
-            if let Some(leases) = &mut leases {
-                leases.exchange(&mut member, now);
+            if let Some(it) = &mut leases {
+                it.exchange(&mut member, now);
+                // What a lease that is there, or lost, means for the seats is not to wait for a turn.
+                follow(&mut member, &mut seating, &mut leases, now);
             }
             seating.set_until(&member);
             if now >= next_release {
@@ -161,6 +154,18 @@ impl Gossip {
         mouth.say(member.take_letters());
         if let Some(leases) = leases {
             leases.stop();
+        }
+    }
+}
+
+/// Tells the seats, and whoever gives the leases, what follows.
+fn follow(member: &mut Member, seating: &mut Seating, leases: &mut Option<Leases>, now: Millis) {
+    for outcome in member.take_outcomes() {
+        match outcome {
+            Outcome::Led(group, lead, standing) => {
+                seating.on_led(member, &group, lead, standing, now);
+            }
+            Outcome::Free(key) => leases.iter_mut().for_each(|leases| leases.free(key)),
         }
     }
 }

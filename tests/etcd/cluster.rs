@@ -1,12 +1,23 @@
 //! Two nodes of a cluster that take their leases from an etcd: which of them lets a source through.
 
-use std::net::UdpSocket;
+use std::net::{SocketAddr as Address, UdpSocket};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use highlander::base::limits::{CLAIM_PATIENCE, LEASE_TTL};
+use highlander::base::time::Millis;
+use highlander::io::clock::Clock;
+use highlander::io::etcd::Etcd;
+use highlander::io::leases::Leases;
+use highlander::io::log::{Format, Level, Log};
+use highlander::logic::cluster::member::{LeaseKind, Member, Setting};
+use highlander::logic::cluster::node::Node as Identity;
+use highlander::logic::cluster::standing::GroupKey;
+use highlander::logic::source::GroupName;
 use highlander::shared::metrics::Counter;
+use highlander::wire::cluster::etcd::Key;
 
+use crate::node::{Node, config};
 use crate::relay::Relay;
 use crate::server::Server;
 use crate::support::{Endpoint, Proxy, push};
@@ -119,4 +130,54 @@ fn a_leader_that_stops_gives_its_lease_back_at_once() {
     stopped.running.stop();
     let waited = two.await_taken(0, WAIT);
     assert!(waited < Duration::from(LEASE_TTL), "{waited:?}");
+}
+
+/// Long enough for the other to try for the key meanwhile, and not for a lease to end.
+const STILL: Millis = Millis(1_200);
+
+#[test]
+fn a_node_that_stood_still_does_not_lead_on_a_lease_that_it_has_given_back() {
+    let server = Server::start("stood-still");
+    let (clock, config) = (Clock::start(), config(&[server.host()]));
+    let me = Address::from(([127, 0, 0, 1], 1));
+    let setting = Setting {
+        me: Identity { address: me, generation: 1 },
+        listen: me,
+        leases: LeaseKind::Elsewhere,
+        settle_max: STILL,
+        seed: 1,
+    };
+    // Somebody is configured who never comes.
+    let peers = [Address::from(([127, 0, 0, 1], 2))];
+    let mut member = Member::new(setting, &peers, clock.now());
+    let group = GroupName::default();
+    let log = Log::start(Level::Info, Format::Text).expect("a log thread");
+    let etcd = Etcd::start(&config, "cluster", "a", clock, &log).expect("a good configuration");
+    let mut leases = Leases::new(etcd);
+    let key = Key(GroupKey::of(&group).0);
+    member.on_wanted(&group, clock.now());
+    let mut turn = |member: &mut Member| {
+        sleep(Duration::from_millis(20));
+        member.on_time(clock.now());
+        leases.exchange(member, clock.now());
+        member.led().any(|led| clock.now() < led.until)
+    };
+    let deadline = Instant::now() + WAIT;
+    while !turn(&mut member) {
+        assert!(Instant::now() < deadline, "it never leads");
+    }
+    let mut other = Node::start(&config, "b", clock);
+    other.want(&[key]);
+    other.wait("the holder", |other| other.knows_holder(key, "a"));
+    sleep(STILL.into());
+    let mut was_unsettled = false;
+    for _ in 0..100 {
+        let leads = turn(&mut member);
+        was_unsettled |= !member.is_settled();
+        other.take_in();
+        let is_anothers = other.until(key).is_some_and(|until| clock.now() < until);
+        assert!(!(leads && is_anothers), "two lead");
+    }
+    assert!(was_unsettled && other.until(key).is_some());
+    leases.stop();
 }

@@ -94,7 +94,7 @@ impl Node {
     pub fn knows(&self, key: Key) -> bool {
         let of_it = |told: &Told| match told {
             Told::Granted { key: of, .. } | Told::Taken { key: of, .. } => *of == key,
-            Told::Lost { .. } | Told::Unreachable(_) | Told::Again => false,
+            Told::Lost { .. } | Told::Released { .. } | Told::Unreachable(_) | Told::Again => false,
         };
         self.told.iter().any(|(_, told)| of_it(told))
     }
@@ -119,7 +119,10 @@ impl Node {
         let of_etcd = self.told.iter().rev().find_map(|(_, told)| match told {
             Told::Unreachable(reason) => Some(Some(reason.as_str())),
             Told::Again => Some(None),
-            Told::Granted { .. } | Told::Taken { .. } | Told::Lost { .. } => None,
+            Told::Granted { .. }
+            | Told::Taken { .. }
+            | Told::Lost { .. }
+            | Told::Released { .. } => None,
         });
         of_etcd.flatten()
     }

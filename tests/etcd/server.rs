@@ -5,6 +5,8 @@ use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use highlander::base::limits::LEASE_KEYS_PER_REQUEST;
+use highlander::wire::cluster::etcd::{Key, LeaseId, Names, TXN};
 use serde_json::{Value, json};
 
 use crate::program::{Program, free_port, fresh_dir};
@@ -121,6 +123,15 @@ impl Server {
             ("enable", json!({})),
         ] {
             self.post(&format!("/v3/auth/{path}"), &body);
+        }
+    }
+
+    /// Has keys of the nodes' cluster be held by somebody else, without an end.
+    pub fn hold(&self, keys: &[Key], holder: &str) {
+        let no_lease = LeaseId(0);
+        for some in keys.chunks(LEASE_KEYS_PER_REQUEST) {
+            let take = Names::of("cluster").take(some, holder.as_bytes(), no_lease);
+            self.post(TXN, &serde_json::from_slice(&take).expect("it is JSON"));
         }
     }
 

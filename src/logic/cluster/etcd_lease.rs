@@ -59,6 +59,12 @@ pub enum Told {
         /// Which.
         key: Key,
     },
+    /// A key is not wanted any more, see [`EtcdLease::on_released`]: whatever was said of it before does not
+    /// count.
+    Released {
+        /// Which.
+        key: Key,
+    },
     /// No etcd does what it is asked, and why. Nothing is prolonged until [`Told::Again`].
     Unreachable(String),
     /// All that was asked for was done, for the first time since it was not.
@@ -81,6 +87,8 @@ pub struct EtcdLease {
     /// Who answered the last look.
     origin: Option<Origin>,
     look_due: bool,
+    /// After trouble: a lease whose keys nobody can read is not to live on.
+    look_first: bool,
     free: Vec<Key>,
     give: Vec<(Key, Revision)>,
     /// What the last look found free or ending has been tried: not again before the next renewal.
@@ -117,6 +125,7 @@ impl EtcdLease {
             renewal: None,
             origin: None,
             look_due: false,
+            look_first: false,
             free: Vec::new(),
             give: Vec::new(),
             tried: false,
@@ -149,6 +158,7 @@ impl EtcdLease {
             if let Some(Standing::Ours(life, _)) = self.wanted.remove(key) {
                 self.ending.insert(*key, life);
             }
+            self.told.push_back(Told::Released { key: *key });
         }
         self.look_anew();
     }
@@ -159,6 +169,9 @@ impl EtcdLease {
             return Step::Rest(self.rest_until);
         }
         let Some(lease) = self.lease else { return Step::Grant };
+        if self.look_first {
+            return Step::Look;
+        }
         if now >= lease.renew_at && self.renewal.is_none() {
             return Step::Renew(lease.id);
         }
@@ -232,7 +245,7 @@ impl EtcdLease {
 
     /// Who holds what.
     pub fn on_seen(&mut self, now: Millis, seen: Seen) {
-        self.look_due = false;
+        (self.look_due, self.look_first) = (false, false);
         let Some(id) = self.lease() else { return };
         self.confirm(now, seen.origin);
         let mut held: BTreeMap<Key, Entry> =
@@ -277,6 +290,7 @@ impl EtcdLease {
         if let Some(lease) = &mut self.lease {
             lease.renew_at = now;
         }
+        self.look_first = true;
         self.look_anew();
     }
 

@@ -91,10 +91,11 @@ fn a_try_whose_answer_was_lost_shows_in_the_next_look() {
     lease.on_trouble(Millis(1_500), "timed out".into());
     assert_eq!(lease.poll(Millis(1_600)), Step::Rest(Millis(1_750)));
     assert_eq!(told(&mut lease), [Told::Unreachable("timed out".into())]);
+    look(&mut lease, 1_750, vec![ours(A)]);
     renew_at(&mut lease, 1_750, MEMBER);
     look(&mut lease, 1_760, vec![ours(A)]);
     assert_eq!(lease.poll(Millis(1_760)), Step::Rest(Millis(2_750)));
-    assert_eq!(told(&mut lease), [granted(A, 4_690), Told::Again]);
+    assert_eq!(told(&mut lease), [granted(A, 3_940), granted(A, 4_690), Told::Again]);
 }
 
 #[test]
@@ -160,6 +161,7 @@ fn nothing_is_granted_after_its_own_end() {
     look(&mut lease, 1_010, vec![]);
     assert_eq!(lease.poll(Millis(1_010)), Step::Take(LEASE, vec![A]));
     lease.on_trouble(Millis(3_940), "timed out".into());
+    look(&mut lease, 4_190, vec![ours(A)]);
     renew_at(&mut lease, 4_190, Origin { member: 2, ..MEMBER });
     look(&mut lease, 4_200, vec![ours(A)]);
     assert_eq!(told(&mut lease), [Told::Unreachable("timed out".into())]);
@@ -169,6 +171,7 @@ fn nothing_is_granted_after_its_own_end() {
 fn a_released_key_is_deleted_in_the_life_that_was_ours() {
     let mut lease = holding(&[A, B]);
     lease.on_released(&[A]);
+    assert_eq!(told(&mut lease), [Told::Released { key: A }]);
     look(&mut lease, 1_100, vec![ours(A), ours(B)]);
     assert_eq!(lease.poll(Millis(1_100)), Step::Give(vec![(A, Revision(1))]));
     lease.on_tried();
@@ -181,10 +184,12 @@ fn a_released_key_is_deleted_in_the_life_that_was_ours() {
 fn a_key_whose_deletion_may_be_under_way_is_not_ours_again_before_it_is_gone() {
     let mut lease = holding(&[A]);
     lease.on_released(&[A]);
+    assert_eq!(told(&mut lease), [Told::Released { key: A }]);
     look(&mut lease, 1_100, vec![ours(A)]);
     assert_eq!(lease.poll(Millis(1_100)), Step::Give(vec![(A, Revision(1))]));
     lease.on_trouble(Millis(1_600), "timed out".into());
     lease.on_wanted(&[A]);
+    look(&mut lease, 1_850, vec![ours(A)]);
     renew_at(&mut lease, 1_850, MEMBER);
     look(&mut lease, 1_860, vec![ours(A)]);
     assert_eq!(told(&mut lease), [Told::Unreachable("timed out".into())]);
@@ -206,18 +211,26 @@ fn a_key_that_became_ours_late_and_is_not_wanted_any_more_is_given_back() {
 fn trouble_is_told_once_and_its_end_when_a_whole_round_is_through() {
     let mut lease = leased(&[A]);
     for now in [1_100, 1_400, 1_700] {
-        assert_eq!(
-            lease.poll(Millis(now)),
-            if now == 1_100 { Step::Look } else { Step::Renew(LEASE) }
-        );
+        assert_eq!(lease.poll(Millis(now)), Step::Look);
         lease.on_trouble(Millis(now), "refused".into());
     }
     assert_eq!(told(&mut lease), [Told::Unreachable("refused".into())]);
+    look(&mut lease, 2_000, vec![theirs(A)]);
     renew_at(&mut lease, 2_000, MEMBER);
     look(&mut lease, 2_010, vec![theirs(A)]);
     assert_eq!(told(&mut lease), [taken(A)]);
     assert!(matches!(lease.poll(Millis(2_010)), Step::Rest(_)));
     assert_eq!(told(&mut lease), [Told::Again]);
+}
+
+#[test]
+fn a_lease_whose_keys_nobody_can_read_is_left_to_its_end() {
+    let mut lease = holding(&[A]);
+    renew_at(&mut lease, 2_000, MEMBER);
+    for now in [2_100, 2_400, 2_700, 3_000, 10_000] {
+        assert_eq!(lease.poll(Millis(now)), Step::Look, "it is not kept alive");
+        lease.on_trouble(Millis(now), "more keys than there can be".into());
+    }
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! What is asked of etcd v3 through its JSON gateway, and what it answers.
 //!
 //! The gateway takes and gives keys and values in base64, 64-bit integers as strings, and leaves out
-//! what is zero. Only what a lease needs is here. Who holds which key is read from one range over all
+//! what is zero. Only what a lease needs is here. Who holds which key is read from a range over all
 //! keys of a cluster, never from the answer to a try: an answer may be lost, a range tells the truth
 //! whenever it is asked.
 
@@ -11,7 +11,7 @@ use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use serde_json::{Value, json};
 
-use crate::base::limits::LEASE_ENTRIES_MAX;
+use crate::base::limits::LEASE_ENTRIES_PER_PAGE;
 
 /// Where a lease is granted.
 pub const GRANT: &str = "/v3/lease/grant";
@@ -37,7 +37,7 @@ pub struct Key(pub u64);
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LeaseId(pub i64);
 
-/// When a key came to be, counted in etcd's changes. No two lives of a key share one.
+/// A moment, counted in etcd's changes. No two lives of a key came to be at the same one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Revision(pub i64);
 
@@ -90,6 +90,22 @@ pub struct Seen {
     pub entries: Vec<Entry>,
 }
 
+/// Some of the keys of a cluster, and how to read on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Page {
+    /// What stands on it.
+    pub seen: Seen,
+    /// `None`: these were the last.
+    pub next: Option<Place>,
+}
+
+/// From where on, and at which moment, the next page is to be read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Place {
+    after: Vec<u8>,
+    revision: Revision,
+}
+
 /// Why an answer is of no use.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum AnswerError {
@@ -128,12 +144,19 @@ impl Names {
         Names { prefix: format!("highlander/{cluster}/") }
     }
 
-    /// Asks who holds what.
-    pub fn range(&self) -> Vec<u8> {
+    /// Asks who holds what: the first of them, now, or those from a place on.
+    pub fn range(&self, from: Option<&Place>) -> Vec<u8> {
         // The first name after all that begin with the prefix: its last sign, a slash, is counted up.
         let end = [&self.prefix.as_bytes()[..self.prefix.len() - 1], b"0"].concat();
-        let limit = LEASE_ENTRIES_MAX.to_string();
-        bytes(&json!({"key": coded(&self.prefix), "range_end": coded(end), "limit": limit}))
+        let limit = LEASE_ENTRIES_PER_PAGE.to_string();
+        let (key, revision) = match from {
+            None => (self.prefix.as_bytes().to_vec(), 0),
+            // The next name there can be.
+            Some(place) => ([&place.after[..], b"\0"].concat(), place.revision.0),
+        };
+        let revision = revision.to_string();
+        let end = coded(end);
+        bytes(&json!({"key": coded(key), "range_end": end, "limit": limit, "revision": revision}))
     }
 
     /// Asks to give each of `keys` to `holder` for as long as `lease` lives, unless somebody has it.
@@ -240,21 +263,32 @@ impl Answer {
         Ok(Renewed { origin: origin(result)?, ttl_seconds: seconds(result)? })
     }
 
-    /// The answer to [`Names::range`] of `names`.
-    pub fn seen(&self, names: &Names) -> Result<Seen, AnswerError> {
+    /// The answer to [`Names::range`] of `names`, from this place on.
+    pub fn page(&self, names: &Names, from: Option<&Place>) -> Result<Page, AnswerError> {
         let origin = origin(&self.0)?;
-        // With some of the keys missing, held ones would look free.
-        if !matches!(self.0.get("more"), None | Some(Value::Bool(false))) {
-            return Err(AnswerError::Malformed("more keys than a cluster has groups"));
-        }
-        let mut entries = Vec::new();
+        let (mut entries, mut last) = (Vec::new(), None);
         for value in list(&self.0, "kvs")? {
-            let Some(key) = names.key(&decoded(value, "key")?) else { continue };
-            let (lease, created) = (int(value, "lease")?, int(value, "create_revision")?);
-            let (lease, created) = (LeaseId(lease), Revision(created));
-            entries.push(Entry { key, holder: decoded(value, "value")?, lease, created });
+            let name = decoded(value, "key")?;
+            if let Some(key) = names.key(&name) {
+                let (lease, created) = (int(value, "lease")?, int(value, "create_revision")?);
+                let (lease, created) = (LeaseId(lease), Revision(created));
+                entries.push(Entry { key, holder: decoded(value, "value")?, lease, created });
+            }
+            last = Some(name);
         }
-        Ok(Seen { origin, entries })
+        // With some of the keys missing, held ones would look free.
+        let next = match (self.0.get("more"), last) {
+            (None | Some(Value::Bool(false)), _) => None,
+            (Some(Value::Bool(true)), Some(after)) => {
+                // All pages are of the moment of the first.
+                let first =
+                    || Ok(Revision(int(self.0.get("header").unwrap_or(&Value::Null), "revision")?));
+                let revision = from.map_or_else(first, |from| Ok(from.revision))?;
+                Some(Place { after, revision })
+            }
+            (Some(_), _) => return Err(AnswerError::Malformed("a page that does not end")),
+        };
+        Ok(Page { seen: Seen { origin, entries }, next })
     }
 
     /// The answer to [`login`].

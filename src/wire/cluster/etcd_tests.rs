@@ -31,9 +31,15 @@ fn requests_are_written_as_the_gateway_wants_them() {
     assert_eq!(text(login("a\"", "b")), r#"{"name":"a\"","password":"b"}"#);
     let names = Names::of("a");
     let (from, to) = (coded("highlander/a/"), coded("highlander/a0"));
-    let limit = LEASE_ENTRIES_MAX;
-    let expected = format!(r#"{{"key":"{from}","limit":"{limit}","range_end":"{to}"}}"#);
-    assert_eq!(text(names.range()), expected);
+    let limit = LEASE_ENTRIES_PER_PAGE;
+    let range = |from: &str, revision: u32| {
+        let rest = format!(r#""limit":"{limit}","range_end":"{to}","revision":"{revision}""#);
+        format!(r#"{{"key":"{from}",{rest}}}"#)
+    };
+    assert_eq!(text(names.range(None)), range(&from, 0));
+    let place = Place { after: b"highlander/a/00".to_vec(), revision: Revision(7) };
+    let behind = coded("highlander/a/00\0");
+    assert_eq!(text(names.range(Some(&place))), range(&behind, 7));
     let take = names.take(&[Key(10), Key(11)], b"me", LeaseId(9));
     let take: Value = serde_json::from_slice(&take).expect("JSON");
     let step = &take["success"][1]["request_txn"];
@@ -68,8 +74,9 @@ fn answers_are_read_with_what_is_zero_left_out() {
 #[test]
 fn a_range_tells_who_holds_the_keys_of_this_cluster_and_of_no_other() {
     let names = Names::of("a");
-    let none = good(&format!("{{{HEADER}}}")).seen(&names);
-    assert_eq!(none, Ok(Seen { origin: ORIGIN, entries: Vec::new() }));
+    let none = good(&format!("{{{HEADER}}}")).page(&names, None);
+    let page = |entries| Ok(Page { seen: Seen { origin: ORIGIN, entries }, next: None });
+    assert_eq!(none, page(Vec::new()));
     let foreign = ["b/00000000000000ff", "ff", "00000000000000FF", "+0000000000000ff", "x", ""];
     let mut entries: Vec<String> = foreign.iter().map(|name| held(name)).collect();
     entries.push(held("00000000000000ff"));
@@ -79,8 +86,24 @@ fn a_range_tells_who_holds_the_keys_of_this_cluster_and_of_no_other() {
         lease: LeaseId(7_587_862_072_907_233_294),
         created: Revision(5),
     };
-    let seen = good(&range(&entries)).seen(&names);
-    assert_eq!(seen, Ok(Seen { origin: ORIGIN, entries: vec![entry] }));
+    assert_eq!(good(&range(&entries)).page(&names, None), page(vec![entry]));
+}
+
+#[test]
+fn a_range_goes_on_behind_the_last_key_as_of_the_moment_of_its_first_page() {
+    let names = Names::of("a");
+    // The last is another cluster's.
+    let more = |revision: &str| {
+        let page = range(&[held("00000000000000fe"), held("b/00000000000000ff")]);
+        let page = page.replacen("\"count\"", "\"more\":true,\"count\"", 1);
+        good(&page.replacen("\"revision\":\"7\"", &format!("\"revision\":\"{revision}\""), 1))
+    };
+    let after = b"highlander/a/b/00000000000000ff".to_vec();
+    let place = Place { after, revision: Revision(7) };
+    let first = more("7").page(&names, None).expect("a page");
+    assert_eq!((first.seen.entries.len(), first.next.as_ref()), (1, Some(&place)));
+    let second = more("9").page(&names, Some(&place)).expect("a page");
+    assert_eq!(second.next, Some(place));
 }
 
 #[test]
@@ -90,7 +113,9 @@ fn what_is_no_answer_of_etcd_is_refused() {
     for length in 0..whole.len() {
         assert!(read(&whole[..length]).is_err(), "{length}");
     }
-    assert!(read(&whole.replace("\"5\"", "5")).is_ok_and(|answer| answer.seen(&names).is_ok()));
+    assert!(
+        read(&whole.replace("\"5\"", "5")).is_ok_and(|answer| answer.page(&names, None).is_ok())
+    );
     let wrong = [
         ("\"create_revision\":\"5\"", "\"create_revision\":\"99999999999999999999\""),
         ("\"create_revision\":\"5\"", "\"create_revision\":1e400"),
@@ -103,20 +128,22 @@ fn what_is_no_answer_of_etcd_is_refused() {
         ("\"member_id\":\"16", "\"member_id\":\"-16"),
         ("\"raft_term\":\"3\"", "\"raft_term\":\"0\""),
         ("\"header\"", "\"heads\""),
-        ("\"count\"", "\"more\":true,\"count\""),
+        ("\"count\"", "\"more\":1,\"count\""),
     ];
     for (right, wrong) in wrong {
         let body = whole.replacen(right, wrong, 1);
         assert_ne!(body, whole, "{right}");
-        let seen = read(&body).and_then(|answer| answer.seen(&names));
+        let seen = read(&body).and_then(|answer| answer.page(&names, None));
         assert!(matches!(seen, Err(AnswerError::Malformed(_))), "{wrong}: {seen:?}");
     }
     for body in ["", "null", "[]", "7", "\"x\"", "{} {}", "<html>", "\u{0}", &"[".repeat(100_000)] {
         assert!(matches!(read(body), Err(AnswerError::Malformed(_))), "{body:.20}");
     }
+    let endless = good(&format!("{{{HEADER},\"more\":true}}"));
+    assert!(endless.page(&names, None).is_err());
     let empty = good("{}");
     assert!(empty.granted().is_err() && empty.renewed(LeaseId(0)).is_err());
-    assert!(empty.seen(&names).is_err() && empty.token().is_err());
+    assert!(empty.page(&names, None).is_err() && empty.token().is_err());
     assert!(good("{\"token\":\"a\\r\\nb: c\"}").token().is_err());
     assert!(Answer::read(200, b"{\"\xff\":1}").is_err());
 }
