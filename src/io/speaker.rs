@@ -36,6 +36,8 @@ pub struct Speaker {
     target: Vec<u8>,
     tenant: Vec<u8>,
     pass: Vec<u8>,
+    /// When the pass was made, if there is one.
+    pass_made: Option<UnixMillis>,
     claim: Option<Claim>,
     /// Whether it has spoken for more than one: then it is no source's own.
     is_shared: bool,
@@ -106,6 +108,7 @@ impl Speaker {
             target,
             tenant,
             pass,
+            pass_made: None,
             claim: None,
             is_shared: false,
             known: None,
@@ -119,13 +122,16 @@ impl Speaker {
         let tenant = head.tenant.unwrap_or_default();
         let pass = head.pass.filter(|_| self.core.settings.relaying.is_some()).unwrap_or_default();
         let is_said = self.target == head.target && self.tenant == tenant && self.pass == pass;
-        if self.claim.is_some() && is_said {
+        let is_fresh =
+            || self.pass_made.is_none_or(|it| pass::is_fresh(it, self.core.clock.unix_now()));
+        if self.claim.is_some() && is_said && is_fresh() {
             return Ok(());
         }
-        let claim = match self.relayed(pass)? {
-            Some(claim) => claim,
-            None => self.claimed(head, tenant)?,
+        let (claim, made) = match self.relayed(pass)? {
+            Some((claim, made)) => (claim, Some(made)),
+            None => (self.claimed(head, tenant)?, None),
         };
+        self.pass_made = made;
         if self.claim.as_ref() != Some(&claim) {
             let is_same =
                 |known: &Known| known.source.name == claim.name && known.seat.group == claim.group;
@@ -146,21 +152,22 @@ impl Speaker {
         Ok(())
     }
 
-    /// Who another node says that it is from.
-    fn relayed(&self, pass: &[u8]) -> Result<Option<Claim>, Refusal> {
+    /// Who another node says that it is from, and when it said so.
+    fn relayed(&self, pass: &[u8]) -> Result<Option<(Claim, UnixMillis)>, Refusal> {
         let Some(relaying) = self.core.settings.relaying.as_ref().filter(|_| !pass.is_empty())
         else {
             return Ok(None);
         };
         let forged = match Pass::open(&relaying.seal, pass, self.core.clock.unix_now()) {
-            Ok((Pass { client, group, source, weight, .. }, _)) => {
-                return Ok(Some(Claim {
+            Ok((Pass { client, group, source, weight, .. }, made)) => {
+                let claim = Claim {
                     group,
                     name: source,
                     weight,
                     address: client,
                     stretch: Stretch::Second,
-                }));
+                };
+                return Ok(Some((claim, made)));
             }
             Err(forged) => forged,
         };

@@ -354,6 +354,12 @@ fn a_forged_pass_makes_nobody_another_source() {
     // A good one counts: it is the promoted source that speaks.
     assert_eq!(node.connect().ask(&with(&good, 3.0)).status, 204);
     assert_eq!(stored(&endpoint), [(at, 1.0), (at + 1000, 3.0)]);
+    // But not for ever, also where it has counted before.
+    let mut connection = node.connect();
+    let old = sealed("highlander", UnixMillis(now_ms()).before(Millis(58_500)));
+    assert_eq!(connection.ask(&with(&old, 3.0)).status, 204);
+    std::thread::sleep(std::time::Duration::from_secs(2));
+    assert_eq!(connection.ask(&with(&old, 3.0)).status, 503);
     node.running.stop();
 }
 
