@@ -1,9 +1,8 @@
 //! The hand-over of one seat: from what the old source has delivered to what the new one may say.
 //!
-//! One machine per seat, for as long as there is something to remember. It is told what happens
-//! and gives what is to be done as values. The order in which it lets data out is its whole purpose:
-//! first what the endpoint may or may not have stored, then what was held, then, as long as the new
-//! source has not spoken for every series, the live requests.
+//! One machine per seat, for as long as there is something to remember. The order in which it lets data
+//! out is its whole purpose: first what the endpoint may or may not have stored, then what was held,
+//! then, as long as the new source has not spoken for every series, the live requests.
 //!
 //! A change in the middle begins anew with everything the cores keep. What was sent on meanwhile is
 //! in the watermark, so it is skipped, not sent twice.
@@ -30,8 +29,7 @@ pub enum Effect {
     Send(Push),
     /// Tell the core that asked.
     Tell(AskId, Verdict),
-    /// Publish that the hand-over is open, tell the cores that everything held was sent on, and say
-    /// what that cost.
+    /// Publish that it is open, tell the cores that everything held was sent on, and what that cost.
     Open(Turn, Cost),
     /// Publish that it is over.
     Settle(Turn),
@@ -187,6 +185,8 @@ impl Handover {
     /// Another node leads the group now: what was to be done is its business, what is under way comes to its
     /// end. What is known to be delivered stays so: what a hand-over lets out live is kept nowhere else.
     pub fn on_left(&mut self) {
+        // Who was overtaken here may have sat in the seat elsewhere since.
+        self.turn = self.turn.map(|turn| Turn { from: None, ..turn });
         if self.phase == Phase::Idle && self.desk.is_empty() && self.under_way.is_none() {
             return;
         }

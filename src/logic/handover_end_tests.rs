@@ -137,6 +137,25 @@ fn what_was_let_out_live_is_known_to_be_delivered_when_this_node_leads_again() {
 }
 
 #[test]
+fn who_was_overtaken_before_another_node_led_is_like_any_other_when_this_one_leads_again() {
+    let mut machine = Machine::open(push(&[("a", 1000)]));
+    machine.0.on_left();
+    let later = Epoch(9);
+    let (cause, fill) = (Cause::Lead, Fill::FromAll);
+    let turn = Turn { epoch: later, from: None, to: None, cause, fill, ..TURN };
+    machine.0.on_turn(turn, Covered::NOTHING, 1, Millis(200));
+    assert!(matches!(machine.poll(200), Some(Effect::Gather(..))));
+    let held = push(&[("a", 9000)]);
+    let kept = Kept { arrived: Nanos(0), push: held.clone() };
+    let gathered = Gathered { held: vec![(SourceId(1), vec![kept])], ..Gathered::default() };
+    machine.0.on_gathered(later, 0, gathered, Covered::NOTHING);
+    match machine.poll(200) {
+        Some(Effect::Send(push)) => assert!(push.is_same(&held)),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
 fn what_was_about_to_be_sent_on_is_not_known_to_be_delivered_when_this_node_leads_again() {
     let lens = Lens::new(SeriesHasher::new(1), 1 << 20);
     let mut machine = Machine(Handover::new(WINDOW), lens);
