@@ -19,6 +19,10 @@ pub struct Cli {
     #[argh(option, short = 'l', arg_name = "address")]
     pub listen: Vec<String>,
 
+    /// address for metrics and health, never for data (default: none)
+    #[argh(option, arg_name = "address")]
+    pub admin: Option<String>,
+
     /// endpoint; its path is put before the request's, its query is joined to it
     /// (default http://localhost:9090)
     #[argh(option, short = 'r', arg_name = "url")]

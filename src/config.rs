@@ -47,6 +47,8 @@ use url::{Url, UrlFault, without_userinfo};
 pub struct Config {
     /// Where to listen; at least one.
     pub listen: Vec<SocketAddr>,
+    /// Where metrics and health are shown, `None` for nowhere.
+    pub admin: Option<SocketAddr>,
     /// Where requests go; at least one.
     pub endpoints: Vec<Endpoint>,
     /// How often silence is looked at.
@@ -101,6 +103,7 @@ impl Config {
         let cli = &cli;
         let config = Config {
             listen: listen(&cli.listen, &mut faults),
+            admin: admin(cli.admin.as_deref(), &mut faults, &mut warnings),
             endpoints: endpoints(flags, cli, file.as_ref(), &mut faults, &mut warnings),
             health_tick: faults.duration("--health-tick", &cli.health_tick, 1000),
             expiry: Expiry {
@@ -188,6 +191,32 @@ fn listen(texts: &[String], faults: &mut Faults) -> Vec<SocketAddr> {
         }
     }
     found
+}
+
+fn admin(
+    text: Option<&str>,
+    faults: &mut Faults,
+    warnings: &mut Vec<String>,
+) -> Option<SocketAddr> {
+    let text = text?;
+    let whole = if text.starts_with(':') { format!("0.0.0.0{text}") } else { text.to_owned() };
+    match whole.to_socket_addrs().map(|mut addresses| addresses.next()) {
+        Ok(Some(address)) => {
+            if !address.ip().is_loopback() {
+                let others = "--admin is reached from other machines, and asks nobody who they are";
+                warnings.push(others.into());
+            }
+            Some(address)
+        }
+        Ok(None) => {
+            faults.add("--admin", format_args!("'{text}' has no address"));
+            None
+        }
+        Err(error) => {
+            faults.add("--admin", format_args!("'{text}': {error}"));
+            None
+        }
+    }
 }
 
 /// The endpoints of the file, unless the command line names one.

@@ -110,6 +110,12 @@
 //! and one compare-and-swap publishes it. The same place, and the same loop, takes the events of
 //! requests: the first source heard takes an empty seat at its first whole request.
 //!
+//! # The way of a look from outside
+//!
+//! [`io::admin`] takes it on a listener of its own and gathers what all threads have left where anybody may
+//! read it ([`io::admin::sight`], [`shared::metrics`], [`shared::nodes`], [`io::process`]); as metrics it
+//! is written by [`wire::exposition`].
+//!
 //! # The way of a gossip message
 //!
 //! A datagram ([`io::gossip`]) is opened ([`wire::cluster::seal`]), must not have come before

@@ -14,6 +14,8 @@ use crate::base::time::Millis;
 use crate::config::Config;
 use crate::config::queue::Delivery;
 use crate::io::acceptor::{self, Acceptor};
+use crate::io::admin;
+use crate::io::admin::sight::Sight;
 use crate::io::clock::Clock;
 use crate::io::conductor::{self, Conductor};
 use crate::io::control::{self, Control};
@@ -34,6 +36,7 @@ use crate::logic::source::Identity;
 use crate::shared::history::{History, Record};
 use crate::shared::memory::{Holding, Memory};
 use crate::shared::metrics::{Counter, Counters};
+use crate::shared::nodes::Nodes;
 use crate::shared::state::{Reserved, Seats};
 use crate::wire::cluster::seal::Seal;
 use crate::wire::remote_write::series::SeriesHasher;
@@ -48,6 +51,7 @@ pub struct Running {
     control: control::Running,
     conductor: conductor::Running,
     gossip: Option<gossip::Running>,
+    admin: Option<admin::Running>,
     cluster_address: Option<SocketAddr>,
     history: Arc<History>,
     workers: Vec<Worker>,
@@ -69,6 +73,9 @@ pub fn start(config: Config) -> Result<Running, StartError> {
         addresses.push(listener.local_addr().map_err(listen)?);
         listeners.push(listener);
     }
+    let bind =
+        |address| acceptor::bind(address).map_err(|error| StartError::Listen(address, error));
+    let admin = config.admin.map(bind).transpose()?;
     for line in opening_lines(&config, &addresses) {
         log.info(&line);
     }
@@ -116,6 +123,7 @@ pub fn start(config: Config) -> Result<Running, StartError> {
         driver: config.driver,
         cpu: None,
     };
+    let endpoints = start.settings.endpoints.clone();
     let workers = start_cores(cores, &cpus, &start, clock)?;
     if let Some(worker) = workers.first() {
         log.info(&format!("cores: {cores} on {}", worker.driver.name()));
@@ -151,7 +159,7 @@ pub fn start(config: Config) -> Result<Running, StartError> {
     let conductor = conductor.start(words.1).map_err(StartError::Thread)?;
     let control = Control {
         cores: workers.iter().map(|worker| worker.handle.clone()).collect(),
-        seats,
+        seats: seats.clone(),
         tick: config.health_tick,
         expiry: config.expiry,
         clock,
@@ -159,14 +167,17 @@ pub fn start(config: Config) -> Result<Running, StartError> {
         counters: counters[0].clone(),
         lag_max: config.lag_max,
         window: config.hold_window,
-        memory,
+        memory: memory.clone(),
         conductor: tell,
         state,
     };
     let control = control.start().map_err(StartError::Thread)?;
     let cluster_address = ground.as_ref().map(|ground| ground.setting.me.address);
-    let gossip = match ground {
-        Some(ground) => Some(ground.start(seating, clock, &log).map_err(StartError::Thread)?),
+    let nodes = ground.is_some().then(Arc::<Nodes>::default);
+    let gossip = match ground.zip(nodes.clone()) {
+        Some((ground, nodes)) => {
+            Some(ground.start(seating, nodes, clock, &log).map_err(StartError::Thread)?)
+        }
         None => None,
     };
     let acceptor = Acceptor {
@@ -180,17 +191,31 @@ pub fn start(config: Config) -> Result<Running, StartError> {
         log: log.clone(),
     };
     let acceptor = acceptor.start().map_err(StartError::Thread)?;
-    let of_queues = backlogs.iter().map(|backlog| backlog.counters.clone()).collect::<Vec<_>>();
+    let of_queues = backlogs.iter().map(|backlog| backlog.counters.clone());
+    let counters: Vec<Arc<Counters>> = counters.into_iter().chain(of_queues).collect();
+    let sight = Sight {
+        seats,
+        cores: workers.iter().map(|worker| worker.handle.clone()).collect(),
+        counters: counters.clone(),
+        memory,
+        endpoints,
+        queues: backlogs.iter().map(Backlog::seen).collect(),
+        nodes,
+        clock,
+    };
+    let admin = admin.map(|listener| admin::start(listener, sight, &log));
+    let admin = admin.transpose().map_err(StartError::Thread)?;
     Ok(Running {
         addresses,
         acceptor,
         control,
         conductor,
         gossip,
+        admin,
         cluster_address,
         history,
         workers,
-        counters: counters.into_iter().chain(of_queues).collect(),
+        counters,
         backlogs,
         clock,
         log,
@@ -202,6 +227,11 @@ impl Running {
     /// The addresses that are listened on, with their true ports.
     pub fn addresses(&self) -> &[SocketAddr] {
         &self.addresses
+    }
+
+    /// Where metrics and health are shown, if anywhere, with its true port.
+    pub fn admin_address(&self) -> Option<SocketAddr> {
+        self.admin.as_ref().map(admin::Running::address)
     }
 
     /// Where other nodes reach this one, if it is in a cluster.
@@ -251,6 +281,10 @@ impl Running {
         self.control.stop();
         self.conductor.stop();
         self.backlogs.into_iter().for_each(|backlog| backlog.stop(deadline, &self.log));
+        // To the end it can be seen what is still under way.
+        if let Some(admin) = self.admin {
+            admin.stop();
+        }
         self.log.flush();
     }
 }
@@ -330,7 +364,13 @@ impl Ground {
         Relaying { seal: self.seal.of_passes(), node: self.setting.me.address }
     }
 
-    fn start(self, seating: Seating, clock: Clock, log: &Log) -> io::Result<gossip::Running> {
+    fn start(
+        self,
+        seating: Seating,
+        nodes: Arc<Nodes>,
+        clock: Clock,
+        log: &Log,
+    ) -> io::Result<gossip::Running> {
         let peers = self.peers.iter();
         let peers = peers.map(|(host, port)| Addresses::start("peer", host, *port, log));
         let gossip = Gossip {
@@ -341,6 +381,7 @@ impl Ground {
             counters: seating.counters.clone(),
             seating,
             leases: self.leases,
+            nodes,
             clock,
             log: log.clone(),
         };

@@ -329,3 +329,14 @@ pub const QUEUE_FRESH_OUT_MAX: usize = 16;
 /// Rows of records that were sent before their turn and are remembered; while the endpoint answers, all
 /// are one row. Of more, some are sent twice.
 pub const QUEUE_FRESH_RANGES_MAX: usize = 16 * 1024;
+
+/// Connections to the admin listener at a time: a scraper or two, and people.
+pub const ADMIN_CONNECTIONS_MAX: usize = 32;
+/// How long one of them may be idle, which is longer than scrapes are apart.
+pub const ADMIN_IDLE_MAX: Millis = Millis(150_000);
+/// How long one may take to send a request, or to read an answer.
+pub const ADMIN_TURN_MAX: Millis = Millis(10_000);
+/// The longest body of a request there; none needs one.
+pub const ADMIN_BODY_BYTES_MAX: u64 = 64 * 1024;
+/// A core that has not shown for so long that it lives is stuck: the process is not healthy.
+pub const CORE_STUCK: Millis = Millis(5_000);

@@ -28,6 +28,7 @@ use Slot::{Commas, List, Path, Switch, Text};
 /// Every flag, but for those that make no sense in a file.
 pub const KEYS: &[(&str, Slot)] = &[
     ("listen", List(|cli| &mut cli.listen)),
+    ("admin", Text(|cli| &mut cli.admin)),
     ("remote", Text(|cli| &mut cli.remote)),
     ("remote_user", Text(|cli| &mut cli.remote_user)),
     ("remote_password", Slot::Secret(|cli| &mut cli.remote_password)),

@@ -24,6 +24,7 @@ use crate::io::seating::Seating;
 use crate::logic::cluster::member::{Dropped, Member, Outcome, Setting};
 use crate::logic::cluster::swim::{Change, Letter};
 use crate::shared::metrics::{Counter, Counters};
+use crate::shared::nodes::Nodes;
 use crate::wire::cluster::seal::{DATAGRAM_BYTES_MAX, Nonce, Seal, Stamp};
 
 /// The thread as it is started.
@@ -46,6 +47,8 @@ pub struct Gossip {
     pub log: Log,
     /// Its counters.
     pub counters: Arc<Counters>,
+    /// What it knows, for whoever asks.
+    pub nodes: Arc<Nodes>,
 }
 
 /// The thread as it runs.
@@ -95,8 +98,8 @@ impl Gossip {
     }
 
     fn run(self, leaves: &AtomicBool, stops: &AtomicBool, say_left: &Sender<()>) {
-        let Gossip { socket, seal, setting, peers, mut seating, mut leases, clock, log, counters } =
-            self;
+        let Gossip { socket, seal, setting, peers, clock, log, counters, nodes, .. } = self;
+        let (mut seating, mut leases) = (self.seating, self.leases);
         // Two processes may begin at the same moment.
         let stamp = Stamp { process: RandomState::new().hash_one(setting.me), sequence: 0 };
         let mut mouth = Mouth { socket, seal, stamp, counters };
@@ -126,6 +129,7 @@ impl Gossip {
                 follow(&mut member, &mut seating, &mut leases, now);
             }
             seating.set_until(&member);
+            nodes.publish(member.is_settled(), member.others().iter().map(|node| node.address));
             if now >= next_release {
                 next_release = now.after(MARKS_EVERY);
                 seating.release(&member);

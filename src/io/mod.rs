@@ -1,6 +1,7 @@
 //! Threads, sockets and clocks: the floor that does what the others decide.
 
 pub mod acceptor;
+pub mod admin;
 pub mod answer;
 pub mod appends;
 pub mod asks;
@@ -25,6 +26,7 @@ pub mod log;
 pub mod orders;
 pub mod passage;
 pub mod pieces;
+pub mod process;
 pub mod queue;
 pub mod relay;
 pub mod resolver;

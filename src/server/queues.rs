@@ -13,7 +13,7 @@ use crate::io::link::EndpointId;
 use crate::io::log::Log;
 use crate::io::queue::bell::{Bell, Heard};
 use crate::io::queue::sender::{self, Sender};
-use crate::io::queue::thread::Running;
+use crate::io::queue::thread::{Queue, Running};
 use crate::logic::queue::dispatch::Rule;
 use crate::shared::metrics::Counters;
 use crate::wire::queue::sequence::Salt;
@@ -90,6 +90,11 @@ impl Opened {
 }
 
 impl Backlog {
+    /// The name of its endpoint, and the queue, for whoever looks how full it is.
+    pub fn seen(&self) -> (String, Queue) {
+        (self.name.clone(), self.running.queue.clone())
+    }
+
     /// Waits for what is under way to the endpoint, until `deadline` at the latest, stores what is on its
     /// way here, and ends. Whoever appends must have ended before.
     pub fn stop(self, deadline: Millis, log: &Log) {

@@ -32,6 +32,11 @@ impl Memory {
         Memory { taken: AtomicUsize::new(0), budget }
     }
 
+    /// The bytes that may be taken.
+    pub fn budget(&self) -> usize {
+        self.budget
+    }
+
     /// How full it is.
     pub fn pressure(&self) -> Pressure {
         Pressure::of(self.taken(), self.budget)

@@ -20,6 +20,11 @@ macro_rules! counters {
             pub fn name(self) -> &'static str {
                 match self { $(Counter::$name => $text,)* }
             }
+
+            /// What it counts, in a sentence.
+            pub fn help(self) -> &'static str {
+                match self { $(Counter::$name => $doc,)* }
+            }
         }
     };
 }

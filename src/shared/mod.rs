@@ -4,5 +4,6 @@ pub mod history;
 pub mod marks;
 pub mod memory;
 pub mod metrics;
+pub mod nodes;
 pub mod presence;
 pub mod state;

@@ -8,6 +8,7 @@ pub mod added;
 pub mod answer;
 pub mod body;
 pub mod head;
+pub mod page;
 pub mod reply;
 pub mod retry_after;
 pub mod rewrite;

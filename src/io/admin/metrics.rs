@@ -1,0 +1,170 @@
+//! What is seen, as metrics. Their labels are bounded as groups, sources, cores and endpoints are; none
+//! is a series or a client's port.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use crate::base::time::Millis;
+use crate::io::admin::sight::{Sight, beat_age, lead, name, text};
+use crate::io::process;
+use crate::logic::source::SourceName;
+use crate::logic::view::{Lead, Stage};
+use crate::shared::metrics::Counter;
+use crate::shared::state::Seat;
+use crate::wire::exposition::{Exposition, Family, Kind};
+
+/// The whole text.
+pub fn exposition(sight: &Sight) -> String {
+    let mut out = Exposition::default();
+    let version = [("version", env!("CARGO_PKG_VERSION").into())];
+    let help = "Which program this is; always 1.";
+    out.family("highlander_build_info", Kind::Gauge, help).sample(&version, 1.0);
+    for counter in Counter::ALL {
+        out.single(counter.name(), Kind::Counter, counter.help(), sight.count(*counter) as f64);
+    }
+    cores(sight, &mut out);
+    let (help, taken) = ("Bytes kept for hand-overs.", sight.memory.taken() as f64);
+    out.single("highlander_hold_bytes", Kind::Gauge, help, taken);
+    let (help, limit) = ("The most that may be kept, --hold-memory.", sight.memory.budget() as f64);
+    out.single("highlander_hold_limit_bytes", Kind::Gauge, help, limit);
+    groups(sight, &mut out);
+    queues(sight, &mut out);
+    if let Some(nodes) = &sight.nodes {
+        let help = "Whether this node knows how the groups stand.";
+        let settled = f64::from(u8::from(nodes.is_settled()));
+        out.single("highlander_cluster_settled", Kind::Gauge, help, settled);
+        let (help, members) = ("Nodes of the cluster, this one too.", nodes.others().len() + 1);
+        out.single("highlander_cluster_members", Kind::Gauge, help, members as f64);
+    }
+    process(sight, &mut out);
+    out.into_text()
+}
+
+fn seconds(span: Millis) -> f64 {
+    span.0 as f64 / 1000.0
+}
+
+fn cores(sight: &Sight, out: &mut Exposition) {
+    let core = |index: usize| [("core", Cow::from(index.to_string()))];
+    let mut family =
+        out.family("highlander_core_connections", Kind::Gauge, "Connections that a core has.");
+    for handle in &sight.cores {
+        // Relaxed: a lone number.
+        let connections = handle.load.connections.load(Ordering::Relaxed);
+        family.sample(&core(handle.index), connections as f64);
+    }
+    let help = "How long ago a core last showed that it lives.";
+    let mut family = out.family("highlander_core_beat_age_seconds", Kind::Gauge, help);
+    for handle in &sight.cores {
+        family.sample(&core(handle.index), seconds(beat_age(handle, sight.clock.now())));
+    }
+}
+
+fn groups(sight: &Sight, out: &mut Exposition) {
+    let all = sight.seats.all();
+    let mut seats: Vec<&Arc<Seat>> = all.values().collect();
+    seats.sort_by(|a, b| a.group.cmp(&b.group));
+    let mut each = |name, help, value: &dyn Fn(&Seat) -> Option<f64>| {
+        let mut family = out.family(name, Kind::Gauge, help);
+        for seat in &seats {
+            if let Some(value) = value(seat) {
+                family.sample(&of_group(seat), value);
+            }
+        }
+    };
+    let of = |is: bool| Some(f64::from(u8::from(is)));
+    each("highlander_leader", "Whether this node leads the group.", &|seat| {
+        of(lead(seat) == Lead::Us)
+    });
+    each("highlander_epoch", "Counts the changes of the group's seat.", &|seat| {
+        Some(seat.view().epoch.0 as f64)
+    });
+    let help = "Whether a hand-over of the group is under way.";
+    each("highlander_handover_open", help, &|seat| {
+        of(!matches!(seat.view().stage, Stage::Steady | Stage::Suspect { .. }))
+    });
+    let help = "Up to when everything of the group has been delivered, in seconds since 1970.";
+    each("highlander_low_mark_timestamp_seconds", help, &|seat| {
+        seat.marks.low().map(|low| low.0 as f64 / 1000.0)
+    });
+    sources(sight, &seats, out);
+}
+
+fn of_group(seat: &Seat) -> Vec<(&'static str, Cow<'_, str>)> {
+    vec![("tenant", text(&seat.group.tenant)), ("group", text(&seat.group.group))]
+}
+
+fn sources(sight: &Sight, seats: &[&Arc<Seat>], out: &mut Exposition) {
+    let mut family = out.family(
+        "highlander_promoted_info",
+        Kind::Gauge,
+        "The source whose data goes out, by group; always 1.",
+    );
+    for seat in seats {
+        let promoted = seat.view().promoted.map(|promoted| promoted.source);
+        if let Some(source) = promoted.and_then(|source| seat.name(source)) {
+            sample_of(&mut family, seat, name(&source), 1.0);
+        }
+    }
+    let help = "Sources of the group that are remembered.";
+    let mut family = out.family("highlander_sources", Kind::Gauge, help);
+    for seat in seats {
+        family.sample(&of_group(seat), seat.sources().all.len() as f64);
+    }
+    let now = sight.clock.now();
+    let help = "How long ago a source's last whole request came.";
+    let mut family = out.family("highlander_source_silence_seconds", Kind::Gauge, help);
+    for seat in seats {
+        for source in &seat.sources().all {
+            let heard = source.presence().last_heard;
+            // One that is a connection has no name that stays, and is many.
+            if heard != Millis(0) && !matches!(source.name, SourceName::Connection(..)) {
+                sample_of(&mut family, seat, name(&source.name), seconds(now.since(heard)));
+            }
+        }
+    }
+}
+
+fn sample_of(family: &mut Family<'_>, seat: &Seat, source: String, value: f64) {
+    let mut labels = of_group(seat);
+    labels.push(("source", source.into()));
+    family.sample(&labels, value);
+}
+
+fn queues(sight: &Sight, out: &mut Exposition) {
+    if sight.queues.is_empty() {
+        return;
+    }
+    let endpoint = |name: &String| [("endpoint", Cow::from(name.clone()))];
+    let help = "Bytes on disk of an endpoint's queue.";
+    let mut family = out.family("highlander_queue_bytes", Kind::Gauge, help);
+    for (name, queue) in &sight.queues {
+        family.sample(&endpoint(name), queue.depth().bytes() as f64);
+    }
+    let help = "Requests in an endpoint's queue that have not been sent.";
+    let mut family = out.family("highlander_queue_requests", Kind::Gauge, help);
+    for (name, queue) in &sight.queues {
+        family.sample(&endpoint(name), queue.depth().records() as f64);
+    }
+}
+
+fn process(sight: &Sight, out: &mut Exposition) {
+    let Some(process) = process::look() else { return };
+    for (name, kind, help, value) in [
+        ("process_cpu_seconds_total", Kind::Counter, "CPU time used.", process.cpu_seconds),
+        ("process_resident_memory_bytes", Kind::Gauge, "Memory in use.", process.resident_bytes),
+        ("process_threads", Kind::Gauge, "Threads.", process.threads),
+        ("process_open_fds", Kind::Gauge, "Open file descriptors.", process.open_fds),
+        ("process_max_fds", Kind::Gauge, "The most there may be of them.", process.max_fds),
+        (
+            "process_start_time_seconds",
+            Kind::Gauge,
+            "When the process began, in seconds since 1970.",
+            // To the second, as the others: its clock began with it.
+            (sight.clock.unix_now().0 as f64 / 1000.0 - seconds(sight.clock.now())).round(),
+        ),
+    ] {
+        out.single(name, kind, help, value);
+    }
+}

@@ -1,0 +1,147 @@
+//! What can be seen of the process from outside: gathered when it is asked for, from what the threads
+//! have left where anybody may read it. Nobody is asked, so that a thread that hangs hides nothing.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use crate::base::limits::CORE_STUCK;
+use crate::base::time::Millis;
+use crate::io::clock::Clock;
+use crate::io::core::Handle;
+use crate::io::endpoint::Endpoint;
+use crate::io::queue::thread::Queue;
+use crate::logic::source::{GroupName, SourceName};
+use crate::logic::view::Lead;
+use crate::shared::memory::Memory;
+use crate::shared::metrics::{Counter, Counters};
+use crate::shared::nodes::Nodes;
+use crate::shared::state::{Seat, Seats};
+
+/// Everything that is looked at.
+pub struct Sight {
+    /// The seats.
+    pub seats: Arc<Seats>,
+    /// The cores.
+    pub cores: Vec<Arc<Handle>>,
+    /// The counters of all other threads.
+    pub counters: Vec<Arc<Counters>>,
+    /// What is held.
+    pub memory: Arc<Memory>,
+    /// The endpoints.
+    pub endpoints: Arc<[Endpoint]>,
+    /// Those of them that have a queue, by their names.
+    pub queues: Vec<(String, Queue)>,
+    /// The nodes, if this is one of a cluster.
+    pub nodes: Option<Arc<Nodes>>,
+    /// The clock.
+    pub clock: Clock,
+}
+
+impl Sight {
+    /// The sum of a counter over all threads.
+    pub fn count(&self, counter: Counter) -> u64 {
+        let cores = self.cores.iter().map(|core| core.counters.value(counter));
+        cores.chain(self.counters.iter().map(|counters| counters.value(counter))).sum()
+    }
+
+    /// What is wrong with the process itself, in plain words; nothing if it is healthy.
+    pub fn ailments(&self) -> Vec<String> {
+        stuck(&self.cores, self.clock.now())
+    }
+
+    /// Why it does not take requests, or not all of them, in plain words; nothing if it is ready.
+    pub fn obstacles(&self) -> Vec<String> {
+        let mut obstacles = self.ailments();
+        if self.nodes.as_ref().is_some_and(|nodes| !nodes.is_settled()) {
+            obstacles.push("it does not know yet how the groups of the cluster stand".into());
+        }
+        let unknown = self.endpoints.iter().filter(|endpoint| endpoint.addresses.now().is_empty());
+        obstacles
+            .extend(unknown.map(|it| format!("no address of endpoint '{}' is known", it.name)));
+        let seats = self.seats.all();
+        let unled = seats.values().filter(|seat| matches!(lead(seat), Lead::Nobody | Lead::Orphan));
+        let mut unled: Vec<&GroupName> = unled.map(|seat| &seat.group).collect();
+        unled.sort();
+        match (unled.len(), unled.first()) {
+            (1, Some(group)) => obstacles.push(format!("nobody leads {}", called(group))),
+            (more, Some(group)) => {
+                obstacles.push(format!("nobody leads {more} groups, {} first", called(group)));
+            }
+            (_, None) => {}
+        }
+        obstacles
+    }
+}
+
+/// How long ago a core last showed that it lives.
+pub fn beat_age(core: &Handle, now: Millis) -> Millis {
+    // Relaxed: a lone timestamp.
+    now.since(Millis(core.load.beat.load(Ordering::Relaxed)))
+}
+
+fn stuck(cores: &[Arc<Handle>], now: Millis) -> Vec<String> {
+    let stuck = cores.iter().filter_map(|core| {
+        let age = beat_age(core, now);
+        (age >= CORE_STUCK).then(|| format!("core {} has not moved for {age}", core.index))
+    });
+    stuck.collect()
+}
+
+/// Who leads a group, as far as this node may act on it.
+pub fn lead(seat: &Seat) -> Lead {
+    seat.view().lead
+}
+
+/// A name that came from outside, as text.
+pub fn text(name: &[u8]) -> Cow<'_, str> {
+    String::from_utf8_lossy(name)
+}
+
+/// What a source is called where it stays the same: a port of a client does not.
+pub fn name(source: &SourceName) -> String {
+    match source {
+        SourceName::Named(name) => text(name).into_owned(),
+        SourceName::Address(..) => source.to_string(),
+        SourceName::Connection(address, _) => address.ip().to_string(),
+    }
+}
+
+fn called(group: &GroupName) -> String {
+    match (&*group.tenant, &*group.group) {
+        ([], []) => "the group without a name".into(),
+        ([], group) => format!("group '{}'", text(group).escape_debug()),
+        (tenant, group) => format!(
+            "group '{}' of tenant '{}'",
+            text(group).escape_debug(),
+            text(tenant).escape_debug()
+        ),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::net::UnixStream;
+
+    use super::*;
+
+    #[test]
+    fn a_core_that_does_not_beat_is_no_healthy_one() {
+        let core = |index, beat| {
+            let handle = Handle::new(index, UnixStream::pair().expect("two descriptors").0);
+            handle.load.beat.store(beat, Ordering::Relaxed);
+            Arc::new(handle)
+        };
+        let cores = [core(0, 10_000), core(1, 6_000)];
+        assert!(stuck(&cores, Millis(10_999)).is_empty());
+        assert_eq!(stuck(&cores, Millis(11_000)), ["core 1 has not moved for 5s"]);
+    }
+
+    #[test]
+    fn a_name_that_is_no_text_is_shown_all_the_same() {
+        let group = GroupName { tenant: Box::default(), group: (*b"a\xff\n").into() };
+        assert_eq!(called(&group), "group 'a\u{fffd}\\n'");
+        let connection = SourceName::Connection(([10, 0, 0, 1], 4711).into(), 3);
+        assert_eq!(name(&connection), "10.0.0.1", "a port does not stay");
+    }
+}

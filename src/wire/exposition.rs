@@ -1,0 +1,115 @@
+//! Metrics as Prometheus reads them: its text format, version 0.0.4.
+//!
+//! A family at a time: what it means, then its samples. Label values are whatever a client sent: they are
+//! escaped, and bytes that are no text are shown as such.
+
+use std::borrow::Cow;
+use std::collections::HashSet;
+use std::fmt::{self, Write as _};
+
+/// What the answer's `Content-Type` says.
+pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
+
+/// What the numbers of a family mean.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// It only rises, until the process begins anew.
+    Counter,
+    /// It is so now.
+    Gauge,
+}
+
+/// A text that grows by families.
+#[derive(Debug, Default)]
+pub struct Exposition(String);
+
+/// One family, to which samples are added.
+pub struct Family<'e> {
+    name: &'static str,
+    text: &'e mut String,
+    /// The labels that samples have had: with one of them twice nothing of the whole would be read.
+    seen: HashSet<String>,
+}
+
+impl Exposition {
+    /// Begins a family. `help` is one sentence.
+    pub fn family(&mut self, name: &'static str, kind: Kind, help: &str) -> Family<'_> {
+        let kind = match kind {
+            Kind::Counter => "counter",
+            Kind::Gauge => "gauge",
+        };
+        let help = Escaped { text: help.into(), quotes: false };
+        // Writing to a text does not fail.
+        let _ = write!(self.0, "# HELP {name} {help}\n# TYPE {name} {kind}\n");
+        Family { name, text: &mut self.0, seen: HashSet::new() }
+    }
+
+    /// A family of one sample without labels.
+    pub fn single(&mut self, name: &'static str, kind: Kind, help: &str, value: f64) {
+        self.family(name, kind, help).sample(&[], value);
+    }
+
+    /// The whole text.
+    pub fn into_text(self) -> String {
+        self.0
+    }
+}
+
+impl Family<'_> {
+    /// Adds a sample, unless one with these labels has been added: names that are no text may look alike.
+    pub fn sample(&mut self, labels: &[(&str, Cow<'_, str>)], value: f64) {
+        let mut all = String::new();
+        for (place, (name, text)) in labels.iter().enumerate() {
+            let begin = if place == 0 { '{' } else { ',' };
+            let text = Escaped { text: text.clone(), quotes: true };
+            let _ = write!(all, "{begin}{name}=\"{text}\"");
+        }
+        if !labels.is_empty() {
+            all.push('}');
+        }
+        if !self.seen.contains(&all) {
+            // The shortest digits that are read as the same number.
+            let _ = writeln!(self.text, "{}{all} {value}", self.name);
+            self.seen.insert(all);
+        }
+    }
+}
+
+struct Escaped<'t> {
+    text: Cow<'t, str>,
+    quotes: bool,
+}
+
+impl fmt::Display for Escaped<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for sign in self.text.chars() {
+            match sign {
+                '\\' => f.write_str("\\\\")?,
+                '\n' => f.write_str("\\n")?,
+                '"' if self.quotes => f.write_str("\\\"")?,
+                sign => f.write_char(sign)?,
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn families_stand_as_prometheus_reads_them() {
+        let mut exposition = Exposition::default();
+        exposition.single("a_total", Kind::Counter, "How many.", 3.0);
+        let mut family = exposition.family("b_bytes", Kind::Gauge, "A \\ and\na line.");
+        family.sample(&[("x", "1".into()), ("y", "".into())], 0.25);
+        family.sample(&[("x", "a\"b\\c\nd".into()), ("y", String::from_utf8_lossy(b"\xff"))], 1e15);
+        family.sample(&[("x", "1".into()), ("y", "".into())], 7.0);
+        let expected = "# HELP a_total How many.\n# TYPE a_total counter\na_total 3\n\
+                        # HELP b_bytes A \\\\ and\\na line.\n# TYPE b_bytes gauge\n\
+                        b_bytes{x=\"1\",y=\"\"} 0.25\n\
+                        b_bytes{x=\"a\\\"b\\\\c\\nd\",y=\"\u{fffd}\"} 1000000000000000\n";
+        assert_eq!(exposition.into_text(), expected);
+    }
+}

@@ -1,0 +1,76 @@
+//! An answer that is a page of our own: to people and scrapers, never to a source.
+
+use crate::wire::http::head::Persistence;
+
+/// How it went.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Status {
+    /// 200.
+    Ok,
+    /// 400.
+    BadRequest,
+    /// 404.
+    NotFound,
+    /// 405.
+    NotAllowed,
+    /// 413.
+    TooLarge,
+    /// 503.
+    Unavailable,
+}
+
+impl Status {
+    fn line(self) -> &'static str {
+        match self {
+            Status::Ok => "200 OK",
+            Status::BadRequest => "400 Bad Request",
+            Status::NotFound => "404 Not Found",
+            Status::NotAllowed => "405 Method Not Allowed",
+            Status::TooLarge => "413 Content Too Large",
+            Status::Unavailable => "503 Service Unavailable",
+        }
+    }
+}
+
+/// The page.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Page {
+    /// How it went.
+    pub status: Status,
+    /// Its type.
+    pub content_type: &'static str,
+    /// The methods that would do, where the one that was asked with does not.
+    pub allow: Option<&'static str>,
+    /// What stands on it.
+    pub body: Vec<u8>,
+}
+
+impl Page {
+    /// Plain text.
+    pub fn text(status: Status, text: &str) -> Page {
+        let content_type = "text/plain; charset=utf-8";
+        Page { status, content_type, allow: None, body: text.as_bytes().to_vec() }
+    }
+
+    /// The answer as it goes out; to HEAD without what stands on the page.
+    pub fn encode(&self, is_head: bool, persistence: Persistence) -> Vec<u8> {
+        let Page { status, content_type, allow, body } = self;
+        let (status, length) = (status.line(), body.len());
+        let mut head = format!(
+            "HTTP/1.1 {status}\r\nContent-Type: {content_type}\r\nContent-Length: {length}\r\n\
+             Cache-Control: no-store\r\nX-Content-Type-Options: nosniff\r\n"
+        );
+        if let Some(allow) = allow {
+            head += &format!("Allow: {allow}\r\n");
+        }
+        if persistence == Persistence::Close {
+            head += "Connection: close\r\n";
+        }
+        head += "\r\n";
+        let mut bytes = head.into_bytes();
+        if !is_head {
+            bytes.extend_from_slice(body);
+        }
+        bytes
+    }
+}

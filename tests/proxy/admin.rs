@@ -1,0 +1,175 @@
+//! The admin listener: what it shows, and that it shows it whatever happens elsewhere.
+
+use std::io::Write as _;
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use crate::support::*;
+
+fn with_admin(endpoint: &Endpoint) -> Proxy {
+    Proxy::with("epoll", endpoint.address, |cli| cli.admin = Some("127.0.0.1:0".into()))
+}
+
+fn admin(proxy: &Proxy) -> Client {
+    Client::connect(proxy.running.admin_address().expect("there is one"))
+}
+
+fn get(client: &mut Client, path: &str) -> Answer {
+    client.ask(format!("GET {path} HTTP/1.1\r\nHost: a\r\n\r\n").as_bytes())
+}
+
+fn text(answer: &Answer) -> String {
+    String::from_utf8(answer.body.clone()).expect("it is text")
+}
+
+/// The value of the one sample that begins so.
+fn value(metrics: &str, sample: &str) -> Option<f64> {
+    let mut found = metrics.lines().filter_map(|line| line.strip_prefix(sample)?.strip_prefix(' '));
+    let value = found.next()?;
+    assert_eq!(found.next(), None, "{sample}");
+    value.parse().ok()
+}
+
+/// A push of a source of a group, with names as they stand in a URL.
+fn push_of(group: &str, tenant: &str, source: &str) -> Vec<u8> {
+    format!(
+        "POST /w?highlander_group={group}&highlander_source={source} HTTP/1.1\r\nHost: a\r\n\
+         X-Scope-OrgID: {tenant}\r\nContent-Length: 1\r\n\r\nx"
+    )
+    .into_bytes()
+}
+
+/// What `promtool check metrics` thinks of a text.
+fn promtool(metrics: &str) -> (bool, String) {
+    let mut command = Command::new("promtool");
+    command.args(["check", "metrics"]).stdin(Stdio::piped()).stderr(Stdio::piped());
+    let mut child =
+        command.spawn().expect("tests/run installs prometheus, which brings promtool with it");
+    let mut stdin = child.stdin.take().expect("it is piped");
+    stdin.write_all(metrics.as_bytes()).expect("it reads");
+    drop(stdin);
+    let output = child.wait_with_output().expect("it ends");
+    (output.status.success(), String::from_utf8_lossy(&output.stderr).into_owned())
+}
+
+#[test]
+fn metrics_tell_what_was_done_and_promtool_finds_nothing_to_say() {
+    let endpoint = Endpoint::storage();
+    let proxy = with_admin(&endpoint);
+    let mut client = proxy.connect();
+    assert_eq!(client.ask(&push_of("g", "t", "one")).status, 204);
+    assert_eq!(proxy.connect().ask(&push_of("g", "t", "two")).status, 204);
+    // Names that would end a label, a line or a text, and two that look alike.
+    for name in ["%22%7D%0A%5C", "%FF", "%FE", "%3Cscript%3E"] {
+        assert_eq!(client.ask(&push_of(name, "t", name)).status, 204);
+    }
+    let answer = get(&mut admin(&proxy), "/metrics");
+    assert_eq!(answer.status, 200);
+    assert!(answer.head.contains("\r\nContent-Type: text/plain; version=0.0.4; charset=utf-8\r\n"));
+    let metrics = text(&answer);
+    for (sample, expected) in [
+        ("highlander_requests_forwarded_total", 5.0),
+        ("highlander_requests_standby_total", 1.0),
+        ("highlander_promoted_info{tenant=\"t\",group=\"g\",source=\"one\"}", 1.0),
+        ("highlander_sources{tenant=\"t\",group=\"g\"}", 2.0),
+        ("highlander_leader{tenant=\"t\",group=\"g\"}", 1.0),
+        ("highlander_leader{tenant=\"t\",group=\"\\\"}\\n\\\\\"}", 1.0),
+        ("highlander_leader{tenant=\"t\",group=\"\u{fffd}\"}", 1.0),
+        ("highlander_handover_open{tenant=\"t\",group=\"g\"}", 0.0),
+    ] {
+        assert_eq!(value(&metrics, sample), Some(expected), "{sample} in {metrics}");
+    }
+    let silence = "highlander_source_silence_seconds{tenant=\"t\",group=\"g\",source=\"two\"}";
+    assert!(value(&metrics, silence).is_some_and(|silence| silence < 30.0));
+    assert!(value(&metrics, "process_resident_memory_bytes").is_some_and(|bytes| bytes > 1e6));
+    let (succeeded, said) = promtool(&metrics);
+    assert!(succeeded && said.is_empty(), "{said}");
+    proxy.running.stop();
+}
+
+#[test]
+fn pages_are_read_and_never_written_and_requests_follow_each_other_on_one_connection() {
+    let endpoint = Endpoint::storage();
+    let proxy = with_admin(&endpoint);
+    let mut client = admin(&proxy);
+    for (path, status, expected) in [
+        ("/-/healthy", 200, "healthy\n"),
+        ("/-/ready?x=y", 200, "ready\n"),
+        ("/api/v1/write", 404, "there is no such page\n"),
+        ("/-/healthy/", 404, "there is no such page\n"),
+    ] {
+        let answer = get(&mut client, path);
+        assert_eq!((answer.status, text(&answer).as_str()), (status, expected), "{path}");
+    }
+    client.send(b"HEAD /metrics HTTP/1.1\r\nHost: a\r\n\r\n");
+    let answer = client.answer_to("HEAD");
+    assert!(answer.status == 200 && answer.body.is_empty() && !answer.head.contains("Length: 0"));
+    for method in ["POST", "PUT", "DELETE", "OPTIONS", "get"] {
+        let request =
+            format!("{method} /metrics HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\nabc");
+        let answer = client.ask(request.as_bytes());
+        assert_eq!(answer.status, 405, "{method}");
+        assert!(answer.head.contains("\r\nAllow: GET, HEAD\r\n"), "{}", answer.head);
+    }
+    // A source that was given the wrong port is told so, whatever it sends, and nothing goes out.
+    assert_eq!(client.ask(&push(7, b"body")).status, 404);
+    assert_eq!(get(&mut client, "/-/healthy").status, 200, "the connection is as it was");
+    assert!(endpoint.got().is_empty());
+    for (request, status) in [
+        ("GET / HTTP/1.1\r\n\r\n", 400),
+        ("\x16\x03\x01", 400),
+        ("GET / HTTP/1.1\r\nHost: a\r\nContent-Length: 70000\r\n\r\n", 413),
+        ("GET / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", 413),
+        ("GET /metrics HTTP/1.0\r\n\r\n", 200),
+        ("GET /metrics HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n", 200),
+    ] {
+        let mut client = admin(&proxy);
+        assert_eq!(client.ask(request.as_bytes()).status, status, "{request:?}");
+        client.assert_closed();
+    }
+    proxy.running.stop();
+}
+
+#[test]
+fn more_connections_than_there_may_be_are_turned_away_and_idle_ones_end_with_the_server() {
+    let endpoint = Endpoint::storage();
+    let proxy = with_admin(&endpoint);
+    let max = highlander::base::limits::ADMIN_CONNECTIONS_MAX;
+    let mut all: Vec<Client> = (0..max).map(|_| admin(&proxy)).collect();
+    assert!(all.iter_mut().all(|client| get(client, "/-/healthy").status == 200));
+    let mut further = admin(&proxy);
+    assert_eq!(further.answer().status, 503);
+    further.assert_closed();
+    drop(all.pop());
+    until("there is room again", || {
+        let mut client = admin(&proxy);
+        client.send(b"GET /-/healthy HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n");
+        client.answer().status == 200
+    });
+    proxy.running.stop();
+    all.iter_mut().for_each(Client::assert_closed);
+}
+
+#[test]
+fn who_does_not_know_the_cluster_yet_is_healthy_and_not_ready() {
+    let endpoint = Endpoint::storage();
+    let proxy = Proxy::with("epoll", endpoint.address, |cli| {
+        cli.admin = Some("127.0.0.1:0".into());
+        cli.cluster_bind = Some("127.0.0.1:0".into());
+        // Nobody is there.
+        cli.cluster_connect = Some("127.0.0.1:1".into());
+        cli.cluster_settle = Some("2s".into());
+    });
+    let mut client = admin(&proxy);
+    let answer = get(&mut client, "/-/ready");
+    assert_eq!(answer.status, 503);
+    assert_eq!(text(&answer), "it does not know yet how the groups of the cluster stand\n");
+    assert_eq!(get(&mut client, "/-/healthy").status, 200);
+    assert!(text(&get(&mut client, "/metrics")).contains("\nhighlander_cluster_settled 0\n"));
+    std::thread::sleep(Duration::from_secs(2));
+    until("it is ready", || get(&mut client, "/-/ready").status == 200);
+    let metrics = text(&get(&mut client, "/metrics"));
+    assert!(metrics.contains("\nhighlander_cluster_settled 1\n"));
+    assert!(metrics.contains("\nhighlander_cluster_members 1\n"));
+    proxy.running.stop();
+}
