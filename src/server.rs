@@ -198,6 +198,7 @@ pub fn start(config: Config) -> Result<Running, StartError> {
         cores: workers.iter().map(|worker| worker.handle.clone()).collect(),
         counters: counters.clone(),
         memory,
+        history: history.clone(),
         endpoints,
         queues: backlogs.iter().map(Backlog::seen).collect(),
         nodes,

@@ -3,6 +3,7 @@
 
 pub mod metrics;
 pub mod sight;
+pub mod status;
 
 use std::io::{self, Read as _, Write as _};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
@@ -25,6 +26,8 @@ use crate::wire::http::page::{Page, Status};
 use crate::wire::http::reply::Refusal;
 
 use sight::Sight;
+
+const INDEX: &str = "highlander\n\n/status\n/metrics\n/-/healthy\n/-/ready\n";
 
 /// How often a connection looks whether it is to end.
 const LOOK_EVERY: Duration = Duration::from_millis(250);
@@ -212,9 +215,13 @@ fn page(head: &Head<'_>, sight: &Sight) -> Page {
             content_type: exposition::CONTENT_TYPE,
             ..Page::text(Status::Ok, &metrics::exposition(sight))
         },
+        b"/status" => |sight| Page {
+            content_type: "application/json",
+            ..Page::text(Status::Ok, &status::document(sight))
+        },
         b"/-/healthy" => |sight| verdict(&sight.ailments(), "healthy\n"),
         b"/-/ready" => |sight| verdict(&sight.obstacles(), "ready\n"),
-        b"/" => |_| Page::text(Status::Ok, "highlander\n\n/metrics\n/-/healthy\n/-/ready\n"),
+        b"/" => |_| Page::text(Status::Ok, INDEX),
         _ => return Page::text(Status::NotFound, "there is no such page\n"),
     };
     match head.method {

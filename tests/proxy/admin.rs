@@ -4,6 +4,9 @@ use std::io::Write as _;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
+use highlander::wire::remote_write::protocol::Protocol;
+
+use crate::handover::{await_hand_overs, now_ms, write};
 use crate::support::*;
 
 fn with_admin(endpoint: &Endpoint) -> Proxy {
@@ -84,6 +87,43 @@ fn metrics_tell_what_was_done_and_promtool_finds_nothing_to_say() {
     assert!(value(&metrics, "process_resident_memory_bytes").is_some_and(|bytes| bytes > 1e6));
     let (succeeded, said) = promtool(&metrics);
     assert!(succeeded && said.is_empty(), "{said}");
+    proxy.running.stop();
+}
+
+#[test]
+fn the_status_tells_who_is_promoted_who_is_not_and_what_a_hand_over_cost() {
+    let endpoint = Endpoint::storage();
+    let proxy = Proxy::with("epoll", endpoint.address, |cli| {
+        cli.admin = Some("127.0.0.1:0".into());
+        cli.health_tick = Some("200ms".into());
+        cli.health_expiry = Some("1s".into());
+    });
+    let status = |path: &str| -> serde_json::Value {
+        let answer = get(&mut admin(&proxy), path);
+        assert!(answer.head.contains("\r\nContent-Type: application/json\r\n"));
+        serde_json::from_slice(&answer.body).expect("it is JSON")
+    };
+    let (mut one, mut two) = (proxy.connect(), proxy.connect());
+    let at = now_ms() - 60_000;
+    for (client, name, weight) in [(&mut one, "one", 1), (&mut two, "<b>", 7)] {
+        let mut say = |at, value| client.ask(&write(name, weight, Protocol::V1, at, value)).status;
+        assert_eq!((say(at, 1.0), say(at + 1000, 1.0)), (204, 204));
+    }
+    drop(one);
+    await_hand_overs(&proxy, 1);
+    let status = status("/status");
+    assert_eq!((&status["ready"], &status["wrong"]), (&true.into(), &serde_json::json!([])));
+    let group = &status["groups"][0];
+    assert_eq!((&group["lead"], &group["promoted"]), (&"us".into(), &"<b>".into()));
+    let sources = group["sources"].as_array().expect("a list");
+    let of = |name: &str| sources.iter().find(|it| it["name"] == name).expect("it is remembered");
+    assert_eq!((&of("<b>")["weight"], &of("<b>")["promoted"]), (&7.into(), &true.into()));
+    assert_eq!((&of("one")["promoted"], &of("one")["connected"]), (&false.into(), &false.into()));
+    let handover = &status["handovers"][0];
+    assert_eq!((&handover["from"], &handover["to"]), (&"one".into(), &"<b>".into()));
+    assert_eq!(handover["lost"], 0);
+    assert_eq!(status["endpoints"][0]["addresses"][0], endpoint.address.to_string());
+    assert_eq!(status["cluster"], serde_json::Value::Null);
     proxy.running.stop();
 }
 

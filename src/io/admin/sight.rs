@@ -13,6 +13,7 @@ use crate::io::endpoint::Endpoint;
 use crate::io::queue::thread::Queue;
 use crate::logic::source::{GroupName, SourceName};
 use crate::logic::view::Lead;
+use crate::shared::history::History;
 use crate::shared::memory::Memory;
 use crate::shared::metrics::{Counter, Counters};
 use crate::shared::nodes::Nodes;
@@ -28,6 +29,8 @@ pub struct Sight {
     pub counters: Vec<Arc<Counters>>,
     /// What is held.
     pub memory: Arc<Memory>,
+    /// The last hand-overs.
+    pub history: Arc<History>,
     /// The endpoints.
     pub endpoints: Arc<[Endpoint]>,
     /// Those of them that have a queue, by their names.

@@ -1,0 +1,132 @@
+//! What is seen, as JSON: all that a page, or a person with `jq`, needs to see why it does what it does.
+//! Times are milliseconds, moments since 1970.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use serde_json::{Value, json};
+
+use crate::base::time::Millis;
+use crate::io::admin::sight::{Sight, beat_age, name, text};
+use crate::logic::view::{Lead, Stage, View};
+use crate::shared::history::Record;
+use crate::shared::presence::Source;
+use crate::shared::state::Seat;
+
+/// The whole document.
+pub fn document(sight: &Sight) -> String {
+    let obstacles = sight.obstacles();
+    let all = sight.seats.all();
+    let mut seats: Vec<&Arc<Seat>> = all.values().collect();
+    seats.sort_by(|a, b| a.group.cmp(&b.group));
+    let groups: Vec<Value> = seats.into_iter().map(|seat| group(sight, seat)).collect();
+    let cores = sight.cores.iter().map(|core| {
+        json!({
+            "core": core.index,
+            // Relaxed: a lone number.
+            "connections": core.load.connections.load(Ordering::Relaxed),
+            "beat_age": beat_age(core, sight.clock.now()).0,
+        })
+    });
+    let cluster = sight.nodes.as_ref().map(|nodes| {
+        let others: Vec<String> = nodes.others().iter().map(ToString::to_string).collect();
+        json!({ "settled": nodes.is_settled(), "others": others })
+    });
+    let document = json!({
+        "version": env!("CARGO_PKG_VERSION"),
+        "now": sight.clock.unix_now().0,
+        "up": sight.clock.now().0,
+        "ready": obstacles.is_empty(),
+        "wrong": obstacles,
+        "groups": groups,
+        "handovers": sight.history.all().iter().rev().map(handover).collect::<Vec<_>>(),
+        "endpoints": endpoints(sight),
+        "hold": { "bytes": sight.memory.taken(), "limit": sight.memory.budget() },
+        "cluster": cluster,
+        "cores": cores.collect::<Vec<_>>(),
+    });
+    format!("{document:#}\n")
+}
+
+fn group(sight: &Sight, seat: &Seat) -> Value {
+    let view = **seat.view();
+    let (lead, relayed_to) = match view.lead {
+        Lead::Us => ("us", None),
+        Lead::Relay(to) => ("another", Some(to.to_string())),
+        Lead::Mirror => ("another", None),
+        Lead::Orphan | Lead::Nobody => ("nobody", None),
+    };
+    let stage = match view.stage {
+        Stage::Steady => "steady",
+        Stage::Suspect { .. } => "suspect",
+        Stage::Closed(_) => "closed",
+        Stage::Open(_) => "open",
+    };
+    let promoted = view.promoted.and_then(|promoted| seat.name(promoted.source));
+    let now = sight.clock.now();
+    let sources: Vec<Value> = seat.sources().all.iter().map(|it| source(it, &view, now)).collect();
+    json!({
+        "tenant": text(&seat.group.tenant),
+        "group": text(&seat.group.group),
+        "lead": lead,
+        "relayed_to": relayed_to,
+        "epoch": view.epoch.0,
+        "stage": stage,
+        "promoted": promoted.map(|promoted| name(&promoted)),
+        "low_mark": seat.marks.low().map(|low| low.0),
+        "sources": sources,
+    })
+}
+
+fn source(source: &Source, view: &View, now: Millis) -> Value {
+    let (presence, heard) = (source.presence(), source.heard());
+    let was_heard = presence.last_heard != Millis(0);
+    json!({
+        "name": name(&source.name),
+        "weight": heard.weight.0,
+        "address": heard.address.to_string(),
+        "promoted": view.promoted.is_some_and(|promoted| promoted.source == source.id),
+        "connected": presence.connected,
+        "in_flight": presence.in_flight,
+        "refused": presence.refused,
+        "silence": was_heard.then(|| presence.silence(now).0),
+        "patience": source.patience().0,
+        "newest": source.newest().map(|newest| newest.0),
+    })
+}
+
+fn handover(record: &Record) -> Value {
+    let cost = record.cost;
+    json!({
+        "tenant": text(&record.group.tenant),
+        "group": text(&record.group.group),
+        "from": record.from,
+        "to": record.to,
+        "reason": record.cause.to_string(),
+        "at": record.at.0,
+        "bridged": cost.bridged.0,
+        "bodies": cost.bodies,
+        "replayed": cost.replayed,
+        "skipped": cost.skipped,
+        "lost": cost.lost,
+        "unreadable": cost.unreadable,
+        "duration": cost.duration.0,
+        "peak_bytes": cost.peak_bytes,
+    })
+}
+
+fn endpoints(sight: &Sight) -> Vec<Value> {
+    let of = |name: &str| {
+        let queue = sight.queues.iter().find(|(of, _)| of == name).map(|(_, queue)| queue.depth());
+        queue.map(|depth| json!({ "bytes": depth.bytes(), "requests": depth.records() }))
+    };
+    let each = sight.endpoints.iter().map(|endpoint| {
+        let known = endpoint.addresses.now();
+        json!({
+            "name": endpoint.name,
+            "addresses": known.iter().map(ToString::to_string).collect::<Vec<_>>(),
+            "queue": of(&endpoint.name),
+        })
+    });
+    each.collect()
+}
