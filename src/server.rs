@@ -86,7 +86,8 @@ pub fn start(config: Config) -> Result<Running, StartError> {
     let queues = config.endpoints.iter().filter(|it| it.delivery != Delivery::Direct).count();
     // What is relayed to another node takes one too.
     let links = (config.endpoints.len() - queues).max(1);
-    let fit = descriptors::connections_that_fit(links, queues);
+    let others = descriptors::others(queues, admin.is_some());
+    let fit = descriptors::connections_that_fit(links, others);
     if fit < config.connections_max {
         let wanted = config.connections_max;
         log.warn(&format!(

@@ -332,6 +332,8 @@ pub const QUEUE_FRESH_RANGES_MAX: usize = 16 * 1024;
 
 /// Connections to the admin listener at a time: a scraper or two, and people.
 pub const ADMIN_CONNECTIONS_MAX: usize = 32;
+/// Descriptors of the admin listener: those, what it hears of the end by, and what it reads of the system.
+pub const ADMIN_DESCRIPTORS: usize = ADMIN_CONNECTIONS_MAX + 8;
 /// How long one of them may be idle, which is longer than scrapes are apart.
 pub const ADMIN_IDLE_MAX: Millis = Millis(150_000);
 /// How long one may take to send a request, or to read an answer.

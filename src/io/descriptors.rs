@@ -5,11 +5,11 @@
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-use crate::base::limits::{DESCRIPTORS_RESERVED, QUEUE_DESCRIPTORS};
+use crate::base::limits::{ADMIN_DESCRIPTORS, DESCRIPTORS_RESERVED, QUEUE_DESCRIPTORS};
 
-/// Raises the limit to what the process may have, and says how many connections fit beside the files of
-/// so many queues: each may need so many `links`, to an endpoint each, besides its own descriptor.
-pub fn connections_that_fit(links: usize, queues: usize) -> usize {
+/// Raises the limit to what the process may have, and says how many connections fit beside `others`: each
+/// may need so many `links`, to an endpoint each, besides its own descriptor.
+pub fn connections_that_fit(links: usize, others: usize) -> usize {
     let limit = getrlimit(Resource::Nofile);
     let raised = Rlimit { current: limit.maximum, maximum: limit.maximum };
     let current = match setrlimit(Resource::Nofile, raised) {
@@ -18,12 +18,17 @@ pub fn connections_that_fit(links: usize, queues: usize) -> usize {
     };
     let descriptors =
         current.map_or(usize::MAX, |limit| usize::try_from(limit).unwrap_or(usize::MAX));
-    fit(descriptors, links, queues)
+    fit(descriptors, links, others)
 }
 
-fn fit(descriptors: usize, links: usize, queues: usize) -> usize {
-    let reserved = DESCRIPTORS_RESERVED + queues * QUEUE_DESCRIPTORS;
-    (descriptors.saturating_sub(reserved) / (1 + links)).max(1)
+/// The descriptors of so many queues, and of the admin listener.
+pub fn others(queues: usize, has_admin: bool) -> usize {
+    let admin = if has_admin { ADMIN_DESCRIPTORS } else { 0 };
+    queues * QUEUE_DESCRIPTORS + admin
+}
+
+fn fit(descriptors: usize, links: usize, others: usize) -> usize {
+    (descriptors.saturating_sub(DESCRIPTORS_RESERVED + others) / (1 + links)).max(1)
 }
 
 #[cfg(test)]
@@ -31,10 +36,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_endpoint_takes_a_descriptor_of_every_connection_and_each_queue_some() {
+    fn each_endpoint_takes_a_descriptor_of_every_connection_and_queues_and_admin_some() {
         assert_eq!(fit(1064, 1, 0), 500);
         assert_eq!(fit(1064, 4, 0), 200);
-        assert_eq!(fit(1064 + 2 * QUEUE_DESCRIPTORS, 4, 2), 200);
+        let others = others(2, true);
+        assert_eq!(others, 2 * QUEUE_DESCRIPTORS + ADMIN_DESCRIPTORS);
+        assert_eq!(fit(1064 + others, 4, others), 200);
         assert_eq!((fit(1064, 0, 0), fit(10, 32, 0)), (1000, 1));
     }
 }
