@@ -7,6 +7,7 @@ use std::cell::{Cell, RefCell};
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use crate::base::limits::NAME_BYTES_MAX;
 use crate::base::time::{Millis, UnixMillis};
@@ -38,6 +39,8 @@ pub struct Speaker {
     pass: Vec<u8>,
     /// When the pass was made, if there is one.
     pass_made: Option<UnixMillis>,
+    /// The beat at which its age was looked at.
+    looked_at: Millis,
     claim: Option<Claim>,
     /// Whether it has spoken for more than one: then it is no source's own.
     is_shared: bool,
@@ -109,6 +112,7 @@ impl Speaker {
             tenant,
             pass,
             pass_made: None,
+            looked_at: Millis(0),
             claim: None,
             is_shared: false,
             known: None,
@@ -122,9 +126,7 @@ impl Speaker {
         let tenant = head.tenant.unwrap_or_default();
         let pass = head.pass.filter(|_| self.core.settings.relaying.is_some()).unwrap_or_default();
         let is_said = self.target == head.target && self.tenant == tenant && self.pass == pass;
-        let is_fresh =
-            || self.pass_made.is_none_or(|it| pass::is_fresh(it, self.core.clock.unix_now()));
-        if self.claim.is_some() && is_said && is_fresh() {
+        if self.claim.is_some() && is_said && self.is_fresh() {
             return Ok(());
         }
         let (claim, made) = match self.relayed(pass)? {
@@ -150,6 +152,18 @@ impl Speaker {
             said.extend_from_slice(now);
         }
         Ok(())
+    }
+
+    /// Whether the pass that was there last counts still. A beat is soon enough to ask the clock again.
+    fn is_fresh(&mut self) -> bool {
+        // Relaxed: this thread writes it.
+        let beat = Millis(self.core.handle.load.beat.load(Ordering::Relaxed));
+        match self.pass_made {
+            Some(made) if std::mem::replace(&mut self.looked_at, beat) != beat => {
+                pass::is_fresh(made, self.core.clock.unix_now())
+            }
+            Some(_) | None => true,
+        }
     }
 
     /// Who another node says that it is from, and when it said so.
