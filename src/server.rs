@@ -7,7 +7,8 @@ mod settings;
 use std::hash::{BuildHasher as _, RandomState};
 use std::io;
 use std::net::{SocketAddr, UdpSocket};
-use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Mutex};
 
 use crate::base::limits::{PIECES_IDLE_PART, RESERVED, SOURCES_MAX};
 use crate::base::time::Millis;
@@ -204,6 +205,10 @@ pub fn start(config: Config) -> Result<Running, StartError> {
         queues: backlogs.iter().map(Backlog::seen).collect(),
         nodes,
         clock,
+        began: clock.unix_now().before(clock.now()),
+        log: log.clone(),
+        one: Mutex::default(),
+        is_ending: AtomicBool::new(false),
     };
     let admin = admin.map(|listener| admin::start(listener, sight, &log));
     let admin = admin.transpose().map_err(StartError::Thread)?;
@@ -264,6 +269,9 @@ impl Running {
     /// cores finish what is in flight, `--shutdown-timeout` at most, and
     /// returns when all threads have ended.
     pub fn stop(self) {
+        if let Some(admin) = &self.admin {
+            admin.say_ending();
+        }
         if let Some(gossip) = &self.gossip {
             gossip.leave();
         }

@@ -8,20 +8,20 @@ pub mod status;
 use std::io::{self, Read as _, Write as _};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::os::unix::net::UnixStream;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, poll};
 
 use crate::base::limits::{
-    ADMIN_BODY_BYTES_MAX, ADMIN_CONNECTIONS_MAX, ADMIN_IDLE_MAX, ADMIN_TURN_MAX,
+    ADMIN_BODY_BYTES_MAX, ADMIN_CONNECTIONS_MAX, ADMIN_IDLE_MAX, ADMIN_TURN_MAX, LINGER_DEADLINE,
 };
 use crate::base::time::Millis;
 use crate::io::log::Log;
 use crate::wire::exposition;
-use crate::wire::http::head::{Framing, Head, Persistence, header_room};
+use crate::wire::http::head::{Framing, Head, Persistence, Version, header_room};
 use crate::wire::http::page::{Page, Status};
 use crate::wire::http::reply::Refusal;
 
@@ -35,6 +35,7 @@ const LOOK_EVERY: Duration = Duration::from_millis(250);
 /// The listener as it runs.
 pub struct Running {
     address: SocketAddr,
+    sight: Arc<Sight>,
     bell: UnixStream,
     thread: JoinHandle<()>,
 }
@@ -45,15 +46,22 @@ pub fn start(listener: TcpListener, sight: Sight, log: &Log) -> io::Result<Runni
     let address = listener.local_addr()?;
     let (bell, heard) = UnixStream::pair()?;
     let (sight, log) = (Arc::new(sight), log.clone());
+    let seen = sight.clone();
     let thread = thread::Builder::new().name("admin".into());
-    let thread = thread.spawn(move || accept(&listener, &heard, &sight, &log))?;
-    Ok(Running { address, bell, thread })
+    let thread = thread.spawn(move || accept(&listener, &heard, &seen, &log))?;
+    Ok(Running { address, sight, bell, thread })
 }
 
 impl Running {
     /// Where it listens, with its true port.
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// From now on it is not ready any more.
+    pub fn say_ending(&self) {
+        // Relaxed: it guards no other data.
+        self.sight.is_ending.store(true, Ordering::Relaxed);
     }
 
     /// Closes the listener. Connections end by themselves, in a moment.
@@ -109,11 +117,11 @@ fn accept(listener: &TcpListener, heard: &UnixStream, sight: &Arc<Sight>, log: &
     shared.stops.store(true, Ordering::Relaxed);
 }
 
-fn turn_away(mut stream: TcpStream) {
+fn turn_away(stream: TcpStream) {
     let page = Page::text(Status::Unavailable, "too many connections to the admin listener\n");
     let _ = stream.set_nonblocking(true);
     // What does not fit at once is not for waiting.
-    let _ = stream.write_all(&page.encode(false, Persistence::Close));
+    let _ = (&stream).write_all(&[page.head(Persistence::Close), page.body].concat());
     let _ = stream.shutdown(Shutdown::Write);
 }
 
@@ -121,46 +129,48 @@ fn turn_away(mut stream: TcpStream) {
 fn serve(mut stream: TcpStream, sight: &Sight, stops: &AtomicBool) -> io::Result<()> {
     stream.set_nonblocking(false)?;
     stream.set_nodelay(true)?;
-    stream.set_write_timeout(Some(ADMIN_TURN_MAX.into()))?;
     stream.set_read_timeout(Some(LOOK_EVERY))?;
-    let mut bytes = Vec::new();
+    let (mut bytes, mut idle_max) = (Vec::new(), ADMIN_TURN_MAX);
     loop {
         let begun = Instant::now();
         let read = loop {
             let mut room = header_room();
             match Head::parse(&bytes, &mut room) {
-                Ok(Some(head)) => break Ok((answer(&head, sight), head.bytes, framing(&head))),
+                Ok(Some(head)) => break Ok(asked(&head)),
                 Ok(None) => {}
-                Err(error) => break Err(error),
+                Err(error) => break Err(Refusal::Head(error).status().1),
             }
-            let patience = if bytes.is_empty() { ADMIN_IDLE_MAX } else { ADMIN_TURN_MAX };
+            let patience = if bytes.is_empty() { idle_max } else { ADMIN_TURN_MAX };
             if !more(&mut stream, &mut bytes, begun, patience, stops)? {
                 return Ok(());
             }
         };
-        let (reply, head_bytes, body) = match read {
-            Ok(read) => read,
-            Err(error) => {
-                let (_, why) = Refusal::Head(error).status();
+        let asked = match read {
+            Ok(asked) => asked,
+            Err(why) => {
                 let page = Page::text(Status::BadRequest, &format!("{why}\n"));
-                return stream.write_all(&page.encode(false, Persistence::Close));
+                write(&mut stream, &page, false, Persistence::Close, stops)?;
+                return linger(&mut stream, stops);
             }
         };
-        let Some(body_bytes) = body else {
+        let Some(whole) = asked.whole_bytes else {
             let page = Page::text(Status::TooLarge, "no request here needs such a body\n");
-            return stream.write_all(&page.encode(false, Persistence::Close));
+            write(&mut stream, &page, false, Persistence::Close, stops)?;
+            return linger(&mut stream, stops);
         };
-        let whole = head_bytes + body_bytes;
-        while bytes.len() < whole {
+        // Whoever waits to be told to go on gets the answer, and need not send the rest.
+        while bytes.len() < whole && asked.persistence == Persistence::KeepAlive {
             if !more(&mut stream, &mut bytes, begun, ADMIN_TURN_MAX, stops)? {
                 return Ok(());
             }
         }
-        bytes.drain(..whole);
-        stream.write_all(&reply.0)?;
-        if reply.1 == Persistence::Close {
-            return stream.shutdown(Shutdown::Write);
+        bytes.drain(..whole.min(bytes.len()));
+        let page = show(&asked, sight);
+        write(&mut stream, &page, asked.is_head, asked.persistence, stops)?;
+        if asked.persistence == Persistence::Close {
+            return linger(&mut stream, stops);
         }
+        idle_max = ADMIN_IDLE_MAX;
     }
 }
 
@@ -189,47 +199,102 @@ fn more(
     }
 }
 
+/// Writes a page, in [`ADMIN_TURN_MAX`] in all.
+fn write(
+    stream: &mut TcpStream,
+    page: &Page,
+    is_head: bool,
+    persistence: Persistence,
+    stops: &AtomicBool,
+) -> io::Result<()> {
+    stream.set_write_timeout(Some(LOOK_EVERY))?;
+    let (head, begun) = (page.head(persistence), Instant::now());
+    let body: &[u8] = if is_head { &[] } else { &page.body };
+    for mut part in [&head[..], body] {
+        while !part.is_empty() {
+            if stops.load(Ordering::Relaxed) || Millis::from(begun.elapsed()) >= ADMIN_TURN_MAX {
+                return Err(io::ErrorKind::TimedOut.into());
+            }
+            match stream.write(part) {
+                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+                Ok(written) => part = &part[written..],
+                Err(error) if is_empty(&error) => {}
+                Err(error) => return Err(error),
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Reads away what is still coming: a close with unread bytes would take the answer with it.
+fn linger(stream: &mut TcpStream, stops: &AtomicBool) -> io::Result<()> {
+    stream.shutdown(Shutdown::Write)?;
+    let (begun, mut bytes) = (Instant::now(), Vec::new());
+    while more(stream, &mut bytes, begun, LINGER_DEADLINE, stops)? {
+        bytes.clear();
+    }
+    Ok(())
+}
+
 fn is_empty(error: &io::Error) -> bool {
     use io::ErrorKind::{Interrupted, TimedOut, WouldBlock};
     matches!(error.kind(), WouldBlock | TimedOut | Interrupted)
 }
 
-/// The bytes of a request's body, `None` if there may be too many.
-fn framing(head: &Head<'_>) -> Option<usize> {
-    match head.framing {
+/// What a request asks for.
+struct Asked {
+    path: Vec<u8>,
+    is_head: bool,
+    is_read: bool,
+    /// The bytes of head and body, `None` if there may be too many.
+    whole_bytes: Option<usize>,
+    persistence: Persistence,
+}
+
+fn asked(head: &Head<'_>) -> Asked {
+    let path = head.target.split(|byte| *byte == b'?').next().unwrap_or_default();
+    let body = match head.framing {
         Framing::Length(bytes) if bytes <= ADMIN_BODY_BYTES_MAX => usize::try_from(bytes).ok(),
         Framing::Length(_) | Framing::Chunked => None,
+    };
+    let stays = head.version == Version::Http11 && !head.expects_continue;
+    Asked {
+        path: path.to_vec(),
+        is_head: head.method == "HEAD",
+        is_read: matches!(head.method, "GET" | "HEAD"),
+        whole_bytes: body.map(|body| head.bytes + body),
+        persistence: if stays { head.persistence } else { Persistence::Close },
     }
 }
 
-/// The answer to a request, and what becomes of the connection.
-fn answer(head: &Head<'_>, sight: &Sight) -> (Vec<u8>, Persistence) {
-    let is_head = head.method == "HEAD";
-    (page(head, sight).encode(is_head, head.persistence), head.persistence)
-}
-
-fn page(head: &Head<'_>, sight: &Sight) -> Page {
-    let path = head.target.split(|byte| *byte == b'?').next().unwrap_or_default();
-    let show: fn(&Sight) -> Page = match path {
-        b"/metrics" => |sight| Page {
-            content_type: exposition::CONTENT_TYPE,
-            ..Page::text(Status::Ok, &metrics::exposition(sight))
+fn show(asked: &Asked, sight: &Sight) -> Page {
+    let show: fn(&Sight) -> Page = match &asked.path[..] {
+        b"/metrics" => |sight| {
+            let _one = one(sight);
+            Page::good(exposition::CONTENT_TYPE, metrics::exposition(sight))
         },
-        b"/status" => |sight| Page {
-            content_type: "application/json",
-            ..Page::text(Status::Ok, &status::document(sight))
+        b"/status" => |sight| {
+            let _one = one(sight);
+            Page::good("application/json", status::document(sight))
         },
         b"/-/healthy" => |sight| verdict(&sight.ailments(), "healthy\n"),
         b"/-/ready" => |sight| verdict(&sight.obstacles(), "ready\n"),
         b"/" => |_| Page::text(Status::Ok, INDEX),
         _ => return Page::text(Status::NotFound, "there is no such page\n"),
     };
-    match head.method {
-        "GET" | "HEAD" => show(sight),
-        _ => {
-            Page { allow: Some("GET, HEAD"), ..Page::text(Status::NotAllowed, "only to be read\n") }
+    match asked.is_read {
+        true => show(sight),
+        false => {
+            let page = Page::text(Status::NotAllowed, "only to be read\n");
+            Page { allow: Some("GET, HEAD"), ..page }
         }
     }
+}
+
+/// However many ask at once, one long page is made at a time.
+fn one(sight: &Sight) -> MutexGuard<'_, ()> {
+    // A thread that panics ends the process, so nobody finds it poisoned.
+    sight.one.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn verdict(faults: &[String], good: &str) -> Page {

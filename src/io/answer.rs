@@ -12,6 +12,8 @@ use crate::io::core::Core;
 use crate::io::deadline::{Patience, Slot};
 use crate::io::link::Link;
 use crate::io::upstream;
+use crate::shared::metrics::{Counter, Counters};
+use crate::shared::presence::Answered;
 use crate::wire::http::answer::{Answer, AnswerFraming};
 use crate::wire::http::body::Chunks;
 use crate::wire::http::head::{Persistence, Version};
@@ -27,6 +29,13 @@ pub struct Manner {
     pub version: Version,
     /// Whether its connection stays open.
     pub persistence: Persistence,
+}
+
+/// Counts a forwarded request by what its endpoint answered.
+pub fn count(counters: &Counters, answer: &Answer) {
+    if Answered::with(answer.status) == Answered::Refused {
+        counters.add(Counter::EndpointRefused, 1);
+    }
 }
 
 /// Passes `answer`, which stands at the start of `link.reader.bytes`, on to the source, and gives `link`

@@ -36,14 +36,16 @@ counters! {
     Forwarded = "highlander_requests_forwarded_total":
         "Requests of a promoted source that were answered by the endpoint.",
     ForwardedBytes = "highlander_forwarded_bytes_total": "Body bytes of those.",
-    Standby = "highlander_requests_standby_total": "Requests of a standby, read and answered 204.",
+    Standby = "highlander_requests_standby_total":
+        "Requests of a standby that are not remote write, read and answered 204.",
     StandbyBytes = "highlander_standby_bytes_total": "Body bytes of those.",
     Held = "highlander_requests_held_total":
         "Remote write requests of a standby, kept for a hand-over.",
     HeldBytes = "highlander_held_bytes_total": "Body bytes of those.",
     HoldRefused = "highlander_requests_not_held_total":
         "Remote write requests of a standby that there was no room for, answered 503.",
-    Parked = "highlander_requests_parked_total": "Requests that waited for a hand-over.",
+    Parked = "highlander_requests_parked_total":
+        "Requests that waited for a hand-over, or for a leader.",
     Filtered = "highlander_requests_filtered_total":
         "Live requests that went through the filter of an open hand-over.",
     Covered = "highlander_requests_covered_total":
@@ -87,7 +89,10 @@ counters! {
         "Times that this node took or lost the lead of a group.",
     Malformed = "highlander_requests_malformed_total": "Requests answered 4xx by ourselves.",
     Refused = "highlander_requests_refused_total": "Requests answered 503 by ourselves.",
-    EndpointFailed = "highlander_endpoint_failures_total": "Requests answered 502 or 504.",
+    EndpointFailed = "highlander_endpoint_failures_total":
+        "Requests answered 502 or 504 by ourselves: an endpoint did not answer.",
+    EndpointRefused = "highlander_endpoint_refusals_total":
+        "Forwarded requests that an endpoint answered 429 or 5xx, which was passed on.",
     EndpointRetried = "highlander_endpoint_retries_total":
         "Requests sent again because a reused connection was dead.",
     EndpointConnections = "highlander_endpoint_connections_total": "Connections to the endpoint.",
@@ -113,7 +118,6 @@ counters! {
     WeightsUnreadable = "highlander_weights_unreadable_total":
         "Weights that are no number and count as 0.",
     Promotions = "highlander_promotions_total": "Changes of a seat.",
-    LogLinesDropped = "highlander_log_lines_dropped_total": "Log lines that found no room.",
 }
 
 /// The counters of one thread.

@@ -167,7 +167,57 @@ fn pages_are_read_and_never_written_and_requests_follow_each_other_on_one_connec
         assert_eq!(client.ask(request.as_bytes()).status, status, "{request:?}");
         client.assert_closed();
     }
+    // The answer is read also by who has much more to say, or waits before it says it.
+    let mut client = admin(&proxy);
+    let answer = client.ask(&push(7, &body(3_000_000)));
+    assert_eq!(answer.status, 413);
+    let mut client = admin(&proxy);
+    client.send(
+        b"POST /metrics HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 9\r\n\r\n",
+    );
+    assert_eq!(client.answer().status, 405);
     proxy.running.stop();
+}
+
+#[test]
+fn an_endpoint_that_answers_5xx_shows_though_its_answers_are_passed_on() {
+    let endpoint = Endpoint::start(|got| match &got.body[..] {
+        b"x" => b"HTTP/1.1 503 No\r\nContent-Length: 0\r\n\r\n".to_vec(),
+        _ => b"HTTP/1.1 400 No\r\nContent-Length: 0\r\n\r\n".to_vec(),
+    });
+    let proxy = with_admin(&endpoint);
+    let mut client = proxy.connect();
+    let at = now_ms();
+    for (request, status) in
+        [(push(7, b"x"), 503), (push(7, b"y"), 400), (write("a", 9, Protocol::V1, at, 1.0), 400)]
+    {
+        assert_eq!(client.ask(&request).status, status);
+    }
+    let metrics = text(&get(&mut admin(&proxy), "/metrics"));
+    assert_eq!(value(&metrics, "highlander_endpoint_refusals_total"), Some(1.0));
+    assert_eq!(value(&metrics, "highlander_endpoint_failures_total"), Some(0.0));
+    proxy.running.stop();
+}
+
+#[test]
+fn who_is_about_to_end_is_not_ready_and_not_ill() {
+    // It answers after a while, for which the end waits.
+    let endpoint = Endpoint::start(|_| {
+        std::thread::sleep(Duration::from_secs(2));
+        b"HTTP/1.1 204 No Content\r\n\r\n".to_vec()
+    });
+    let proxy = with_admin(&endpoint);
+    let (mut client, mut admin) = (proxy.connect(), admin(&proxy));
+    client.send(&push(7, b"x"));
+    std::thread::sleep(Duration::from_millis(300));
+    assert_eq!(get(&mut admin, "/-/ready").status, 200);
+    let stopping = std::thread::spawn(move || proxy.running.stop());
+    std::thread::sleep(Duration::from_millis(300));
+    let answer = get(&mut admin, "/-/ready");
+    assert_eq!((answer.status, text(&answer).as_str()), (503, "it is about to end\n"));
+    assert_eq!(get(&mut admin, "/-/healthy").status, 200);
+    assert_eq!(client.answer().status, 204);
+    stopping.join().expect("it ends");
 }
 
 #[test]

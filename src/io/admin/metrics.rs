@@ -9,7 +9,7 @@ use crate::base::time::Millis;
 use crate::io::admin::sight::{Sight, beat_age, lead, name, text};
 use crate::io::process;
 use crate::logic::source::SourceName;
-use crate::logic::view::{Lead, Stage};
+use crate::logic::view::Lead;
 use crate::shared::metrics::Counter;
 use crate::shared::state::Seat;
 use crate::wire::exposition::{Exposition, Family, Kind};
@@ -24,6 +24,9 @@ pub fn exposition(sight: &Sight) -> String {
         out.single(counter.name(), Kind::Counter, counter.help(), sight.count(*counter) as f64);
     }
     cores(sight, &mut out);
+    let help = "Log lines that found no room.";
+    let dropped = sight.log.dropped() as f64;
+    out.single("highlander_log_lines_dropped_total", Kind::Counter, help, dropped);
     let (help, taken) = ("Bytes kept for hand-overs.", sight.memory.taken() as f64);
     out.single("highlander_hold_bytes", Kind::Gauge, help, taken);
     let (help, limit) = ("The most that may be kept, --hold-memory.", sight.memory.budget() as f64);
@@ -77,13 +80,11 @@ fn groups(sight: &Sight, out: &mut Exposition) {
     each("highlander_leader", "Whether this node leads the group.", &|seat| {
         of(lead(seat) == Lead::Us)
     });
-    each("highlander_epoch", "Counts the changes of the group's seat.", &|seat| {
+    each("highlander_epoch", "Counts the changes of the group's view.", &|seat| {
         Some(seat.view().epoch.0 as f64)
     });
     let help = "Whether a hand-over of the group is under way.";
-    each("highlander_handover_open", help, &|seat| {
-        of(!matches!(seat.view().stage, Stage::Steady | Stage::Suspect { .. }))
-    });
+    each("highlander_handover_open", help, &|seat| of(seat.view().turn().is_some()));
     let help = "Up to when everything of the group has been delivered, in seconds since 1970.";
     each("highlander_low_mark_timestamp_seconds", help, &|seat| {
         seat.marks.low().map(|low| low.0 as f64 / 1000.0)
@@ -113,7 +114,7 @@ fn sources(sight: &Sight, seats: &[&Arc<Seat>], out: &mut Exposition) {
         family.sample(&of_group(seat), seat.sources().all.len() as f64);
     }
     let now = sight.clock.now();
-    let help = "How long ago a source's last whole request came.";
+    let help = "How long ago a source was heard, here or by the node that led before.";
     let mut family = out.family("highlander_source_silence_seconds", Kind::Gauge, help);
     for seat in seats {
         for source in &seat.sources().all {
@@ -161,8 +162,7 @@ fn process(sight: &Sight, out: &mut Exposition) {
             "process_start_time_seconds",
             Kind::Gauge,
             "When the process began, in seconds since 1970.",
-            // To the second, as the others: its clock began with it.
-            (sight.clock.unix_now().0 as f64 / 1000.0 - seconds(sight.clock.now())).round(),
+            sight.began.0 as f64 / 1000.0,
         ),
     ] {
         out.single(name, kind, help, value);

@@ -2,14 +2,15 @@
 //! have left where anybody may read it. Nobody is asked, so that a thread that hangs hides nothing.
 
 use std::borrow::Cow;
-use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 
 use crate::base::limits::CORE_STUCK;
-use crate::base::time::Millis;
+use crate::base::time::{Millis, UnixMillis};
 use crate::io::clock::Clock;
 use crate::io::core::Handle;
 use crate::io::endpoint::Endpoint;
+use crate::io::log::Log;
 use crate::io::queue::thread::Queue;
 use crate::logic::source::{GroupName, SourceName};
 use crate::logic::view::Lead;
@@ -39,6 +40,14 @@ pub struct Sight {
     pub nodes: Option<Arc<Nodes>>,
     /// The clock.
     pub clock: Clock,
+    /// When the process began.
+    pub began: UnixMillis,
+    /// The log.
+    pub log: Log,
+    /// Held while a page is made.
+    pub one: Mutex<()>,
+    /// Whether the process is about to end.
+    pub is_ending: AtomicBool,
 }
 
 impl Sight {
@@ -50,30 +59,57 @@ impl Sight {
 
     /// What is wrong with the process itself, in plain words; nothing if it is healthy.
     pub fn ailments(&self) -> Vec<String> {
+        // Cores that have ended do not move.
+        if self.is_ending() {
+            return Vec::new();
+        }
         stuck(&self.cores, self.clock.now())
     }
 
-    /// Why it does not take requests, or not all of them, in plain words; nothing if it is ready.
+    fn is_ending(&self) -> bool {
+        // Relaxed: it guards no other data.
+        self.is_ending.load(Ordering::Relaxed)
+    }
+
+    /// Why it does not take requests, in plain words; nothing if it is ready. One group among several is no
+    /// reason to send all others elsewhere.
     pub fn obstacles(&self) -> Vec<String> {
         let mut obstacles = self.ailments();
+        if self.is_ending() {
+            obstacles.push("it is about to end".into());
+        }
         if self.nodes.as_ref().is_some_and(|nodes| !nodes.is_settled()) {
             obstacles.push("it does not know yet how the groups of the cluster stand".into());
         }
-        let unknown = self.endpoints.iter().filter(|endpoint| endpoint.addresses.now().is_empty());
-        obstacles
-            .extend(unknown.map(|it| format!("no address of endpoint '{}' is known", it.name)));
+        // What has a queue is stored all the same.
+        let is_queued = |it: &&Endpoint| self.queues.iter().any(|(name, _)| *name == it.name);
+        let direct = self.endpoints.iter().filter(|it| !is_queued(it));
+        obstacles.extend(direct.filter_map(unknown));
         let seats = self.seats.all();
-        let unled = seats.values().filter(|seat| matches!(lead(seat), Lead::Nobody | Lead::Orphan));
+        if !seats.is_empty() && seats.values().all(|seat| is_unled(seat)) {
+            obstacles.push("nobody leads any group, as far as is known here".into());
+        }
+        obstacles
+    }
+
+    /// All that is wrong right now, in plain words, also where it takes requests.
+    pub fn faults(&self) -> Vec<String> {
+        let mut faults = self.obstacles();
+        let queued = self.endpoints.iter().filter_map(unknown);
+        let further: Vec<String> = queued.filter(|it| !faults.contains(it)).collect();
+        faults.extend(further);
+        let seats = self.seats.all();
+        let unled = seats.values().filter(|seat| is_unled(seat));
         let mut unled: Vec<&GroupName> = unled.map(|seat| &seat.group).collect();
         unled.sort();
         match (unled.len(), unled.first()) {
-            (1, Some(group)) => obstacles.push(format!("nobody leads {}", called(group))),
+            (1, Some(group)) => faults.push(format!("nobody leads {}", called(group))),
             (more, Some(group)) => {
-                obstacles.push(format!("nobody leads {more} groups, {} first", called(group)));
+                faults.push(format!("nobody leads {more} groups, {} first", called(group)));
             }
             (_, None) => {}
         }
-        obstacles
+        faults
     }
 }
 
@@ -81,6 +117,15 @@ impl Sight {
 pub fn beat_age(core: &Handle, now: Millis) -> Millis {
     // Relaxed: a lone timestamp.
     now.since(Millis(core.load.beat.load(Ordering::Relaxed)))
+}
+
+fn unknown(endpoint: &Endpoint) -> Option<String> {
+    let is_known = !endpoint.addresses.now().is_empty();
+    (!is_known).then(|| format!("no address of endpoint '{}' is known", endpoint.name))
+}
+
+fn is_unled(seat: &Seat) -> bool {
+    matches!(lead(seat), Lead::Nobody | Lead::Orphan)
 }
 
 fn stuck(cores: &[Arc<Handle>], now: Millis) -> Vec<String> {

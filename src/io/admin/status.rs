@@ -15,7 +15,6 @@ use crate::shared::state::Seat;
 
 /// The whole document.
 pub fn document(sight: &Sight) -> String {
-    let obstacles = sight.obstacles();
     let all = sight.seats.all();
     let mut seats: Vec<&Arc<Seat>> = all.values().collect();
     seats.sort_by(|a, b| a.group.cmp(&b.group));
@@ -36,8 +35,8 @@ pub fn document(sight: &Sight) -> String {
         "version": env!("CARGO_PKG_VERSION"),
         "now": sight.clock.unix_now().0,
         "up": sight.clock.now().0,
-        "ready": obstacles.is_empty(),
-        "wrong": obstacles,
+        "ready": sight.obstacles().is_empty(),
+        "wrong": sight.faults(),
         "groups": groups,
         "handovers": sight.history.all().iter().rev().map(handover).collect::<Vec<_>>(),
         "endpoints": endpoints(sight),
@@ -90,7 +89,7 @@ fn source(source: &Source, view: &View, now: Millis) -> Value {
         "in_flight": presence.in_flight,
         "refused": presence.refused,
         "silence": was_heard.then(|| presence.silence(now).0),
-        "patience": source.patience().0,
+        "patience_elsewhere": source.patience().0,
         "newest": source.newest().map(|newest| newest.0),
     })
 }

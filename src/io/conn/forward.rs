@@ -198,6 +198,9 @@ impl Conn {
     ) -> Result<Persistence, Fault> {
         self.speaker.answered(Answered::with(answer.status));
         self.count(requests, bytes, body_bytes);
+        if requests == Counter::Forwarded {
+            answer::count(&self.core.handle.counters, &answer);
+        }
         let (slot, stream) = (&self.slot, &mut self.stream);
         answer::pass_on(&self.core, slot, stream, link, answer, request.manner())
             .await

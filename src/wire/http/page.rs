@@ -48,12 +48,16 @@ pub struct Page {
 impl Page {
     /// Plain text.
     pub fn text(status: Status, text: &str) -> Page {
-        let content_type = "text/plain; charset=utf-8";
-        Page { status, content_type, allow: None, body: text.as_bytes().to_vec() }
+        Page { status, ..Page::good("text/plain; charset=utf-8", text.to_owned()) }
     }
 
-    /// The answer as it goes out; to HEAD without what stands on the page.
-    pub fn encode(&self, is_head: bool, persistence: Persistence) -> Vec<u8> {
+    /// What was asked for.
+    pub fn good(content_type: &'static str, body: String) -> Page {
+        Page { status: Status::Ok, content_type, allow: None, body: body.into_bytes() }
+    }
+
+    /// The head of the answer as it goes out. To HEAD that is all.
+    pub fn head(&self, persistence: Persistence) -> Vec<u8> {
         let Page { status, content_type, allow, body } = self;
         let (status, length) = (status.line(), body.len());
         let mut head = format!(
@@ -67,10 +71,6 @@ impl Page {
             head += "Connection: close\r\n";
         }
         head += "\r\n";
-        let mut bytes = head.into_bytes();
-        if !is_head {
-            bytes.extend_from_slice(body);
-        }
-        bytes
+        head.into_bytes()
     }
 }
