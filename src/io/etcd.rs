@@ -124,8 +124,11 @@ impl Keeper {
             self.act(step);
             self.tell();
             match asked.recv_timeout(rest.into()) {
-                Ok(Ask::Want(keys)) => self.lease.on_wanted(&keys),
-                Ok(Ask::Release(keys)) => self.lease.on_released(&keys),
+                Ok(ask) => {
+                    self.take(ask);
+                    // All of them before the next step, which looks at all keys for what they ask.
+                    asked.try_iter().for_each(|ask| self.take(ask));
+                }
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => break,
             }
@@ -136,6 +139,13 @@ impl Keeper {
             if let Err(error) = self.client.ask(wire::REVOKE, &wire::lease(lease), &on_time) {
                 self.log.warn(&format!("etcd: the lease is left to its end: {error}"));
             }
+        }
+    }
+
+    fn take(&mut self, ask: Ask) {
+        match ask {
+            Ask::Want(keys) => self.lease.on_wanted(&keys),
+            Ask::Release(keys) => self.lease.on_released(&keys),
         }
     }
 
@@ -213,6 +223,7 @@ impl Keeper {
                 Told::Granted { .. }
                 | Told::Taken { .. }
                 | Told::Lost { .. }
+                | Told::Refused { .. }
                 | Told::Released { .. } => {}
             }
             while let Err(error) = self.told.send_timeout(told, LEASE_RETRY.into()) {

@@ -164,13 +164,18 @@ impl Gossip {
 
 /// Tells the seats, and whoever gives the leases, what follows.
 fn follow(member: &mut Member, seating: &mut Seating, leases: &mut Option<Leases>, now: Millis) {
+    let mut free = Vec::new();
     for outcome in member.take_outcomes() {
         match outcome {
             Outcome::Led(group, lead, standing) => {
                 seating.on_led(member, &group, lead, standing, now);
             }
-            Outcome::Free(key) => leases.iter_mut().for_each(|leases| leases.free(key)),
+            Outcome::Free(key) => free.push(key),
         }
+    }
+    // All at once: each is asked for at the price of a look at all keys.
+    if let Some(leases) = leases {
+        leases.free(&free);
     }
 }
 

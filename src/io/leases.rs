@@ -47,24 +47,31 @@ impl Leases {
                 Told::Taken { key, .. } | Told::Lost { key } => {
                     member.on_lease(GroupKey(key.0), Millis(0), now);
                 }
+                // It is asked for again.
+                Told::Refused { key } => _ = self.wanted.remove(&GroupKey(key.0)),
                 // What is promised ends by itself.
                 Told::Unreachable(_) | Told::Again => {}
             }
         }
         let wanted: BTreeSet<GroupKey> = member.wanted(now).into_iter().collect();
-        let more = wanted.difference(&self.wanted).map(|key| Key(key.0)).collect();
+        let more: Vec<GroupKey> = wanted.difference(&self.wanted).copied().collect();
         let less: Vec<GroupKey> = self.wanted.difference(&wanted).copied().collect();
         // What was promised does not count any more, though it may not be over.
         less.iter().for_each(|key| member.on_lease(*key, Millis(0), now));
-        if self.ask(Ask::Want(more)) && self.release(&less) {
-            self.wanted = wanted;
+        if self.ask(Ask::Want(more.iter().map(|key| Key(key.0)).collect())) {
+            self.wanted.extend(more);
+        }
+        if self.release(&less) {
+            self.wanted.retain(|key| wanted.contains(key));
         }
     }
 
-    /// A group is not led any more, and may be another's.
-    pub fn free(&mut self, key: GroupKey) {
-        if self.wanted.contains(&key) && self.release(&[key]) {
-            self.wanted.remove(&key);
+    /// Groups are not led any more, and may be another's.
+    pub fn free(&mut self, keys: &[GroupKey]) {
+        let keys: Vec<GroupKey> =
+            keys.iter().filter(|key| self.wanted.contains(*key)).copied().collect();
+        if self.release(&keys) {
+            keys.iter().for_each(|key| _ = self.wanted.remove(key));
         }
     }
 

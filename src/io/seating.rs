@@ -14,7 +14,7 @@ use crate::io::orders::Word;
 use crate::logic::cluster::group;
 use crate::logic::cluster::member::Member;
 use crate::logic::cluster::standing::{Sitting, Standing};
-use crate::logic::progress;
+use crate::logic::progress::{self, Window};
 use crate::logic::source::{GroupName, Payload, SourceName};
 use crate::logic::view::{Event, Heard, Lead, Past, Stage};
 use crate::shared::memory::Memory;
@@ -199,15 +199,25 @@ impl Seating {
 
     /// Lets the cores let go of what other leaders have covered.
     pub fn release(&self, member: &Member) {
-        let (window, _) = progress::kept(self.window, self.memory.pressure());
+        let (kept, window) = progress::kept(self.window, self.memory.pressure());
+        let mut is_shrunk = false;
         for (group, seat) in self.seats.all().iter() {
-            let is_led_elsewhere =
-                matches!(seat.view().lead, Lead::Relay(_) | Lead::Mirror | Lead::Orphan);
-            let low = member.standing(group).and_then(|standing| standing.low);
-            if let Some(low) = low.filter(|_| is_led_elsewhere) {
-                let low = low.min(self.clock.unix_now());
-                seat.marks.raise_release(low.before(window));
+            let lead = seat.view().lead;
+            let is_held = matches!(lead, Lead::Mirror | Lead::Orphan);
+            let Some(low) = member.standing(group).and_then(|standing| standing.low) else {
+                continue;
+            };
+            let low = low.min(self.clock.unix_now());
+            if is_held || matches!(lead, Lead::Relay(_)) {
+                seat.marks.raise_release(low.before(self.window));
             }
+            if is_held && window == Window::Shrunk {
+                seat.marks.raise_release_held(low.before(kept));
+                is_shrunk = true;
+            }
+        }
+        if is_shrunk {
+            self.counters.add(Counter::WindowShrunk, 1);
         }
     }
 

@@ -159,8 +159,12 @@ impl Speaker {
         // Relaxed: this thread writes it.
         let beat = Millis(self.core.handle.load.beat.load(Ordering::Relaxed));
         match self.pass_made {
-            Some(made) if std::mem::replace(&mut self.looked_at, beat) != beat => {
-                pass::is_fresh(made, self.core.clock.unix_now())
+            Some(made) if self.looked_at != beat => {
+                let is_fresh = pass::is_fresh(made, self.core.clock.unix_now());
+                if is_fresh {
+                    self.looked_at = beat;
+                }
+                is_fresh
             }
             Some(_) | None => true,
         }

@@ -136,8 +136,9 @@ impl Handover {
         for source in before.filter(|_| !is_sent).into_iter().chain(unseen) {
             self.former.insert(source, Nanos::from(now));
         }
-        // A seat that was empty for a while is taken over from whoever sat in it last.
-        let from = turn.from.or(self.turn.and_then(|before| before.from));
+        // A seat that was empty for a while is taken over from whoever sat in it last, if that was here.
+        let before = self.turn.filter(|_| turn.cause != Cause::Lead);
+        let from = turn.from.or(before.and_then(|before| before.from));
         self.turn = Some(Turn { from, ..turn });
         self.phase = Phase::Asking;
         self.began = now;
@@ -185,8 +186,6 @@ impl Handover {
     /// Another node leads the group now: what was to be done is its business, what is under way comes to its
     /// end. What is known to be delivered stays so: what a hand-over lets out live is kept nowhere else.
     pub fn on_left(&mut self) {
-        // Who was overtaken here may have sat in the seat elsewhere since.
-        self.turn = self.turn.map(|turn| Turn { from: None, ..turn });
         if self.phase == Phase::Idle && self.desk.is_empty() && self.under_way.is_none() {
             return;
         }

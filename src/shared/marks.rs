@@ -93,6 +93,12 @@ impl Marks {
         self.floor.fetch_max(mark.0, Ordering::Relaxed);
     }
 
+    /// The same of what is held for another node that leads, where there is no room: of what is live it
+    /// says nothing.
+    pub fn raise_release_held(&self, mark: UnixMillis) {
+        self.release.fetch_max(mark.0, Ordering::Relaxed);
+    }
+
     /// Of what was held, what is older has been delivered by another node. It never takes anything back.
     pub fn raise_held(&self, mark: UnixMillis) {
         self.held.fetch_max(mark.0, Ordering::Relaxed);

@@ -94,7 +94,11 @@ impl Node {
     pub fn knows(&self, key: Key) -> bool {
         let of_it = |told: &Told| match told {
             Told::Granted { key: of, .. } | Told::Taken { key: of, .. } => *of == key,
-            Told::Lost { .. } | Told::Released { .. } | Told::Unreachable(_) | Told::Again => false,
+            Told::Lost { .. }
+            | Told::Refused { .. }
+            | Told::Released { .. }
+            | Told::Unreachable(_)
+            | Told::Again => false,
         };
         self.told.iter().any(|(_, told)| of_it(told))
     }
@@ -122,6 +126,7 @@ impl Node {
             Told::Granted { .. }
             | Told::Taken { .. }
             | Told::Lost { .. }
+            | Told::Refused { .. }
             | Told::Released { .. } => None,
         });
         of_etcd.flatten()

@@ -59,6 +59,11 @@ pub enum Told {
         /// Which.
         key: Key,
     },
+    /// More keys are wanted than one node may have: this one is not tried for.
+    Refused {
+        /// Which.
+        key: Key,
+    },
     /// A key is not wanted any more, see [`EtcdLease::on_released`]: whatever was said of it before does not
     /// count.
     Released {
@@ -136,8 +141,9 @@ impl EtcdLease {
     }
 
     /// These keys are wanted too, from now on. More than [`GROUPS_MAX`] are not tried for: of those it is
-    /// said at once that they are lost.
+    /// said at once that they are refused.
     pub fn on_wanted(&mut self, keys: &[Key]) {
+        let before = self.wanted.len();
         for key in keys {
             if self.wanted.contains_key(key) {
                 continue;
@@ -145,10 +151,12 @@ impl EtcdLease {
             if self.wanted.len() < GROUPS_MAX {
                 self.wanted.insert(*key, Standing::Open);
             } else {
-                self.told.push_back(Told::Lost { key: *key });
+                self.told.push_back(Told::Refused { key: *key });
             }
         }
-        self.look_anew();
+        if self.wanted.len() > before {
+            self.look_anew();
+        }
     }
 
     /// These keys are wanted no more. Whoever acted for them has stopped: from now on they may be

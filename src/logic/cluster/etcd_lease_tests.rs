@@ -237,7 +237,7 @@ fn a_lease_whose_keys_nobody_can_read_is_left_to_its_end() {
 fn many_keys_go_in_several_requests_and_more_than_all_groups_are_refused() {
     let keys: Vec<Key> = (0..=GROUPS_MAX as u64).map(Key).collect();
     let mut lease = leased(&keys);
-    assert_eq!(told(&mut lease), [Told::Lost { key: Key(GROUPS_MAX as u64) }]);
+    assert_eq!(told(&mut lease), [Told::Refused { key: Key(GROUPS_MAX as u64) }]);
     look(&mut lease, 1_010, vec![]);
     let mut tried = Vec::new();
     while let Step::Take(_, some) = lease.poll(Millis(1_010)) {
