@@ -177,17 +177,12 @@ fn listen(texts: &[String], faults: &mut Faults) -> Vec<SocketAddr> {
     let texts = if texts.is_empty() { &default[..] } else { texts };
     let mut found = Vec::new();
     for (index, text) in texts.iter().enumerate() {
-        // Go's way to say all addresses.
-        let whole = if text.starts_with(':') { format!("0.0.0.0{text}") } else { text.clone() };
-        match whole.to_socket_addrs().map(|mut addresses| addresses.next()) {
-            Ok(Some(address)) if address.port() != 0 && found.contains(&address) => {
+        match address(text) {
+            Ok(address) if address.port() != 0 && found.contains(&address) => {
                 faults.add_item("--listen", index, format_args!("'{text}' is given twice"));
             }
-            Ok(Some(address)) => found.push(address),
-            Ok(None) => {
-                faults.add_item("--listen", index, format_args!("'{text}' has no address"));
-            }
-            Err(error) => faults.add_item("--listen", index, format_args!("'{text}': {error}")),
+            Ok(address) => found.push(address),
+            Err(fault) => faults.add_item("--listen", index, fault),
         }
     }
     found
@@ -198,25 +193,20 @@ fn admin(
     faults: &mut Faults,
     warnings: &mut Vec<String>,
 ) -> Option<SocketAddr> {
-    let text = text?;
-    let whole = if text.starts_with(':') { format!("0.0.0.0{text}") } else { text.to_owned() };
-    match whole.to_socket_addrs().map(|mut addresses| addresses.next()) {
-        Ok(Some(address)) => {
-            if !address.ip().is_loopback() {
-                let others = "--admin is reached from other machines, and asks nobody who they are";
-                warnings.push(others.into());
-            }
-            Some(address)
-        }
-        Ok(None) => {
-            faults.add("--admin", format_args!("'{text}' has no address"));
-            None
-        }
-        Err(error) => {
-            faults.add("--admin", format_args!("'{text}': {error}"));
-            None
-        }
+    let address = address(text?).map_err(|fault| faults.add("--admin", fault)).ok()?;
+    if !address.ip().is_loopback() {
+        let others = "--admin is reached from other machines, and asks nobody who they are";
+        warnings.push(others.into());
     }
+    Some(address)
+}
+
+/// The address that is listened on, or what is wrong with it.
+fn address(text: &str) -> Result<SocketAddr, String> {
+    // Go's way to say all addresses.
+    let whole = if text.starts_with(':') { format!("0.0.0.0{text}") } else { text.to_owned() };
+    let mut addresses = whole.to_socket_addrs().map_err(|error| format!("'{text}': {error}"))?;
+    addresses.next().ok_or_else(|| format!("'{text}' has no address"))
 }
 
 /// The endpoints of the file, unless the command line names one.

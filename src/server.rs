@@ -7,8 +7,8 @@ mod settings;
 use std::hash::{BuildHasher as _, RandomState};
 use std::io;
 use std::net::{SocketAddr, UdpSocket};
+use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
-use std::sync::{Arc, Mutex};
 
 use crate::base::limits::{PIECES_IDLE_PART, RESERVED, SOURCES_MAX};
 use crate::base::time::Millis;
@@ -54,9 +54,8 @@ pub struct Running {
     gossip: Option<gossip::Running>,
     admin: Option<admin::Running>,
     cluster_address: Option<SocketAddr>,
-    history: Arc<History>,
+    sight: Arc<Sight>,
     workers: Vec<Worker>,
-    counters: Vec<Arc<Counters>>,
     backlogs: Vec<Backlog>,
     clock: Clock,
     log: Log,
@@ -194,23 +193,21 @@ pub fn start(config: Config) -> Result<Running, StartError> {
     };
     let acceptor = acceptor.start().map_err(StartError::Thread)?;
     let of_queues = backlogs.iter().map(|backlog| backlog.counters.clone());
-    let counters: Vec<Arc<Counters>> = counters.into_iter().chain(of_queues).collect();
-    let sight = Sight {
+    let sight = Arc::new(Sight {
         seats,
         cores: workers.iter().map(|worker| worker.handle.clone()).collect(),
-        counters: counters.clone(),
+        counters: counters.into_iter().chain(of_queues).collect(),
         memory,
-        history: history.clone(),
+        history,
         endpoints,
         queues: backlogs.iter().map(Backlog::seen).collect(),
         nodes,
         clock,
         began: clock.unix_now().before(clock.now()),
         log: log.clone(),
-        one: Mutex::default(),
         is_ending: AtomicBool::new(false),
-    };
-    let admin = admin.map(|listener| admin::start(listener, sight, &log));
+    });
+    let admin = admin.map(|listener| admin::start(listener, sight.clone(), &log));
     let admin = admin.transpose().map_err(StartError::Thread)?;
     Ok(Running {
         addresses,
@@ -220,9 +217,8 @@ pub fn start(config: Config) -> Result<Running, StartError> {
         gossip,
         admin,
         cluster_address,
-        history,
+        sight,
         workers,
-        counters,
         backlogs,
         clock,
         log,
@@ -248,13 +244,12 @@ impl Running {
 
     /// The sum of a counter over all threads.
     pub fn count(&self, counter: Counter) -> u64 {
-        let cores = self.workers.iter().map(|worker| worker.handle.counters.value(counter));
-        cores.chain(self.counters.iter().map(|counters| counters.value(counter))).sum()
+        self.sight.count(counter)
     }
 
     /// The last hand-overs, the oldest first.
     pub fn history(&self) -> Vec<Record> {
-        self.history.all()
+        self.sight.history.all()
     }
 
     /// The connections of each core.
@@ -269,9 +264,7 @@ impl Running {
     /// cores finish what is in flight, `--shutdown-timeout` at most, and
     /// returns when all threads have ended.
     pub fn stop(self) {
-        if let Some(admin) = &self.admin {
-            admin.say_ending();
-        }
+        self.sight.say_ending();
         if let Some(gossip) = &self.gossip {
             gossip.leave();
         }

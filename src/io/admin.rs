@@ -9,7 +9,7 @@ use std::io::{self, Read as _, Write as _};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::os::unix::net::UnixStream;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
@@ -35,33 +35,25 @@ const LOOK_EVERY: Duration = Duration::from_millis(250);
 /// The listener as it runs.
 pub struct Running {
     address: SocketAddr,
-    sight: Arc<Sight>,
     bell: UnixStream,
     thread: JoinHandle<()>,
 }
 
 /// Starts it.
-pub fn start(listener: TcpListener, sight: Sight, log: &Log) -> io::Result<Running> {
+pub fn start(listener: TcpListener, sight: Arc<Sight>, log: &Log) -> io::Result<Running> {
     listener.set_nonblocking(true)?;
     let address = listener.local_addr()?;
     let (bell, heard) = UnixStream::pair()?;
-    let (sight, log) = (Arc::new(sight), log.clone());
-    let seen = sight.clone();
+    let log = log.clone();
     let thread = thread::Builder::new().name("admin".into());
-    let thread = thread.spawn(move || accept(&listener, &heard, &seen, &log))?;
-    Ok(Running { address, sight, bell, thread })
+    let thread = thread.spawn(move || accept(&listener, &heard, &sight, &log))?;
+    Ok(Running { address, bell, thread })
 }
 
 impl Running {
     /// Where it listens, with its true port.
     pub fn address(&self) -> SocketAddr {
         self.address
-    }
-
-    /// From now on it is not ready any more.
-    pub fn say_ending(&self) {
-        // Relaxed: it guards no other data.
-        self.sight.is_ending.store(true, Ordering::Relaxed);
     }
 
     /// Closes the listener. Connections end by themselves, in a moment.
@@ -77,6 +69,8 @@ impl Running {
 struct Shared {
     open: AtomicUsize,
     stops: AtomicBool,
+    /// Held while a long page is made: however many ask at once, there is one at a time.
+    one: Mutex<()>,
 }
 
 fn accept(listener: &TcpListener, heard: &UnixStream, sight: &Arc<Sight>, log: &Log) {
@@ -106,7 +100,7 @@ fn accept(listener: &TcpListener, heard: &UnixStream, sight: &Arc<Sight>, log: &
         let (mine, sight) = (shared.clone(), sight.clone());
         let spawned = thread::Builder::new().name("admin-conn".into()).spawn(move || {
             // Whoever was connected has gone, or has been too slow.
-            let _ = serve(stream, &sight, &mine.stops);
+            let _ = serve(stream, &sight, &mine);
             mine.open.fetch_sub(1, Ordering::Relaxed);
         });
         if let Err(error) = spawned {
@@ -126,7 +120,8 @@ fn turn_away(stream: TcpStream) {
 }
 
 /// Answers the requests of one connection, one after the other.
-fn serve(mut stream: TcpStream, sight: &Sight, stops: &AtomicBool) -> io::Result<()> {
+fn serve(mut stream: TcpStream, sight: &Sight, shared: &Shared) -> io::Result<()> {
+    let stops = &shared.stops;
     stream.set_nonblocking(false)?;
     stream.set_nodelay(true)?;
     stream.set_read_timeout(Some(LOOK_EVERY))?;
@@ -165,7 +160,7 @@ fn serve(mut stream: TcpStream, sight: &Sight, stops: &AtomicBool) -> io::Result
             }
         }
         bytes.drain(..whole.min(bytes.len()));
-        let page = show(&asked, sight);
+        let page = show(&asked, sight, &shared.one);
         write(&mut stream, &page, asked.is_head, asked.persistence, stops)?;
         if asked.persistence == Persistence::Close {
             return linger(&mut stream, stops);
@@ -267,34 +262,24 @@ fn asked(head: &Head<'_>) -> Asked {
     }
 }
 
-fn show(asked: &Asked, sight: &Sight) -> Page {
-    let show: fn(&Sight) -> Page = match &asked.path[..] {
-        b"/metrics" => |sight| {
-            let _one = one(sight);
-            Page::good(exposition::CONTENT_TYPE, metrics::exposition(sight))
-        },
-        b"/status" => |sight| {
-            let _one = one(sight);
-            Page::good("application/json", status::document(sight))
-        },
-        b"/-/healthy" => |sight| verdict(&sight.ailments(), "healthy\n"),
-        b"/-/ready" => |sight| verdict(&sight.obstacles(), "ready\n"),
-        b"/" => |_| Page::text(Status::Ok, INDEX),
+fn show(asked: &Asked, sight: &Sight, one: &Mutex<()>) -> Page {
+    let (show, is_long): (fn(&Sight) -> Page, bool) = match &asked.path[..] {
+        b"/metrics" => {
+            (|sight| Page::good(exposition::CONTENT_TYPE, metrics::exposition(sight)), true)
+        }
+        b"/status" => (|sight| Page::good("application/json", status::document(sight)), true),
+        b"/-/healthy" => (|sight| verdict(&sight.ailments(), "healthy\n"), false),
+        b"/-/ready" => (|sight| verdict(&sight.obstacles(), "ready\n"), false),
+        b"/" => (|_| Page::text(Status::Ok, INDEX), false),
         _ => return Page::text(Status::NotFound, "there is no such page\n"),
     };
-    match asked.is_read {
-        true => show(sight),
-        false => {
-            let page = Page::text(Status::NotAllowed, "only to be read\n");
-            Page { allow: Some("GET, HEAD"), ..page }
-        }
+    if !asked.is_read {
+        let page = Page::text(Status::NotAllowed, "only to be read\n");
+        return Page { allow: Some("GET, HEAD"), ..page };
     }
-}
-
-/// However many ask at once, one long page is made at a time.
-fn one(sight: &Sight) -> MutexGuard<'_, ()> {
     // A thread that panics ends the process, so nobody finds it poisoned.
-    sight.one.lock().unwrap_or_else(PoisonError::into_inner)
+    let _one = is_long.then(|| one.lock().unwrap_or_else(PoisonError::into_inner));
+    show(sight)
 }
 
 fn verdict(faults: &[String], good: &str) -> Page {

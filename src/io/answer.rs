@@ -31,9 +31,10 @@ pub struct Manner {
     pub persistence: Persistence,
 }
 
-/// Counts a forwarded request by what its endpoint answered.
-pub fn count(counters: &Counters, answer: &Answer) {
-    if Answered::with(answer.status) == Answered::Refused {
+/// Counts a request, which counts as that, by what it was answered. What another node answers is counted
+/// there.
+pub fn count(counters: &Counters, as_what: Counter, answer: &Answer) {
+    if as_what == Counter::Forwarded && Answered::with(answer.status) == Answered::Refused {
         counters.add(Counter::EndpointRefused, 1);
     }
 }

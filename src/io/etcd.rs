@@ -78,6 +78,15 @@ impl Etcd {
         Ok(Etcd { asks, told, stopping, ended })
     }
 
+    /// One that nobody keeps: who has the other ends is the thread. There is room for so many asks.
+    #[cfg(test)]
+    pub fn unkept(room: usize) -> (Etcd, Receiver<Ask>, Sender<Told>) {
+        let (asks, asked) = bounded(room);
+        let (telling, told) = bounded(LEASE_TOLD_MAX);
+        let (_, ended) = bounded(1);
+        (Etcd { asks, told, stopping: Arc::default(), ended }, asked, telling)
+    }
+
     /// Asks for something. Given back: there is no room for it now; who asks too much asks again.
     pub fn ask(&self, ask: Ask) -> Result<(), Ask> {
         self.asks.try_send(ask).map_err(|error| error.into_inner())

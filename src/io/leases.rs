@@ -94,3 +94,97 @@ impl Leases {
         keys.is_empty() || self.etcd.ask(ask).is_ok()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::net::SocketAddr;
+
+    use crossbeam::channel::{Receiver, Sender};
+
+    use super::*;
+    use crate::logic::cluster::group::Lead;
+    use crate::logic::cluster::member::{LeaseKind, Setting};
+    use crate::logic::cluster::node::Node;
+    use crate::logic::source::GroupName;
+
+    const UNTIL: Millis = Millis(60_000);
+
+    fn group(name: &str) -> GroupName {
+        GroupName { tenant: Box::default(), group: name.as_bytes().into() }
+    }
+
+    fn key(name: &str) -> Key {
+        Key(GroupKey::of(&group(name)).0)
+    }
+
+    /// A member that is alone and has settled, and its leases, with room for so many asks.
+    fn alone(room: usize) -> (Member, Leases, Receiver<Ask>, Sender<Told>) {
+        let me = Node::at(SocketAddr::from(([10, 0, 0, 1], 1)));
+        let leases = LeaseKind::Elsewhere;
+        let setting = Setting { me, listen: me.address, leases, settle_max: Millis(0), seed: 1 };
+        let mut member = Member::new(setting, &[], Millis(1));
+        member.on_time(Millis(1));
+        let (etcd, asked, telling) = Etcd::unkept(room);
+        (member, Leases::new(etcd), asked, telling)
+    }
+
+    /// The same; it wants these groups.
+    fn wanting(names: &[&str], room: usize) -> (Member, Leases, Receiver<Ask>, Sender<Told>) {
+        let (mut member, mut leases, asked, telling) = alone(room);
+        names.iter().for_each(|name| assert!(member.on_wanted(&group(name), Millis(1))));
+        leases.exchange(&mut member, Millis(1));
+        let Ok(Ask::Want(keys)) = asked.try_recv() else { panic!("it wants nothing") };
+        assert_eq!(keys.len(), names.len());
+        (member, leases, asked, telling)
+    }
+
+    fn leads(member: &Member, name: &str) -> bool {
+        member.lead(&group(name)) == Lead::Us
+    }
+
+    #[test]
+    fn what_was_granted_before_a_release_was_heard_does_not_count() {
+        let (mut member, mut leases, asked, telling) = wanting(&["a"], 9);
+        leases.free(&[GroupKey(key("a").0)]);
+        assert_eq!(asked.try_recv(), Ok(Ask::Release(vec![key("a")])));
+        // It is wanted again at once; what was under way is of the life that is released.
+        let granted = || Told::Granted { key: key("a"), until: UNTIL };
+        telling.send(granted()).expect("there is room");
+        leases.exchange(&mut member, Millis(2));
+        assert_eq!(asked.try_recv(), Ok(Ask::Want(vec![key("a")])));
+        assert!(!leads(&member, "a"));
+        telling.send(Told::Released { key: key("a") }).expect("there is room");
+        telling.send(granted()).expect("there is room");
+        leases.exchange(&mut member, Millis(3));
+        assert!(leads(&member, "a"));
+    }
+
+    #[test]
+    fn a_want_that_was_asked_is_remembered_though_its_release_finds_no_room() {
+        let (mut member, mut leases, asked, _telling) = wanting(&["a"], 1);
+        member.on_forgotten(&group("a"), Millis(1));
+        member.on_time(Millis(120_000));
+        assert!(member.on_wanted(&group("b"), Millis(120_000)));
+        leases.exchange(&mut member, Millis(120_000));
+        assert_eq!(
+            asked.try_recv(),
+            Ok(Ask::Want(vec![key("b")])),
+            "that is all there was room for"
+        );
+        leases.exchange(&mut member, Millis(120_001));
+        assert_eq!(asked.try_recv(), Ok(Ask::Release(vec![key("a")])));
+        leases.free(&[GroupKey(key("b").0)]);
+        assert_eq!(asked.try_recv(), Ok(Ask::Release(vec![key("b")])), "it is known to be wanted");
+    }
+
+    #[test]
+    fn what_was_refused_is_asked_for_again_and_what_is_given_away_goes_in_one_ask() {
+        let (mut member, mut leases, asked, telling) = wanting(&["a", "b"], 9);
+        telling.send(Told::Refused { key: key("b") }).expect("there is room");
+        leases.exchange(&mut member, Millis(2));
+        assert_eq!(asked.try_recv(), Ok(Ask::Want(vec![key("b")])));
+        leases.free(&[GroupKey(key("a").0), GroupKey(key("b").0), GroupKey(7)]);
+        assert_eq!(asked.try_recv(), Ok(Ask::Release(vec![key("a"), key("b")])));
+        assert!(asked.is_empty());
+    }
+}

@@ -72,6 +72,8 @@ pub struct Passage<'c> {
     pub push: Push,
     /// Whether it is on a shelf already.
     pub is_held: bool,
+    /// Whether it has waited already.
+    pub has_parked: bool,
 }
 
 impl Passage<'_> {
@@ -81,9 +83,6 @@ impl Passage<'_> {
         let first = self.speaker.first(self.push.protocol(), self.push.body());
         // A jump of its samples may just have put its source under suspicion.
         let mut fate = if first.is_some() { self.decide()? } else { fate };
-        if fate == Fate::Park {
-            self.core.handle.counters.add(Counter::Parked, 1);
-        }
         loop {
             match fate {
                 Fate::Forward => return self.forward(first).await,
@@ -154,9 +153,7 @@ impl Passage<'_> {
     ) -> Result<Persistence, Fault> {
         self.speaker.answered(Answered::with(answer.status));
         self.count(requests, bytes);
-        if requests == Counter::Forwarded {
-            answer::count(&self.core.handle.counters, &answer);
-        }
+        answer::count(&self.core.handle.counters, requests, &answer);
         answer::pass_on(self.core, self.slot, self.stream, link, answer, self.manner)
             .await
             .map_err(|_| Fault::Gone)
@@ -200,6 +197,9 @@ impl Passage<'_> {
 
     /// Waits until the view may have changed.
     async fn park(&mut self, due: Millis) -> Result<(), Fault> {
+        if !std::mem::replace(&mut self.has_parked, true) {
+            self.core.handle.counters.add(Counter::Parked, 1);
+        }
         let _in_flight = self.speaker.in_flight();
         let turned = self.core.store.turned(self.slot, due).await;
         if turned.is_err() || self.core.now() >= due {

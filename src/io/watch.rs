@@ -143,7 +143,8 @@ fn learn_steps(source: &Source, continuity: &mut Continuity) {
 
 #[cfg(test)]
 mod tests {
-    use std::net::SocketAddr;
+    use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+    use std::sync::Arc;
 
     use super::*;
     use crate::base::limits::SOURCES_MAX;
@@ -151,13 +152,18 @@ mod tests {
     use crate::logic::view::{Event, Past};
     use crate::shared::state::Seats;
 
+    const ADDRESS: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(10, 0, 0, 1)), 1);
+
+    fn attach(seats: &Seats) -> (Arc<Seat>, Arc<Source>) {
+        let name = SourceName::Named((*b"a").into());
+        let attached = seats.attach(&GroupName::default(), &name, Weight(0), ADDRESS);
+        attached.expect("there is room")
+    }
+
     #[test]
     fn a_source_that_was_relayed_has_no_hole_when_this_node_takes_the_lead() {
         let seats = Seats::new(1, SOURCES_MAX).unled();
-        let (address, name) = (([10, 0, 0, 1], 1).into(), SourceName::Named((*b"a").into()));
-        let group = GroupName::default();
-        let (seat, source) =
-            seats.attach(&group, &name, Weight(1), address).expect("there is room");
+        let (seat, source) = attach(&seats);
         let mut watch = Watch::default();
         let mut beat = |now: u64| {
             watch.look(&seat, Millis(now), UnixMillis(now as i64));
@@ -167,7 +173,7 @@ mod tests {
         source.on_heard(0, Millis(1000));
         source.on_seen(0, (UnixMillis(900), UnixMillis(900)), None);
         beat(1000);
-        seat.on_event(Event::Left(Lead::Relay(address)), Millis(0)).expect("a change");
+        seat.on_event(Event::Left(Lead::Relay(ADDRESS)), Millis(0)).expect("a change");
         for now in (1100..30_000).step_by(100) {
             source.on_heard(0, Millis(now));
             beat(now);
@@ -184,10 +190,7 @@ mod tests {
     fn a_source_whose_connections_went_with_the_node_that_relayed_them_is_not_missed() {
         for (reconnects_until, is_missed) in [(Millis(0), true), (Millis(23_000), false)] {
             let seats = Seats::new(1, 10);
-            let address = SocketAddr::from(([10, 0, 0, 1], 1));
-            let name = SourceName::Named((*b"a").into());
-            let attached = seats.attach(&GroupName::default(), &name, Weight(0), address);
-            let (seat, source) = attached.expect("there is room");
+            let (seat, source) = attach(&seats);
             let mut watch = Watch::default();
             for now in (1_000..20_000).step_by(100) {
                 source.on_heard(0, Millis(now / 500 * 500));
@@ -206,10 +209,7 @@ mod tests {
     #[test]
     fn who_has_not_come_yet_while_sources_reconnect_does_not_keep_its_connections() {
         let seats = Seats::new(1, 10);
-        let address = SocketAddr::from(([10, 0, 0, 1], 1));
-        let name = SourceName::Named((*b"a").into());
-        let attached = seats.attach(&GroupName::default(), &name, Weight(0), address);
-        let (seat, source) = attached.expect("there is room");
+        let (seat, source) = attach(&seats);
         source.expect(Millis(1_000), Millis(10_000));
         source.detach();
         seat.set_reconnects_until(Millis(3_000));
@@ -223,10 +223,7 @@ mod tests {
     #[test]
     fn other_nodes_are_told_a_mark_also_where_nothing_can_be_read() {
         let seats = Seats::new(1, 10);
-        let address = SocketAddr::from(([10, 0, 0, 1], 1));
-        let name = SourceName::Named((*b"a").into());
-        let attached = seats.attach(&GroupName::default(), &name, Weight(0), address);
-        let (seat, source) = attached.expect("there is room");
+        let (seat, source) = attach(&seats);
         source.on_heard(0, Millis(1_000));
         seat.on_event(Event::Heard(source.heard()), Millis(0)).expect("it takes the seat");
         let mut watch = Watch::default();
@@ -244,10 +241,7 @@ mod tests {
     /// Since when a source is whole that was heard for 20 s by a node that did not lead, and then does.
     fn whole_since(lead: Lead) -> UnixMillis {
         let seats = Seats::new(1, 10).unled();
-        let address = SocketAddr::from(([10, 0, 0, 1], 1));
-        let name = SourceName::Named((*b"a").into());
-        let attached = seats.attach(&GroupName::default(), &name, Weight(0), address);
-        let (seat, source) = attached.expect("there is room");
+        let (seat, source) = attach(&seats);
         seat.on_event(Event::Left(lead), Millis(0));
         let mut watch = Watch::default();
         for now in (1_000..=20_000).step_by(100) {

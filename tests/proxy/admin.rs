@@ -4,13 +4,21 @@ use std::io::Write as _;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
+use highlander::cli::Cli;
 use highlander::wire::remote_write::protocol::Protocol;
 
 use crate::handover::{await_hand_overs, now_ms, write};
 use crate::support::*;
 
 fn with_admin(endpoint: &Endpoint) -> Proxy {
-    Proxy::with("epoll", endpoint.address, |cli| cli.admin = Some("127.0.0.1:0".into()))
+    with_admin_and(endpoint, |_| {})
+}
+
+fn with_admin_and(endpoint: &Endpoint, change: impl FnOnce(&mut Cli)) -> Proxy {
+    Proxy::with("epoll", endpoint.address, |cli| {
+        cli.admin = Some("127.0.0.1:0".into());
+        change(cli);
+    })
 }
 
 fn admin(proxy: &Proxy) -> Client {
@@ -93,8 +101,7 @@ fn metrics_tell_what_was_done_and_promtool_finds_nothing_to_say() {
 #[test]
 fn the_status_tells_who_is_promoted_who_is_not_and_what_a_hand_over_cost() {
     let endpoint = Endpoint::storage();
-    let proxy = Proxy::with("epoll", endpoint.address, |cli| {
-        cli.admin = Some("127.0.0.1:0".into());
+    let proxy = with_admin_and(&endpoint, |cli| {
         cli.health_tick = Some("200ms".into());
         cli.health_expiry = Some("1s".into());
     });
@@ -243,8 +250,7 @@ fn more_connections_than_there_may_be_are_turned_away_and_idle_ones_end_with_the
 #[test]
 fn who_does_not_know_the_cluster_yet_is_healthy_and_not_ready() {
     let endpoint = Endpoint::storage();
-    let proxy = Proxy::with("epoll", endpoint.address, |cli| {
-        cli.admin = Some("127.0.0.1:0".into());
+    let proxy = with_admin_and(&endpoint, |cli| {
         cli.cluster_bind = Some("127.0.0.1:0".into());
         // Nobody is there.
         cli.cluster_connect = Some("127.0.0.1:1".into());

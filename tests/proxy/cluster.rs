@@ -307,6 +307,38 @@ fn a_flood_of_datagrams_does_not_change_who_leads() {
 }
 
 #[test]
+fn what_a_node_adds_for_the_endpoint_is_not_told_to_the_other() {
+    let endpoint = Endpoint::storage();
+    let ports = ports(2);
+    let first = start("epoll", endpoint.address, &ports, 0);
+    let at = now_ms() - 60_000;
+    assert_eq!(ask(&first, &write("a", 9, Protocol::V1, at, 1.0)).status, 204);
+    // Only the second has a user. What it relays to the first, which has none, must not bear it.
+    let second = Proxy::with("epoll", endpoint.address, |cli| {
+        node(&ports, 1)(cli);
+        cli.remote_user = Some("second".into());
+        cli.remote_password = Some(highlander::base::secret::Secret("secret".into()));
+    });
+    until("the second relays", || {
+        count(&second, Counter::Relayed) > 0 || {
+            let _ = ask(&second, &write("a", 9, Protocol::V1, at + 1000, 1.0));
+            false
+        }
+    });
+    let other = b"POST /w?highlander_source=a&highlander_weight=9 HTTP/1.1\r\nHost: a\r\n\
+                  Content-Length: 5\r\n\r\nother";
+    assert_eq!(ask(&second, other).status, 204);
+    assert_eq!(count(&second, Counter::Forwarded), 0);
+    let got = endpoint.got();
+    assert!(got.len() >= 3 && got.iter().any(|got| got.body == b"other"));
+    for got in got {
+        assert!(!got.head.to_lowercase().contains("authorization"), "{}", got.head);
+    }
+    first.running.stop();
+    second.running.stop();
+}
+
+#[test]
 fn a_forged_pass_makes_nobody_another_source() {
     let endpoint = Endpoint::storage();
     let ports = ports(1);

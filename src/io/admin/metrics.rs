@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use crate::base::time::Millis;
-use crate::io::admin::sight::{Sight, beat_age, lead, name, text};
+use crate::io::admin::sight::{Sight, beat_age, name, text};
 use crate::io::process;
 use crate::logic::source::SourceName;
 use crate::logic::view::Lead;
@@ -78,7 +78,7 @@ fn groups(sight: &Sight, out: &mut Exposition) {
     };
     let of = |is: bool| Some(f64::from(u8::from(is)));
     each("highlander_leader", "Whether this node leads the group.", &|seat| {
-        of(lead(seat) == Lead::Us)
+        of(seat.view().lead == Lead::Us)
     });
     each("highlander_epoch", "Counts the changes of the group's view.", &|seat| {
         Some(seat.view().epoch.0 as f64)

@@ -2,8 +2,8 @@
 //! have left where anybody may read it. Nobody is asked, so that a thread that hangs hides nothing.
 
 use std::borrow::Cow;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex};
 
 use crate::base::limits::CORE_STUCK;
 use crate::base::time::{Millis, UnixMillis};
@@ -44,8 +44,6 @@ pub struct Sight {
     pub began: UnixMillis,
     /// The log.
     pub log: Log,
-    /// Held while a page is made.
-    pub one: Mutex<()>,
     /// Whether the process is about to end.
     pub is_ending: AtomicBool,
 }
@@ -66,8 +64,14 @@ impl Sight {
         stuck(&self.cores, self.clock.now())
     }
 
-    fn is_ending(&self) -> bool {
+    /// From now on the process is about to end.
+    pub fn say_ending(&self) {
         // Relaxed: it guards no other data.
+        self.is_ending.store(true, Ordering::Relaxed);
+    }
+
+    fn is_ending(&self) -> bool {
+        // Relaxed: as above.
         self.is_ending.load(Ordering::Relaxed)
     }
 
@@ -125,7 +129,7 @@ fn unknown(endpoint: &Endpoint) -> Option<String> {
 }
 
 fn is_unled(seat: &Seat) -> bool {
-    matches!(lead(seat), Lead::Nobody | Lead::Orphan)
+    matches!(seat.view().lead, Lead::Nobody | Lead::Orphan)
 }
 
 fn stuck(cores: &[Arc<Handle>], now: Millis) -> Vec<String> {
@@ -134,11 +138,6 @@ fn stuck(cores: &[Arc<Handle>], now: Millis) -> Vec<String> {
         (age >= CORE_STUCK).then(|| format!("core {} has not moved for {age}", core.index))
     });
     stuck.collect()
-}
-
-/// Who leads a group, as far as this node may act on it.
-pub fn lead(seat: &Seat) -> Lead {
-    seat.view().lead
 }
 
 /// A name that came from outside, as text.

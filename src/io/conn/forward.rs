@@ -129,6 +129,7 @@ impl Conn {
             manner: request.manner(),
             push,
             is_held: false,
+            has_parked: false,
         }
     }
 
@@ -198,9 +199,7 @@ impl Conn {
     ) -> Result<Persistence, Fault> {
         self.speaker.answered(Answered::with(answer.status));
         self.count(requests, bytes, body_bytes);
-        if requests == Counter::Forwarded {
-            answer::count(&self.core.handle.counters, &answer);
-        }
+        answer::count(&self.core.handle.counters, requests, &answer);
         let (slot, stream) = (&self.slot, &mut self.stream);
         answer::pass_on(&self.core, slot, stream, link, answer, request.manner())
             .await
