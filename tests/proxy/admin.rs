@@ -262,10 +262,15 @@ fn who_does_not_know_the_cluster_yet_is_healthy_and_not_ready() {
     assert_eq!(text(&answer), "it does not know yet how the groups of the cluster stand\n");
     assert_eq!(get(&mut client, "/-/healthy").status, 200);
     assert!(text(&get(&mut client, "/metrics")).contains("\nhighlander_cluster_settled 0\n"));
+    let mut source = proxy.connect();
+    source.send(&write("a", 9, Protocol::V1, now_ms(), 1.0));
     std::thread::sleep(Duration::from_secs(2));
     until("it is ready", || get(&mut client, "/-/ready").status == 200);
     let metrics = text(&get(&mut client, "/metrics"));
     assert!(metrics.contains("\nhighlander_cluster_settled 1\n"));
+    assert_eq!(source.answer().status, 204);
+    // Once, however often it was looked at meanwhile.
+    assert_eq!(value(&metrics, "highlander_requests_parked_total"), Some(1.0));
     assert!(metrics.contains("\nhighlander_cluster_members 1\n"));
     proxy.running.stop();
 }
