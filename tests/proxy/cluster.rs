@@ -288,6 +288,7 @@ fn a_flood_of_datagrams_does_not_change_who_leads() {
             datagram[0] = number as u8 % 2;
             let _ = socket.send_to(&datagram, targets[number % 2]);
         }
+        begun.elapsed()
     });
     let mut scrape = 1;
     while !flood.is_finished() {
@@ -297,9 +298,11 @@ fn a_flood_of_datagrams_does_not_change_who_leads() {
         }
         scrape += 1;
     }
-    flood.join().expect("it ends");
+    let took = flood.join().expect("it ends");
     let sum = |counter| nodes.iter().map(|node| count(node, counter)).sum::<u64>();
-    assert!(sum(Counter::DatagramsForeign) > 1000 && scrape > 2);
+    let foreign = sum(Counter::DatagramsForeign);
+    eprintln!("flood: 200000 datagrams in {took:?}, {foreign} of them opened in vain");
+    assert!(foreign > 1000 && scrape > 2);
     assert_eq!(sum(Counter::LeadChanges), 1);
     for node in nodes {
         node.running.stop();
