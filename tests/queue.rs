@@ -21,6 +21,15 @@ mod seeds;
 #[path = "queue/world.rs"]
 mod world;
 
+use highlander::base::time::{Millis, UnixMillis};
+use highlander::io::queue::append::{Append, Outcome, Refusal};
+use highlander::io::queue::store::Store;
+use highlander::logic::queue::setting::Setting;
+use highlander::wire::queue::mark::FILE_BYTES;
+use highlander::wire::queue::sequence::{Salt, SourceKey};
+use highlander::wire::remote_write::protocol::Protocol;
+use highlander::wire::remote_write::push::Push;
+
 use mutation::Mutation;
 use seeds::Seeds;
 
@@ -30,6 +39,32 @@ const SEEDS: u64 = 20_000;
 const SEEDS_OF_MUTATION: u64 = 500;
 
 const QUEUE: Seeds = Seeds { prefix: "QUEUE", target: "queue" };
+
+/// Once every source was refused for ever: the one segment that there was room for had been sent, but
+/// stayed until the next was begun.
+#[test]
+fn a_disk_that_one_segment_fills_takes_more_when_that_has_been_sent() {
+    let setting = Setting { bytes_max: 1_000_000, ..Setting::default() };
+    let disk = disk::SimDisk::new(1, Mutation::None);
+    disk.0.borrow_mut().capacity = FILE_BYTES + setting.segment_bytes();
+    let mut store = Store::open(disk, setting, Salt(1)).expect("there is room");
+    let (mut refused, mut stored) = (0, 0);
+    for number in 0..1000 {
+        let push = Push::new(vec![b'x'; 1000], 10, Protocol::V1);
+        let (source, now) = (SourceKey(1), Millis(number * 1500));
+        let append = Append { push, source, time: UnixMillis(0), hash: Some(number.into()) };
+        match store.append(&[append], now)[..] {
+            [Outcome::Stored(_)] => stored += 1,
+            [Outcome::Refused(Refusal::DiskFull)] => refused += 1,
+            ref other => panic!("{other:?}"),
+        }
+        while let Some(entry) = store.next(now) {
+            store.progress().lock().on_sent(entry.label.sequence);
+        }
+    }
+    // Each time that it was full, one is refused.
+    assert!(stored > 900 && refused > 3, "{stored} stored, {refused} refused");
+}
 
 /// Runs one seed; `Err` says what was violated.
 fn run(seed: u64, mutation: Mutation) -> Result<world::Seen, String> {

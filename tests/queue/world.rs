@@ -7,6 +7,7 @@ use highlander::io::queue::append::{Append, Outcome};
 use highlander::io::queue::reader::Entry;
 use highlander::io::queue::store::{Notice, Store};
 use highlander::logic::queue::setting::{OnFull, OutOfOrder, Setting, Sync};
+use highlander::wire::queue::mark::FILE_BYTES;
 use highlander::wire::queue::sequence::{Salt, Sequence, SourceKey};
 use highlander::wire::remote_write::protocol::Protocol;
 use highlander::wire::remote_write::push::Push;
@@ -445,7 +446,12 @@ impl World {
         let mut disk = self.disk.0.borrow_mut();
         disk.faults.per_mille = 0;
         disk.faults.acts_left = None;
-        disk.capacity = u64::MAX;
+        // Somebody else may go on to fill the disk, but for what one segment takes.
+        let segment = self.setting.segment_bytes().max(GROUP_BYTES_MAX);
+        disk.capacity = match self.dice.chance(50) {
+            true => FILE_BYTES + segment,
+            false => u64::MAX,
+        };
         drop(disk);
         for round in 0.. {
             self.now += 1500;
@@ -518,6 +524,9 @@ impl World {
         Ok(self.seen)
     }
 }
+
+/// What a request of each source takes at most, and what a segment takes besides.
+const GROUP_BYTES_MAX: u64 = 12_000;
 
 /// What a request carries: who it is, and bytes that follow from it.
 fn body(id: Id) -> Vec<u8> {

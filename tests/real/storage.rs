@@ -36,8 +36,7 @@ pub struct Storage {
 }
 
 enum Running {
-    // Kept for its drop, which ends it.
-    Victoria(#[expect(dead_code)] Program),
+    Victoria(Program),
     Prometheus(Prometheus),
     Killed,
 }
@@ -58,6 +57,24 @@ impl Storage {
     pub fn start_again(&mut self) {
         assert!(matches!(self.running, Running::Killed), "it was not killed");
         self.running = run(&self.dir, self.kind, self.port);
+    }
+
+    /// Stops it as an overloaded machine would: its connections stay, and nothing comes.
+    pub fn freeze(&self) {
+        match &self.running {
+            Running::Victoria(program) => program.signal("STOP"),
+            Running::Prometheus(prometheus) => prometheus.freeze(),
+            Running::Killed => panic!("it was killed"),
+        }
+    }
+
+    /// Lets it go on.
+    pub fn thaw(&self) {
+        match &self.running {
+            Running::Victoria(program) => program.signal("CONT"),
+            Running::Prometheus(prometheus) => prometheus.thaw(),
+            Running::Killed => panic!("it was killed"),
+        }
     }
 
     /// Where it listens; it takes remote writes at `/api/v1/write`.

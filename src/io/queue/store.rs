@@ -358,6 +358,7 @@ impl<D: Disk + Clone> Store<D> {
     /// Removes what has been sent. What the mark does not say yet is not needed for it: what a removed
     /// segment held is not sent again.
     fn release(&mut self, now: Millis) {
+        self.leave_last();
         let given = self.progress.lock().cursor.segment();
         let needed = given.or(self.passing.segment()).unwrap_or(self.reader.segment());
         while self.trouble.judge(now) != Some(Fault::Failed)
@@ -368,6 +369,19 @@ impl<D: Disk + Clone> Store<D> {
                 return;
             }
             self.on_removed(now);
+        }
+    }
+
+    /// The last segment is needed no more if it is closed and all of it has been sent. What it takes may be
+    /// all the room that a full disk has.
+    fn leave_last(&mut self) {
+        let Some(last) = self.chain.last().filter(|last| !self.chain.is_open(last.number)) else {
+            return;
+        };
+        let progress = self.progress.lock();
+        let is_sent = progress.cursor.segment().is_none() && self.passing.segment().is_none();
+        if is_sent && self.reader.is_at_end(&self.chain) {
+            self.reader.on_dropped(last.number, progress.cursor.sent());
         }
     }
 

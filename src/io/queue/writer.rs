@@ -24,12 +24,15 @@ pub struct Writer<F> {
     commit: Commit,
     /// A file has come or gone since the directory was synced.
     is_directory_dirty: bool,
+    /// A segment that was begun in vain and is still there: it takes room, and nothing is in it.
+    stray: Option<Sequence>,
 }
 
 impl<F> Writer<F> {
     /// Nothing has been written. The first group gets a segment of its own.
     pub fn new(salt: Salt, sync: Sync) -> Writer<F> {
-        Writer { sync, salt, live: None, commit: Commit::new(sync), is_directory_dirty: false }
+        let commit = Commit::new(sync);
+        Writer { sync, salt, live: None, commit, is_directory_dirty: false, stray: None }
     }
 
     /// Appends a group whose first record is `first` and for which there is room. When it returns, its
@@ -60,7 +63,7 @@ impl<F> Writer<F> {
         };
         if let Err(error) = written.and_then(|()| self.commit_group(disk, &file)) {
             match fresh {
-                true => drop(disk.remove(&segment::name(first))),
+                true => drop(self.take_back(disk, first)),
                 false => self.give_up(disk, chain, &file, end, now),
             }
             return Err(error);
@@ -90,13 +93,27 @@ impl<F> Writer<F> {
         number: Sequence,
         bytes: u64,
     ) -> io::Result<F> {
+        // No more than one: a disk on which nothing can be removed gets nothing new.
+        if let Some(stray) = self.stray {
+            self.take_back(disk, stray)?;
+        }
         let file = disk.create(&segment::name(number))?;
         self.is_directory_dirty = true;
         if let Err(error) = disk.allocate(&file, bytes) {
-            let _ = disk.remove(&segment::name(number));
+            let _ = self.take_back(disk, number);
             return Err(error);
         }
         Ok(file)
+    }
+
+    /// Removes a segment that was begun in vain, now or before the next is begun.
+    fn take_back<D: Disk<File = F>>(&mut self, disk: &mut D, number: Sequence) -> io::Result<()> {
+        self.stray = Some(number);
+        match disk.remove(&segment::name(number)) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => self.stray = None,
+        }
+        Ok(())
     }
 
     /// Appends no more to the segment whose write has failed. What was acknowledged of it still waits
