@@ -67,7 +67,7 @@ fn the_originals_sample_log_is_reproduced_line_by_line() {
     for second in 45..=55 {
         let (now, unix_now) = (Millis(second * 1000), UnixMillis(second as i64 * 1000));
         let (view, candidates) = (**seat.view(), &candidates);
-        let group = Group { view, candidates, low: None, is_sure: true, now, unix_now };
+        let group = Group { view, candidates, low: None, wish: None, is_sure: true, now, unix_now };
         let change =
             group.tick(&config.expiry).and_then(|(event, silence)| seat.on_event(event, silence));
         write(&mut log, second as u32, &change.map(|change| change.lines()).unwrap_or_default());

@@ -42,7 +42,7 @@ use seeds::Seeds;
 /// Seeds without `SIM_SEEDS`: all must pass.
 const SEEDS: u64 = 10_000;
 /// Of these, at least one must find each mutation.
-const SEEDS_OF_MUTATION: u64 = 300;
+const SEEDS_OF_MUTATION: u64 = 1_000;
 
 const SIM: Seeds = Seeds { prefix: "SIM", target: "sim" };
 

@@ -17,10 +17,10 @@ use crate::io::log::Log;
 use crate::io::orders::Word;
 use crate::io::state_file::StateFile;
 use crate::io::watch::Watch;
-use crate::logic::election::Candidate;
+use crate::logic::election::{Candidate, Wish};
 use crate::logic::expiry::Expiry;
 use crate::logic::progress::Window;
-use crate::logic::view::Event;
+use crate::logic::view::{Event, Lead};
 use crate::shared::memory::Memory;
 use crate::shared::metrics::{Counter, Counters};
 use crate::shared::state::{Seat, SeatId, Seats};
@@ -151,13 +151,32 @@ impl Control {
     }
 
     fn elect(&self, seat: &Arc<Seat>, watch: &Watch, now: Millis, is_tick: bool) {
-        let group = |view| watch.group(view, now, self.clock.unix_now());
+        let wish = self.wish(seat, now);
+        let group = |view| watch.group(view, wish, now, self.clock.unix_now());
         let event = group(**seat.view()).beat(&self.expiry, self.lag_max);
         self.publish(seat, event);
         if is_tick {
             let event = group(**seat.view()).tick(&self.expiry);
             self.publish(seat, event);
         }
+    }
+
+    /// What an operator wants that has not come about yet.
+    fn wish(&self, seat: &Seat, now: Millis) -> Option<Wish> {
+        let order = seat.order()?;
+        let (wish, view) = (order.wish, **seat.view());
+        let sits = view.promoted.is_some_and(|promoted| promoted.source == wish.source);
+        if sits && view.grip == wish.grip {
+            seat.end_order(&order);
+            return None;
+        }
+        if now >= order.until || view.lead != Lead::Us {
+            seat.end_order(&order);
+            let name = seat.name(wish.source).map_or_else(String::new, |name| name.to_string());
+            self.log.warn(&format!("what an operator wants of source '{name}' did not come about"));
+            return None;
+        }
+        Some(wish)
     }
 
     fn publish(&self, seat: &Arc<Seat>, event: Option<(Event, Millis)>) {
@@ -167,7 +186,7 @@ impl Control {
         if !lines.is_empty() {
             self.counters.add(Counter::Promotions, 1);
         }
-        for line in lines {
+        for line in lines.into_iter().chain(change.grip()) {
             self.log.info(&line);
         }
         // It ends after this thread.

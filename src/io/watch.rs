@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use crate::base::limits::{LOW_MARK_SPAN_MAX, RESERVED};
 use crate::base::time::{Millis, UnixMillis};
 use crate::logic::continuity::Continuity;
-use crate::logic::election::{Candidate, Group};
+use crate::logic::election::{Candidate, Group, Wish};
 use crate::logic::expiry::{Expiry, Presence, Rhythm};
 use crate::logic::pressure::Pressure;
 use crate::logic::progress::{self, Progress, Window};
@@ -98,10 +98,17 @@ impl Watch {
         }
     }
 
-    /// The group as an election sees it.
-    pub fn group(&self, view: View, now: Millis, unix_now: UnixMillis) -> Group<'_> {
+    /// The group as an election sees it, in which an operator wants `wish`.
+    pub fn group(
+        &self,
+        view: View,
+        wish: Option<Wish>,
+        now: Millis,
+        unix_now: UnixMillis,
+    ) -> Group<'_> {
         Group {
             view,
+            wish,
             candidates: &self.candidates,
             low: self.progress.low(),
             is_sure: self.is_sure,

@@ -7,7 +7,7 @@ use crate::base::time::{Millis, UnixMillis};
 use crate::logic::continuity::Continuity;
 use crate::logic::expiry::{Expiry, Presence, Rhythm};
 use crate::logic::source::{Payload, SourceId, Weight};
-use crate::logic::view::{Event, Fill, Heard, Heir, Lead, Stage, View};
+use crate::logic::view::{Event, Fill, Grip, Heard, Heir, Lead, Stage, View};
 
 /// One source of a group at the moment of a tick.
 #[derive(Clone, Copy, Debug)]
@@ -47,6 +47,15 @@ impl Candidate {
     }
 }
 
+/// Whom an operator wants in the seat.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Wish {
+    /// The source. If it sits there already, only how fast is new.
+    pub source: SourceId,
+    /// How fast it is to sit.
+    pub grip: Grip,
+}
+
 /// A group at the moment of a tick.
 #[derive(Clone, Copy, Debug)]
 pub struct Group<'c> {
@@ -57,6 +66,8 @@ pub struct Group<'c> {
     pub candidates: &'c [Candidate],
     /// The low mark of the promoted source, as last known: everything older it has delivered.
     pub low: Option<UnixMillis>,
+    /// What an operator wants, until it has come about.
+    pub wish: Option<Wish>,
     /// Whether this node is certain to lead. One that is cut off from all others hears nothing of what
     /// they relay, and whoever leads next does not hear of a change that it makes.
     pub is_sure: bool,
@@ -105,7 +116,8 @@ impl Group<'_> {
                 Event::Suspected(at)
             }
             Stage::Steady => {
-                let claimed = self.claim(promoted, expiry, lag_max);
+                let ordered = self.order(promoted, expiry, lag_max);
+                let claimed = ordered.or_else(|| self.claim(promoted, expiry, lag_max));
                 claimed.or_else(|| self.lag(promoted, expiry, lag_max?))?
             }
             Stage::Closed(_) | Stage::Open(_) => return None,
@@ -154,19 +166,41 @@ impl Group<'_> {
         expiry: &Expiry,
         lag_max: Option<Millis>,
     ) -> Option<Event> {
-        let weight = promoted.heard.weight;
-        let is_ready = |by: &&Candidate| {
-            let pause = by.continuity.pause().max(promoted.continuity.pause());
-            by.heard.weight > weight
-                && writes(by)
-                && by.continuity.is_known()
-                && !by.continuity.is_missed()
-                && by.newest.is_none_or(|it| it.after(by.continuity.jump_max()) >= self.unix_now)
-                && self.has_delivered_until(promoted, by.continuity.whole_since().after(pause))
-                && lag_max.is_none_or(|lag_max| !self.lags(by, lag_max))
+        let heavier = |by: &&Candidate| {
+            self.view.grip == Grip::Loose && by.heard.weight > promoted.heard.weight
         };
-        let by = self.standbys(expiry).filter(is_ready).max_by_key(rank)?;
+        let is_ready = |by: &&Candidate| self.is_ready(by, promoted, lag_max);
+        let by = self.standbys(expiry).filter(heavier).filter(is_ready).max_by_key(rank)?;
         Some(Event::Claimed { at: promoted.heard.source, by: by.heard })
+    }
+
+    /// The source that an operator wants takes the seat when one that is heavier would.
+    fn order(
+        &self,
+        promoted: &Candidate,
+        expiry: &Expiry,
+        lag_max: Option<Millis>,
+    ) -> Option<Event> {
+        let (Wish { source, grip }, at) = (self.wish?, promoted.heard.source);
+        if source == at {
+            return (self.view.grip != grip).then_some(Event::Gripped { at, grip });
+        }
+        let by = self.standbys(expiry).find(|it| it.heard.source == source)?;
+        // Of what is no remote write nothing is handed over, and nothing waited for.
+        let is_switched = !writes(promoted) && !writes(by);
+        let is_ready = is_switched || self.is_ready(by, promoted, lag_max);
+        is_ready.then_some(Event::Ordered { at, by: by.heard, grip })
+    }
+
+    /// Whether a source can take the seat from one that is alive without leaving out anything.
+    fn is_ready(&self, by: &Candidate, promoted: &Candidate, lag_max: Option<Millis>) -> bool {
+        let pause = by.continuity.pause().max(promoted.continuity.pause());
+        writes(by)
+            && by.continuity.is_known()
+            && !by.continuity.is_missed()
+            && by.newest.is_none_or(|it| it.after(by.continuity.jump_max()) >= self.unix_now)
+            && self.has_delivered_until(promoted, by.continuity.whole_since().after(pause))
+            && lag_max.is_none_or(|lag_max| !self.lags(by, lag_max))
     }
 
     /// Whether the promoted source has delivered everything older than `mark`. Of one whose bodies
@@ -266,6 +300,7 @@ pub struct Change {
     before: View,
     after: View,
     lost_after: Option<Millis>,
+    is_ordered: bool,
 }
 
 impl Change {
@@ -281,6 +316,8 @@ impl Change {
                 | Event::Cleared(_)
                 | Event::Claimed { .. }
                 | Event::Lagged { .. }
+                | Event::Ordered { .. }
+                | Event::Gripped { .. }
                 | Event::Left(_)
                 | Event::Led(_)
                 | Event::Opened(_)
@@ -288,7 +325,8 @@ impl Change {
                 _,
             ) => None,
         };
-        Change { before, after, lost_after }
+        let is_ordered = matches!(event, Event::Ordered { .. });
+        Change { before, after, lost_after, is_ordered }
     }
 
     /// The view that came of it.
@@ -305,6 +343,19 @@ impl Change {
         lost.into_iter().chain(self.promotion()).collect()
     }
 
+    /// A line for an operator who has pinned a source, or whose pin is gone.
+    pub fn grip(&self) -> Option<String> {
+        let (before, after) = (self.before, self.after);
+        let of = |view: View| view.promoted.map(|promoted| promoted.address);
+        match (before.grip, after.grip) {
+            (Grip::Loose, Grip::Pinned) => of(after).map(|at| format!("source pinned : '{at}'")),
+            (Grip::Pinned, Grip::Loose) => {
+                of(before).map(|at| format!("source pinned no more : '{at}'"))
+            }
+            (Grip::Loose, Grip::Loose) | (Grip::Pinned, Grip::Pinned) => None,
+        }
+    }
+
     fn promotion(&self) -> Option<String> {
         let promoted = self.after.promoted?;
         if self.before.lead != Lead::Us {
@@ -317,6 +368,12 @@ impl Change {
             Some(before) if self.lost_after.is_none() => before.weight,
             Some(_) | None => Weight(0),
         };
+        if self.is_ordered {
+            return Some(format!(
+                "new source : '{}' (wanted by an operator) ({old} -> {})",
+                promoted.address, promoted.weight
+            ));
+        }
         Some(match promoted.weight > old {
             true => format!(
                 "new source : '{}' (bigger Highlander Weight) ({old} -> {})",

@@ -47,6 +47,7 @@ fn group(candidates: &[Candidate], low: i64) -> Group<'_> {
         view: seat_of(&candidates[0]),
         candidates,
         low: Some(UnixMillis(low)),
+        wish: None,
         is_sure: true,
         now: Millis(100_000),
         unix_now: UnixMillis(100_000),
@@ -59,7 +60,8 @@ fn seat_of(candidate: &Candidate) -> View {
 
 fn looked(view: &View, candidates: &[Candidate], now: u64) -> Option<(Event, Millis)> {
     let (now, unix_now) = (Millis(now), UnixMillis(now as i64));
-    Group { view: *view, candidates, low: None, is_sure: true, now, unix_now }.tick(&EXPIRY)
+    Group { view: *view, candidates, low: None, wish: None, is_sure: true, now, unix_now }
+        .tick(&EXPIRY)
 }
 
 fn after_tick(view: &View, candidates: &[Candidate], now: u64) -> Option<View> {
@@ -146,6 +148,41 @@ fn a_heavier_writer_claims_the_seat_once_the_other_has_delivered_up_to_its_first
     assert_eq!(group(&all, 61_000).beat(&EXPIRY, None), Some((claimed, Millis(1000))));
     let behind = [all[0], writer(2, 50, 60_000, 20_000)];
     assert_eq!(group(&behind, 60_000).beat(&EXPIRY, Some(Millis(30_000))), None);
+}
+
+#[test]
+fn a_source_that_an_operator_wants_takes_the_seat_as_if_it_were_heavier() {
+    let all = [writer(1, 50, 0, 99_000), writer(2, 10, 60_000, 99_000)];
+    let wish = |source, grip| Some(Wish { source: SourceId(source), grip });
+    let beat = |low, wish| {
+        let group = Group { wish, ..group(&all, low) };
+        group.beat(&EXPIRY, None).map(|(event, _)| event)
+    };
+    assert_eq!(beat(60_999, wish(2, Grip::Pinned)), None, "the other has more to deliver");
+    let ordered = Event::Ordered { at: SourceId(1), by: all[1].heard, grip: Grip::Pinned };
+    assert_eq!(beat(61_000, wish(2, Grip::Pinned)), Some(ordered));
+    assert_eq!(beat(61_000, wish(3, Grip::Pinned)), None, "nobody knows it");
+    let gripped = Event::Gripped { at: SourceId(1), grip: Grip::Pinned };
+    assert_eq!(beat(61_000, wish(1, Grip::Pinned)), Some(gripped));
+    assert_eq!(beat(61_000, wish(1, Grip::Loose)), None, "it sits there");
+    let view = seat_of(&all[0]);
+    let change = Change::new(view, view.step(ordered, Millis(0)).expect("a change"), ordered);
+    let line = "new source : '10.0.0.2:1000' (wanted by an operator) (50 -> 10)";
+    assert_eq!(change.lines(), [line]);
+    assert_eq!(change.grip().as_deref(), Some("source pinned : '10.0.0.2:1000'"));
+    // Of what is no remote write nothing is waited for.
+    let others = [candidate(1, 50, 99_000), candidate(2, 10, 99_000)];
+    let group = Group { wish: wish(2, Grip::Loose), ..group(&others, 0) };
+    let ordered = Event::Ordered { at: SourceId(1), by: others[1].heard, grip: Grip::Loose };
+    assert_eq!(group.beat(&EXPIRY, None).map(|(event, _)| event), Some(ordered));
+}
+
+#[test]
+fn a_pinned_source_is_not_claimed_from() {
+    let all = [writer(1, 10, 0, 99_000), writer(2, 50, 60_000, 99_000)];
+    let gripped = Event::Gripped { at: SourceId(1), grip: Grip::Pinned };
+    let view = seat_of(&all[0]).step(gripped, Millis(0)).expect("a change");
+    assert_eq!(Group { view, ..group(&all, 90_000) }.beat(&EXPIRY, None), None);
 }
 
 #[test]

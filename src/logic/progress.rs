@@ -98,7 +98,7 @@ pub fn kept(window: Millis, pressure: Pressure) -> (Millis, Window) {
 mod tests {
     use super::*;
     use crate::logic::source::{Payload, Weight};
-    use crate::logic::view::{Epoch, Heard, Lead};
+    use crate::logic::view::{Epoch, Heard};
 
     const WINDOW: Millis = Millis(120_000);
 
@@ -109,12 +109,7 @@ mod tests {
             address: ([10, 0, 0, 1], 1).into(),
             payload: Payload::RemoteWrite,
         };
-        View {
-            epoch: Epoch(source),
-            promoted: Some(promoted),
-            stage: Stage::Steady,
-            lead: Lead::Us,
-        }
+        View { epoch: Epoch(source), promoted: Some(promoted), ..View::EMPTY }
     }
 
     /// Looked at ten times a second, with this low mark of the cores.

@@ -5,16 +5,14 @@
 //! part of the view: a request is judged by one value, read once.
 
 mod lead;
+mod turn;
 
-use std::fmt;
 use std::net::SocketAddr;
 
 use crate::base::time::Millis;
 use crate::logic::source::{Payload, SourceId, Weight};
 
-/// Counts the changes of a view. A higher epoch is a later decision.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Epoch(pub u64);
+pub use turn::{Cause, Epoch, Fill, Turn};
 
 /// A source as it was heard: what an election needs to know of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,6 +38,18 @@ pub struct View {
     pub stage: Stage,
     /// Which node decides that, and forwards.
     pub lead: Lead,
+    /// Whether a bigger weight takes the seat.
+    pub grip: Grip,
+}
+
+/// How fast the promoted source sits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Grip {
+    /// A bigger weight takes the seat.
+    Loose,
+    /// An operator has pinned it: no weight takes the seat, only its own silence or a hole in its data
+    /// does, and the pin is gone with it.
+    Pinned,
 }
 
 /// Which node leads a group, as far as a request is concerned.
@@ -88,63 +98,6 @@ pub enum Way {
     Open(Turn),
 }
 
-/// One hand-over, from its begin to its end.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Turn {
-    /// The change of the seat that began it: its name.
-    pub epoch: Epoch,
-    /// Who sat in the seat before, if anybody did.
-    pub from: Option<SourceId>,
-    /// Who takes the seat; nobody if there is no live standby, but what the dead ones have been
-    /// told to be safe goes out all the same.
-    pub to: Option<SourceId>,
-    /// The live source that keeps its voice for each series until the new one has spoken for it.
-    pub keeper: Option<SourceId>,
-    /// Why.
-    pub cause: Cause,
-    /// Whose held requests are sent on.
-    pub fill: Fill,
-}
-
-/// Why a seat changed hands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Cause {
-    /// The source before was silent for too long.
-    Silence,
-    /// A heavier source took it.
-    Weight,
-    /// It was empty.
-    Empty,
-    /// The source before came back from a pause, with a hole in its data.
-    Return,
-    /// The source before was too far behind, `--max-lag`.
-    Lag,
-    /// This node took the lead of the group: the source stays, as far as is known.
-    Lead,
-}
-
-impl fmt::Display for Cause {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Cause::Silence => "silence",
-            Cause::Weight => "weight",
-            Cause::Empty => "empty",
-            Cause::Return => "return",
-            Cause::Lag => "lag",
-            Cause::Lead => "lead",
-        })
-    }
-}
-
-/// Whose held requests are sent on at a hand-over.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Fill {
-    /// The new source's: it has been there since before the old one's last delivered sample.
-    FromHeir,
-    /// Everybody's, the new source's last: it may have a hole itself.
-    FromAll,
-}
-
 /// Who takes the seat when its source is lost, and on whom it can rely.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Heir {
@@ -154,6 +107,13 @@ pub struct Heir {
     pub fill: Fill,
     /// Another live standby, where the heir may have a hole.
     pub keeper: Option<SourceId>,
+}
+
+impl Heir {
+    /// One that has everything which the source before it has not delivered.
+    fn whole(heard: Heard) -> Heir {
+        Heir { heard, fill: Fill::FromHeir, keeper: None }
+    }
 }
 
 /// What can change a view.
@@ -195,6 +155,22 @@ pub enum Event {
         at: SourceId,
         /// The fresher one.
         to: Heir,
+    },
+    /// An operator wants `by` in the seat, and it is as if it were heavier.
+    Ordered {
+        /// The source in the seat.
+        at: SourceId,
+        /// The one that is wanted.
+        by: Heard,
+        /// How fast it is to sit.
+        grip: Grip,
+    },
+    /// An operator wants the promoted source `at` to sit so fast.
+    Gripped {
+        /// The source in the seat.
+        at: SourceId,
+        /// How fast.
+        grip: Grip,
     },
     /// Another node leads the group now, or nobody does.
     Left(Lead),
@@ -245,8 +221,13 @@ pub enum Fate {
 
 impl View {
     /// Nobody has been heard.
-    pub const EMPTY: View =
-        View { epoch: Epoch(0), promoted: None, stage: Stage::Steady, lead: Lead::Us };
+    pub const EMPTY: View = View {
+        epoch: Epoch(0),
+        promoted: None,
+        stage: Stage::Steady,
+        lead: Lead::Us,
+        grip: Grip::Loose,
+    };
     /// The same in a cluster, before it is known who leads.
     pub const UNLED: View = View { lead: Lead::Nobody, ..View::EMPTY };
 
@@ -274,7 +255,9 @@ impl View {
         }
         match (self.stage, payload) {
             // What can be handed over is not cut off in the middle: the tick sees to it.
-            _ if weight > promoted.weight && !promoted.can_hand_over_to(payload) => Fate::Contend,
+            _ if self.outweighs(weight, promoted) && !promoted.can_hand_over_to(payload) => {
+                Fate::Contend
+            }
             (_, Payload::Other) => Fate::Take,
             // What is held now comes too late for the hand-over, and the new source may have a hole.
             (Stage::Closed(turn), _) if turn.fill == Fill::FromAll => Fate::Park,
@@ -319,11 +302,17 @@ impl View {
             }
             Event::Claimed { at, by } => {
                 let promoted = sits(at).filter(|_| self.stage == Stage::Steady)?;
-                if by.weight <= promoted.weight {
+                if !self.outweighs(by.weight, &promoted) {
                     return None;
                 }
-                let heir = Heir { heard: by, fill: Fill::FromHeir, keeper: None };
-                self.pass_on(heir, Cause::Weight, Some(at), epoch)
+                self.pass_on(Heir::whole(by), Cause::Weight, Some(at), epoch)
+            }
+            Event::Ordered { at, by, .. } => {
+                sits(at).filter(|_| self.stage == Stage::Steady && by.source != at)?;
+                self.pass_on(Heir::whole(by), Cause::Order, Some(at), epoch)
+            }
+            Event::Gripped { at, grip } => {
+                (Some(sits(at).filter(|_| self.grip != grip)?), self.stage)
             }
             Event::Lagged { at, to } => {
                 sits(at).filter(|_| self.stage == Stage::Steady)?;
@@ -339,7 +328,18 @@ impl View {
             }
             Event::Left(_) | Event::Led(_) => return None,
         };
-        Some(View { epoch, promoted, stage, lead: self.lead })
+        let sat = self.promoted.map(|before| before.source);
+        let grip = match event {
+            Event::Ordered { grip, .. } | Event::Gripped { grip, .. } => grip,
+            _ if promoted.is_some_and(|now| Some(now.source) == sat) => self.grip,
+            _ => Grip::Loose,
+        };
+        Some(View { epoch, promoted, stage, lead: self.lead, grip })
+    }
+
+    /// Whether so much weight takes the seat from the source in it.
+    fn outweighs(&self, weight: Weight, promoted: &Heard) -> bool {
+        self.grip == Grip::Loose && weight > promoted.weight
     }
 
     /// Whether something of what `source` sends goes out: then a hole in it must be filled first.
@@ -459,17 +459,6 @@ impl Way {
             Way::Closed(turn) => Stage::Closed(turn),
             Way::Open(turn) => Stage::Open(turn),
         }
-    }
-}
-
-impl Turn {
-    /// This one, if that is its name.
-    fn named(self, epoch: Epoch) -> Option<Turn> {
-        (self.epoch == epoch).then_some(self)
-    }
-
-    fn without_keeper(self) -> Turn {
-        Turn { keeper: None, ..self }
     }
 }
 

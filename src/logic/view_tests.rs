@@ -119,6 +119,41 @@ fn a_hand_over_is_closed_then_open_then_over() {
 }
 
 #[test]
+fn a_pinned_source_yields_to_no_weight_and_the_pin_goes_with_the_seat() {
+    let view = writing(1, 50);
+    let ordered = |grip| Event::Ordered { at: SourceId(1), by: writes(2, 10), grip };
+    assert_eq!(
+        view.step(
+            Event::Ordered { at: SourceId(3), by: writes(2, 10), grip: Grip::Loose },
+            Millis(0)
+        ),
+        None
+    );
+    let closed = after(view, ordered(Grip::Pinned));
+    assert_eq!(
+        closed.turn().map(|turn| (turn.cause, turn.keeper)),
+        Some((Cause::Order, Some(SourceId(1))))
+    );
+    let open = after(closed, Event::Opened(closed.epoch));
+    let pinned = after(open, Event::Settled(closed.epoch));
+    assert_eq!((pinned.promoted, pinned.grip), (Some(writes(2, 10)), Grip::Pinned));
+    let claimed = Event::Claimed { at: SourceId(2), by: writes(1, 50) };
+    assert_eq!(pinned.step(claimed, Millis(0)), None);
+    // Its own weight may change.
+    assert_eq!(pinned.judge(SourceId(1), Weight(50), Payload::Other), Fate::Take);
+    assert_eq!(after(pinned, Event::Heard(writes(2, 5))).grip, Grip::Pinned);
+    let to = Heir { heard: writes(1, 50), fill: Fill::FromHeir, keeper: None };
+    let looked = Event::Looked { at: SourceId(2), patience: Millis(0), heir: Some(to) };
+    assert_eq!(after(pinned, looked).grip, Grip::Loose);
+    assert_eq!(after(pinned, Event::Left(Lead::Nobody)).grip, Grip::Loose);
+    let gripped = |grip| Event::Gripped { at: SourceId(2), grip };
+    assert_eq!(pinned.step(gripped(Grip::Pinned), Millis(0)), None);
+    let loose = after(pinned, gripped(Grip::Loose));
+    assert_eq!((loose.promoted, loose.stage), (pinned.promoted, Stage::Steady));
+    assert!(loose.step(claimed, Millis(0)).is_some());
+}
+
+#[test]
 fn a_heavier_writer_is_held_until_it_may_claim_the_seat_and_the_old_one_keeps_its_voice() {
     let view = writing(1, 10);
     assert_eq!(view.judge(SourceId(2), Weight(50), WRITE), Fate::Hold);

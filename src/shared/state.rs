@@ -5,12 +5,12 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use arc_swap::{ArcSwap, Guard};
+use arc_swap::{ArcSwap, ArcSwapOption, Guard};
 use crossbeam::utils::CachePadded;
 
 use crate::base::limits::GROUPS_MAX;
-use crate::base::time::Millis;
-use crate::logic::election::Change;
+use crate::base::time::{Millis, UnixMillis};
+use crate::logic::election::{Change, Wish};
 use crate::logic::source::{GroupName, SourceId, SourceName, Weight};
 use crate::logic::view::{Event, Lead, Stage, View};
 use crate::shared::marks::Marks;
@@ -33,6 +33,19 @@ pub struct Seat {
     sure_until: AtomicU64,
     /// Until when it says nothing of a source that none of its connections is left.
     reconnects_until: AtomicU64,
+    order: ArcSwapOption<Order>,
+}
+
+/// What an operator wants of a seat: done as soon as it costs no sample, given up when that takes too
+/// long.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Order {
+    /// What.
+    pub wish: Wish,
+    /// Since when.
+    pub since: UnixMillis,
+    /// Until when.
+    pub until: Millis,
 }
 
 /// The number under which this process knows a seat.
@@ -63,7 +76,24 @@ impl Seat {
             leads_until: CachePadded::new(AtomicU64::new(until)),
             sure_until: AtomicU64::new(u64::MAX),
             reconnects_until: AtomicU64::new(0),
+            order: ArcSwapOption::empty(),
         }
+    }
+
+    /// What an operator wants of it.
+    pub fn order(&self) -> Option<Arc<Order>> {
+        self.order.load_full()
+    }
+
+    /// From now on this is wanted, and nothing that was wanted before.
+    pub fn set_order(&self, order: Order) {
+        self.order.store(Some(Arc::new(order)));
+    }
+
+    /// It has come about, or is given up.
+    pub fn end_order(&self, order: &Arc<Order>) {
+        // Another may have come meanwhile, and stays.
+        self.order.compare_and_swap(order, None);
     }
 
     /// Whether this node, if the view says that it leads, may still do so: it has perhaps not run for a

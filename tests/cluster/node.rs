@@ -396,11 +396,11 @@ impl Node {
             watch.tell_patience(seat, &EXPIRY);
         }
         if now >= self.distrust_until {
-            let beat = watch.group(**seat.view(), now, unix_now).beat(&EXPIRY, None);
+            let beat = watch.group(**seat.view(), None, now, unix_now).beat(&EXPIRY, None);
             self.publish(seat, beat);
             if is_tick {
                 let watch = self.watches.entry(seat.id).or_default();
-                let tick = watch.group(**seat.view(), now, unix_now).tick(&EXPIRY);
+                let tick = watch.group(**seat.view(), None, now, unix_now).tick(&EXPIRY);
                 self.publish(seat, tick);
             }
         }

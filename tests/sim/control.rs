@@ -7,7 +7,7 @@ use highlander::base::limits::{LOW_MARK_SLACK, MISSED_MIN};
 use highlander::base::time::{Millis, Nanos, UnixMillis};
 use highlander::logic::continuity::Continuity;
 use highlander::logic::desk::Covered;
-use highlander::logic::election::{Candidate, Group};
+use highlander::logic::election::{Candidate, Group, Wish};
 use highlander::logic::expiry::{Expiry, Presence, Rhythm};
 use highlander::logic::lookout::Lookout;
 use highlander::logic::progress::{self, Progress};
@@ -100,6 +100,8 @@ pub struct Control {
     /// When the last of them had been delivered.
     dropped: Nanos,
     next_tick: u64,
+    /// What an operator wants.
+    pub wish: Option<Wish>,
 }
 
 impl Control {
@@ -113,6 +115,7 @@ impl Control {
             reach: UnixMillis::MIN,
             dropped: Nanos(0),
             next_tick: 1000,
+            wish: None,
         }
     }
 
@@ -136,10 +139,14 @@ impl Proxy {
     pub fn on_beat(&mut self, now: u64, connected: &[bool]) {
         self.marks(now);
         let candidates = self.look(now, connected);
+        let sits = |wish: &Wish| self.view.promoted.is_some_and(|it| it.source == wish.source);
+        // It has come about.
+        self.control.wish = self.control.wish.filter(|it| !sits(it) || self.view.grip != it.grip);
         let group = Group {
             view: self.view,
             candidates: &candidates,
             low: self.control.progress.low(),
+            wish: self.control.wish,
             is_sure: true,
             now: Millis(now),
             unix_now: UnixMillis(now as i64),

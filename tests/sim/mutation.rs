@@ -31,6 +31,8 @@ pub enum Mutation {
     SettleAtOnce,
     /// A heavier source takes the seat without waiting.
     ClaimAtOnce,
+    /// So does one that an operator wants.
+    OrderAtOnce,
     /// A promoted source that may have a hole goes on.
     IgnoreSuspicion,
     /// Held requests are sent on in another order than they came.
@@ -58,6 +60,7 @@ impl Mutation {
         Mutation::LetOldTalk,
         Mutation::SettleAtOnce,
         Mutation::ClaimAtOnce,
+        Mutation::OrderAtOnce,
         Mutation::IgnoreSuspicion,
         Mutation::SendOutOfOrder,
         Mutation::NoteNothing,

@@ -1,5 +1,6 @@
 //! What a seed makes happen.
 
+use highlander::logic::view::Grip;
 use highlander::wire::remote_write::protocol::Protocol;
 
 use crate::dice::Dice;
@@ -23,6 +24,8 @@ pub enum Fault {
     Reshard(usize, usize),
     /// It has another weight from now on.
     Weigh(usize, u64),
+    /// An operator wants it in the seat.
+    Want(usize, Grip),
     /// The endpoint's behaviour from now on.
     Endpoint(Mood),
 }
@@ -82,6 +85,7 @@ impl Plan {
             _ => plan.hold_bytes_max = 10_000_000,
         }
         plan.changes(&mut dice);
+        plan.orders(&mut Dice::new(seed ^ 0x0de4_ed00));
         plan.faults.sort_by_key(|(at, _)| *at);
         plan.dice = dice;
         plan
@@ -197,6 +201,20 @@ impl Plan {
                 self.faults.push((at, Fault::Weigh(victim, dice.one_of(&[5, 10, 30, 60]))));
             }
             at += dice.between(5, 30) * self.interval;
+        }
+    }
+
+    /// Somebody steers.
+    fn orders(&mut self, dice: &mut Dice) {
+        if !dice.chance(40) {
+            return;
+        }
+        let mut at = dice.between(5, 20) * self.interval;
+        while at < self.calm {
+            let wanted = dice.between(0, self.sources.len() as u64 - 1) as usize;
+            let grip = dice.one_of(&[Grip::Loose, Grip::Pinned]);
+            self.faults.push((at, Fault::Want(wanted, grip)));
+            at += dice.between(3, 20) * self.interval;
         }
     }
 }

@@ -7,12 +7,13 @@ use highlander::base::time::{Millis, Nanos, UnixMillis};
 use highlander::logic::ask::{AskId, Outcome, Verdict};
 use highlander::logic::cost::Cost;
 use highlander::logic::desk::{Covered, Lens};
+use highlander::logic::election::Wish;
 use highlander::logic::handover::{Effect, Handover};
 use highlander::logic::lookout::Glance;
 use highlander::logic::pressure::Pressure;
 use highlander::logic::shelf::{Gathered, Kept, Sent, Shelves};
 use highlander::logic::source::{Payload, SourceId, Weight};
-use highlander::logic::view::{Event, Fate, Fill, Stage, Turn, View, Voice};
+use highlander::logic::view::{Event, Fate, Fill, Grip, Stage, Turn, View, Voice};
 use highlander::wire::remote_write::push::Push;
 use highlander::wire::remote_write::series::SeriesHasher;
 
@@ -145,6 +146,18 @@ impl Proxy {
             self.publish(Event::Claimed { at, by: heard }, Millis(0), now);
         }
         self.decide(who, now, now);
+    }
+
+    /// An operator wants a source in the seat.
+    pub fn on_wish(&mut self, replica: usize, grip: Grip, now: u64) {
+        let source = SourceId(replica as u64);
+        self.control.wish = Some(Wish { source, grip });
+        if let Some(promoted) = self.view.promoted
+            && self.mutation == Mutation::OrderAtOnce
+        {
+            let (at, by) = (promoted.source, self.traces[replica].heard(replica));
+            self.publish(Event::Ordered { at, by, grip }, Millis(0), now);
+        }
     }
 
     fn look_at_first(

@@ -370,6 +370,7 @@ impl World {
                 self.send_all(replica);
             }
             Fault::Weigh(replica, weight) => self.proxy.traces[replica].weight = weight,
+            Fault::Want(replica, grip) => self.proxy.on_wish(replica, grip, self.now),
             Fault::Endpoint(mood) => self.endpoint.mood = mood,
         }
     }

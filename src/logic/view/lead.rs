@@ -1,7 +1,7 @@
 //! What becomes of a view when the lead of its group goes from node to node.
 
 use crate::logic::source::Payload;
-use crate::logic::view::{Cause, Epoch, Fill, Lead, Past, Stage, Turn, View};
+use crate::logic::view::{Cause, Epoch, Fill, Grip, Lead, Past, Stage, Turn, View};
 
 impl View {
     /// A hand-over that is under way is left where it is: whoever leads next begins its own.
@@ -11,6 +11,7 @@ impl View {
             promoted: None,
             stage: Stage::Steady,
             lead,
+            grip: Grip::Loose,
         })
     }
 
@@ -38,6 +39,7 @@ impl View {
             Payload::RemoteWrite => Stage::Closed(turn),
             Payload::Other => Stage::Steady,
         };
-        Some(View { epoch, promoted: heir, stage, lead: Lead::Us })
+        // A pin lives no longer than the lead of the node on which it was made.
+        Some(View { epoch, promoted: heir, stage, lead: Lead::Us, grip: Grip::Loose })
     }
 }
