@@ -23,6 +23,8 @@ mod hostile;
 mod queued;
 #[path = "proxy/requests.rs"]
 mod requests;
+#[path = "proxy/steer.rs"]
+mod steer;
 #[path = "proxy/support.rs"]
 mod support;
 #[path = "proxy/tls.rs"]

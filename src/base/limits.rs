@@ -342,3 +342,6 @@ pub const ADMIN_TURN_MAX: Millis = Millis(10_000);
 pub const ADMIN_BODY_BYTES_MAX: u64 = 64 * 1024;
 /// A core that has not shown for so long that it lives is stuck: the process is not healthy.
 pub const CORE_STUCK: Millis = Millis(5_000);
+/// What an operator wants of a seat is given up after so long: long enough for a source that scrapes
+/// once a minute.
+pub const ORDER_PATIENCE: Millis = Millis(150_000);

@@ -4,6 +4,8 @@
 pub mod metrics;
 pub mod sight;
 pub mod status;
+pub mod steer;
+pub mod why;
 
 use std::io::{self, Read as _, Write as _};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
@@ -26,6 +28,7 @@ use crate::wire::http::page::{Page, Status};
 use crate::wire::http::reply::Refusal;
 
 use sight::Sight;
+use steer::Act;
 
 const INDEX: &str = "highlander\n\n/status\n/metrics\n/-/healthy\n/-/ready\n";
 
@@ -121,7 +124,7 @@ fn turn_away(stream: TcpStream) {
 
 /// Answers the requests of one connection, one after the other.
 fn serve(mut stream: TcpStream, sight: &Sight, shared: &Shared) -> io::Result<()> {
-    let stops = &shared.stops;
+    let (stops, who) = (&shared.stops, stream.peer_addr()?);
     stream.set_nonblocking(false)?;
     stream.set_nodelay(true)?;
     stream.set_read_timeout(Some(LOOK_EVERY))?;
@@ -160,7 +163,10 @@ fn serve(mut stream: TcpStream, sight: &Sight, shared: &Shared) -> io::Result<()
             }
         }
         bytes.drain(..whole.min(bytes.len()));
-        let page = show(&asked, sight, &shared.one);
+        let page = match Act::of(asked.path()) {
+            Some(act) => do_it(act, &asked, sight, who),
+            None => show(&asked, sight, &shared.one),
+        };
         write(&mut stream, &page, asked.is_head, asked.persistence, stops)?;
         if asked.persistence == Persistence::Close {
             return linger(&mut stream, stops);
@@ -238,32 +244,65 @@ fn is_empty(error: &io::Error) -> bool {
 
 /// What a request asks for.
 struct Asked {
-    path: Vec<u8>,
+    target: Vec<u8>,
     is_head: bool,
     is_read: bool,
+    is_post: bool,
+    /// A browser was told to ask by a page that is not from here.
+    is_foreign: bool,
     /// The bytes of head and body, `None` if there may be too many.
     whole_bytes: Option<usize>,
     persistence: Persistence,
 }
 
+impl Asked {
+    fn path(&self) -> &[u8] {
+        self.target.split(|byte| *byte == b'?').next().unwrap_or_default()
+    }
+}
+
 fn asked(head: &Head<'_>) -> Asked {
-    let path = head.target.split(|byte| *byte == b'?').next().unwrap_or_default();
     let body = match head.framing {
         Framing::Length(bytes) if bytes <= ADMIN_BODY_BYTES_MAX => usize::try_from(bytes).ok(),
         Framing::Length(_) | Framing::Chunked => None,
     };
     let stays = head.version == Version::Http11 && !head.expects_continue;
     Asked {
-        path: path.to_vec(),
+        target: head.target.to_vec(),
         is_head: head.method == "HEAD",
         is_read: matches!(head.method, "GET" | "HEAD"),
+        is_post: head.method == "POST",
+        is_foreign: is_foreign(head),
         whole_bytes: body.map(|body| head.bytes + body),
         persistence: if stays { head.persistence } else { Persistence::Close },
     }
 }
 
+/// Whether it comes from a page of another origin. Whoever is no browser sends no Origin.
+fn is_foreign(head: &Head<'_>) -> bool {
+    let value = |name: &str| {
+        let line = head.headers.iter().find(|header| header.name.eq_ignore_ascii_case(name));
+        line.map(|header| header.value)
+    };
+    let Some(origin) = value("origin") else { return false };
+    let schemes: [&[u8]; 2] = [b"http://", b"https://"];
+    let host = schemes.iter().find_map(|scheme| origin.strip_prefix(*scheme));
+    host.is_none() || host != value("host")
+}
+
+fn do_it(act: Act, asked: &Asked, sight: &Sight, who: SocketAddr) -> Page {
+    if !asked.is_post {
+        let page = Page::text(Status::NotAllowed, "that is done with POST\n");
+        return Page { allow: Some("POST"), ..page };
+    }
+    if asked.is_foreign {
+        return Page::text(Status::Forbidden, "that is not done for pages of others\n");
+    }
+    steer::steer(act, &asked.target, sight, who)
+}
+
 fn show(asked: &Asked, sight: &Sight, one: &Mutex<()>) -> Page {
-    let (show, is_long): (fn(&Sight) -> Page, bool) = match &asked.path[..] {
+    let (show, is_long): (fn(&Sight) -> Page, bool) = match asked.path() {
         b"/metrics" => {
             (|sight| Page::good(exposition::CONTENT_TYPE, metrics::exposition(sight)), true)
         }

@@ -14,22 +14,22 @@ fn with_admin(endpoint: &Endpoint) -> Proxy {
     with_admin_and(endpoint, |_| {})
 }
 
-fn with_admin_and(endpoint: &Endpoint, change: impl FnOnce(&mut Cli)) -> Proxy {
+pub fn with_admin_and(endpoint: &Endpoint, change: impl FnOnce(&mut Cli)) -> Proxy {
     Proxy::with("epoll", endpoint.address, |cli| {
         cli.admin = Some("127.0.0.1:0".into());
         change(cli);
     })
 }
 
-fn admin(proxy: &Proxy) -> Client {
+pub fn admin(proxy: &Proxy) -> Client {
     Client::connect(proxy.running.admin_address().expect("there is one"))
 }
 
-fn get(client: &mut Client, path: &str) -> Answer {
+pub fn get(client: &mut Client, path: &str) -> Answer {
     client.ask(format!("GET {path} HTTP/1.1\r\nHost: a\r\n\r\n").as_bytes())
 }
 
-fn text(answer: &Answer) -> String {
+pub fn text(answer: &Answer) -> String {
     String::from_utf8(answer.body.clone()).expect("it is text")
 }
 
@@ -42,7 +42,7 @@ fn value(metrics: &str, sample: &str) -> Option<f64> {
 }
 
 /// A push of a source of a group, with names as they stand in a URL.
-fn push_of(group: &str, tenant: &str, source: &str) -> Vec<u8> {
+pub fn push_of(group: &str, tenant: &str, source: &str) -> Vec<u8> {
     format!(
         "POST /w?highlander_group={group}&highlander_source={source} HTTP/1.1\r\nHost: a\r\n\
          X-Scope-OrgID: {tenant}\r\nContent-Length: 1\r\n\r\nx"

@@ -154,7 +154,8 @@ pub fn name(source: &SourceName) -> String {
     }
 }
 
-fn called(group: &GroupName) -> String {
+/// What a group is called, in a sentence.
+pub fn called(group: &GroupName) -> String {
     match (&*group.tenant, &*group.group) {
         ([], []) => "the group without a name".into(),
         ([], group) => format!("group '{}'", text(group).escape_debug()),

@@ -8,10 +8,11 @@ use serde_json::{Value, json};
 
 use crate::base::time::Millis;
 use crate::io::admin::sight::{Sight, beat_age, name, text};
-use crate::logic::view::{Lead, Stage, View};
+use crate::io::admin::why::why_not;
+use crate::logic::view::{Grip, Lead, Stage, View};
 use crate::shared::history::Record;
 use crate::shared::presence::Source;
-use crate::shared::state::Seat;
+use crate::shared::state::{Order, Seat};
 
 /// The whole document.
 pub fn document(sight: &Sight) -> String {
@@ -63,7 +64,12 @@ fn group(sight: &Sight, seat: &Seat) -> Value {
     };
     let promoted = view.promoted.and_then(|promoted| seat.name(promoted.source));
     let now = sight.clock.now();
-    let sources: Vec<Value> = seat.sources().all.iter().map(|it| source(it, &view, now)).collect();
+    let order = seat.order();
+    let wanted = order.as_ref().map(|order| order.wish.source);
+    let sources = seat.sources();
+    let mut known: Vec<&Arc<Source>> = sources.all.iter().collect();
+    known.sort_by(|a, b| a.name.cmp(&b.name));
+    let sources = known.into_iter().map(|it| source(it, &view, wanted == Some(it.id), now));
     json!({
         "tenant": text(&seat.group.tenant),
         "group": text(&seat.group.group),
@@ -72,12 +78,22 @@ fn group(sight: &Sight, seat: &Seat) -> Value {
         "epoch": view.epoch.0,
         "stage": stage,
         "promoted": promoted.map(|promoted| name(&promoted)),
+        "pinned": view.grip == Grip::Pinned,
+        "wish": order.map(|order| wish(seat, &order)),
         "low_mark": seat.marks.low().map(|low| low.0),
-        "sources": sources,
+        "sources": sources.collect::<Vec<_>>(),
     })
 }
 
-fn source(source: &Source, view: &View, now: Millis) -> Value {
+fn wish(seat: &Seat, order: &Order) -> Value {
+    json!({
+        "source": seat.name(order.wish.source).map(|source| name(&source)),
+        "pin": order.wish.grip == Grip::Pinned,
+        "since": order.since.0,
+    })
+}
+
+fn source(source: &Source, view: &View, is_wanted: bool, now: Millis) -> Value {
     let (presence, heard) = (source.presence(), source.heard());
     let was_heard = presence.last_heard != Millis(0);
     json!({
@@ -90,6 +106,7 @@ fn source(source: &Source, view: &View, now: Millis) -> Value {
         "refused": presence.refused,
         "silence": was_heard.then(|| presence.silence(now).0),
         "patience_elsewhere": source.patience().0,
+        "why_not": why_not(source, view, is_wanted, now),
         "newest": source.newest().map(|newest| newest.0),
     })
 }

@@ -7,12 +7,18 @@ use crate::wire::http::head::Persistence;
 pub enum Status {
     /// 200.
     Ok,
+    /// 202.
+    Accepted,
     /// 400.
     BadRequest,
+    /// 403.
+    Forbidden,
     /// 404.
     NotFound,
     /// 405.
     NotAllowed,
+    /// 409.
+    Conflict,
     /// 413.
     TooLarge,
     /// 503.
@@ -23,9 +29,12 @@ impl Status {
     fn line(self) -> &'static str {
         match self {
             Status::Ok => "200 OK",
+            Status::Accepted => "202 Accepted",
             Status::BadRequest => "400 Bad Request",
+            Status::Forbidden => "403 Forbidden",
             Status::NotFound => "404 Not Found",
             Status::NotAllowed => "405 Method Not Allowed",
+            Status::Conflict => "409 Conflict",
             Status::TooLarge => "413 Content Too Large",
             Status::Unavailable => "503 Service Unavailable",
         }

@@ -99,6 +99,15 @@ impl Mount {
     }
 }
 
+/// All parameters of the query of `target`, in order; without a `=` the value is empty.
+pub fn pairs(target: &[u8]) -> impl Iterator<Item = (Cow<'_, [u8]>, Cow<'_, [u8]>)> {
+    let pairs = query(target).split(|byte| *byte == b'&').filter(|pair| !pair.is_empty());
+    pairs.map(|pair| {
+        let (name, value) = split_once(pair, b'=').unwrap_or((pair, b""));
+        (decode(name), decode(value))
+    })
+}
+
 fn query(target: &[u8]) -> &[u8] {
     memchr::memchr(b'?', target).map_or(b"", |at| &target[at + 1..])
 }
@@ -125,6 +134,18 @@ fn decode(value: &[u8]) -> Cow<'_, [u8]> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn all_parameters_are_read_in_order() {
+        let read = |target: &'static str| -> Vec<(String, String)> {
+            let text = |it: Cow<'_, [u8]>| String::from_utf8_lossy(&it).into_owned();
+            pairs(target.as_bytes()).map(|(name, value)| (text(name), text(value))).collect()
+        };
+        let expected = [("a", "b c"), ("%", "x"), ("n", ""), ("a", "")];
+        let expected = expected.map(|(name, value)| (name.to_owned(), value.to_owned()));
+        assert_eq!(read("/p?a=b+c&%25=x&&n&a="), expected);
+        assert!(read("/p").is_empty() && read("/p?").is_empty());
+    }
 
     fn mounted(prefix: &str, query: &str, target: &str) -> String {
         placed(Place::Under(prefix.into()), query, target)
