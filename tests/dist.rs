@@ -1,12 +1,22 @@
 //! What is given to operators beside the program: the alerts fire when they should and not when all is
-//! well, each is explained, and each asks for metrics that there are.
+//! well, each is explained, and each asks for metrics that there are, as the dashboard does; the unit, the
+//! configurations and the manual fit the program. `tests/package.rs` installs them.
 //!
-//! `tests/run` installs prometheus, which brings promtool with it; if it is missing the test fails.
+//! `tests/run` installs prometheus, which brings promtool with it, systemd and groff; if one is missing
+//! the test fails.
+
+#[path = "dist/service.rs"]
+mod service;
 
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Output};
+
+use highlander::base::limits::{LEAVE_MAX, LEAVE_STEADY_MAX};
+
+/// `--shutdown-timeout`, if nobody sets it.
+const SHUTDOWN_SECONDS: u64 = 30;
 
 fn root() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR"))
@@ -16,12 +26,35 @@ fn read(path: &str) -> String {
     fs::read_to_string(root().join(path)).unwrap_or_else(|error| panic!("{path}: {error}"))
 }
 
+/// A folder of its own for what a test writes, empty.
+fn scratch(name: &str) -> PathBuf {
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
+    let _ = fs::remove_dir_all(&folder);
+    fs::create_dir_all(&folder).expect("a new folder");
+    folder
+}
+
+/// Runs the program, and gives back its exit code and all that it has said.
+fn highlander(args: &[&str]) -> (Option<i32>, String) {
+    let output = Command::new(env!("CARGO_BIN_EXE_highlander")).args(args).output();
+    let output = output.expect("it was built");
+    (output.status.code(), said(&output))
+}
+
+fn said(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr)
+}
+
+/// How long the program may take to end, with what `--shutdown-timeout` is if nobody sets it.
+fn end_seconds() -> u64 {
+    SHUTDOWN_SECONDS + (LEAVE_STEADY_MAX.0 + LEAVE_MAX.0) / 1000
+}
+
 fn promtool(args: &[&str]) {
     let mut command = Command::new("promtool");
     let output = command.args(args).current_dir(Path::new(&root()).join("dist")).output();
     let output = output.expect("tests/run installs prometheus, which brings promtool with it");
-    let said = [output.stdout, output.stderr].concat();
-    assert!(output.status.success(), "{args:?}: {}", String::from_utf8_lossy(&said));
+    assert!(output.status.success(), "{args:?}: {}", said(&output));
 }
 
 /// The words of a text that begin so.
@@ -59,9 +92,14 @@ fn each_alert_is_explained_and_nothing_else_is() {
     }
 }
 
+/// The source in which each metric is named.
+fn shown() -> String {
+    read("src/shared/metrics.rs") + &read("src/io/admin/metrics.rs")
+}
+
 #[test]
 fn alerts_and_runbook_name_metrics_that_there_are() {
-    let shown = read("src/shared/metrics.rs") + &read("src/io/admin/metrics.rs");
+    let shown = shown();
     let shown = words(&shown, "highlander_");
     let rules = read("dist/alerts.yml") + &read("dist/RUNBOOK.md");
     let asked = words(&rules, "highlander_");
