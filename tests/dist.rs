@@ -5,6 +5,8 @@
 //! `tests/run` installs prometheus, which brings promtool with it, systemd and groff; if one is missing
 //! the test fails.
 
+#[path = "dist/dashboard.rs"]
+mod dashboard;
 #[path = "dist/manual.rs"]
 mod manual;
 #[path = "dist/service.rs"]
