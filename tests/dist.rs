@@ -7,10 +7,14 @@
 
 #[path = "dist/dashboard.rs"]
 mod dashboard;
+#[path = "dist/kubernetes.rs"]
+mod kubernetes;
 #[path = "dist/manual.rs"]
 mod manual;
 #[path = "dist/service.rs"]
 mod service;
+#[path = "dist/yaml.rs"]
+mod yaml;
 
 use std::collections::BTreeSet;
 use std::fs;
