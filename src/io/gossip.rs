@@ -103,7 +103,8 @@ impl Gossip {
         // Two processes may begin at the same moment.
         let stamp = Stamp { process: RandomState::new().hash_one(setting.me), sequence: 0 };
         let mut mouth = Mouth { socket, seal, stamp, counters };
-        let mut member = Member::new(setting, &addresses(&peers), clock.now());
+        let mut member = Member::new(setting, &[], clock.now());
+        look_up(&mut member, &peers);
         let mut leaving = Leaving::default();
         let mut too_many = false;
         let (mut next_look, mut next_release) = (Millis(0), Millis(0));
@@ -116,7 +117,7 @@ impl Gossip {
             let leaves = leaves.load(Ordering::Relaxed);
             if now >= next_look || leaves {
                 next_look = now.after(GOSSIP_TURN);
-                member.set_peers(&addresses(&peers));
+                look_up(&mut member, &peers);
                 seating.look(&mut member, now);
             }
             member.on_time(now);
@@ -188,8 +189,12 @@ fn make_room(socket: &UdpSocket) {
     let _ = force(socket, DATAGRAM_ROOM_BYTES).or_else(|_| ask(socket, DATAGRAM_ROOM_BYTES));
 }
 
-fn addresses(peers: &[Addresses]) -> Vec<SocketAddr> {
-    peers.iter().flat_map(|peer| peer.now().iter().copied().collect::<Vec<_>>()).collect()
+/// Tells it where its peers are now, and of how many that is not known.
+fn look_up(member: &mut Member, peers: &[Addresses]) {
+    let known: Vec<_> = peers.iter().map(Addresses::now).collect();
+    let all: Vec<SocketAddr> = known.iter().flat_map(|of_one| of_one.iter().copied()).collect();
+    member.set_peers(&all);
+    member.set_peers_unknown(known.iter().filter(|of_one| of_one.is_empty()).count());
 }
 
 /// How far this node has come with leaving.

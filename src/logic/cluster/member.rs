@@ -77,6 +77,7 @@ pub struct Member {
     /// Who was asked for a leader last.
     asked: Node,
     peers: Vec<SocketAddr>,
+    peers_unknown: usize,
     replays: Replays,
     leadership: Leadership,
     promises: Promises,
@@ -111,6 +112,7 @@ impl Member {
             others: BTreeSet::new(),
             asked: me,
             peers: Vec::new(),
+            peers_unknown: 0,
             replays: Replays::default(),
             leadership: Leadership::new(me, listen, of_leader),
             promises: Promises::new(now),
@@ -134,6 +136,18 @@ impl Member {
         let others = peers.iter().filter(|peer| **peer != self.me.address);
         self.peers = others.copied().collect();
         self.swim.set_peers(self.peers.clone());
+        if let Some(settle) = &mut self.settle {
+            self.peers.iter().for_each(|peer| settle.add(*peer));
+        }
+    }
+
+    /// Of so many configured peers it is not known where they are: a name of theirs could not be looked
+    /// up yet. They may lead all the same.
+    pub fn set_peers_unknown(&mut self, peers: usize) {
+        self.peers_unknown = peers;
+        if let Some(settle) = &mut self.settle {
+            settle.set_unknown(peers);
+        }
     }
 
     /// A datagram has come, with a good seal.
@@ -287,7 +301,7 @@ impl Member {
 
     /// The groups that this node leads, and until when it may send for each.
     pub fn led(&self) -> impl Iterator<Item = Led<'_>> {
-        let unsure = match self.peers.is_empty() && self.others.is_empty() {
+        let unsure = match self.is_alone() {
             true => Millis(u64::MAX),
             false => self.last_time.after(LEAD_UNSURE),
         };
@@ -297,6 +311,11 @@ impl Member {
             true => Led { until: early(led.until), sure_until: early(led.sure_until), ..led },
             false => Led { until: unsure, sure_until: Millis(u64::MAX), ..led },
         })
+    }
+
+    /// Whether there is no other node, and none that could come without being seen.
+    fn is_alone(&self) -> bool {
+        self.peers.is_empty() && self.peers_unknown == 0 && self.others.is_empty()
     }
 
     /// How a group stands, as far as is known.
@@ -373,6 +392,7 @@ impl Member {
 
     fn begin_to_settle(&mut self, now: Millis) {
         let mut settle = Settle::new(now, self.setting.settle_max);
+        settle.set_unknown(self.peers_unknown);
         let others = self.others.iter().map(|node| node.address);
         others.chain(self.peers.iter().copied()).for_each(|node| settle.add(node));
         self.settle = Some(settle);

@@ -16,6 +16,8 @@ pub struct Settle {
     patience: Millis,
     not_before: Millis,
     asked: BTreeMap<SocketAddr, Progress>,
+    /// So many more are to be asked, when it is known where they are.
+    unknown: usize,
     next_ask: Millis,
     /// When the first of them had told everything.
     first_told: Option<Millis>,
@@ -36,6 +38,7 @@ impl Settle {
             patience,
             not_before: now,
             asked: BTreeMap::new(),
+            unknown: 0,
             next_ask: now,
             first_told: None,
         }
@@ -49,6 +52,11 @@ impl Settle {
     /// There is somebody to be asked.
     pub fn add(&mut self, node: SocketAddr) {
         self.asked.entry(node).or_insert(Progress::After(None));
+    }
+
+    /// So many are to be asked of whom it is not known where they are.
+    pub fn set_unknown(&mut self, unknown: usize) {
+        self.unknown = unknown;
     }
 
     /// Whom to ask now, and from which group on.
@@ -99,7 +107,7 @@ impl Settle {
             *progress == Progress::Told && is_alive(*node)
         };
         let has_waited = now >= self.not_before;
-        let is_answered = self.asked.iter().all(is_done)
+        let is_answered = (self.unknown == 0 && self.asked.iter().all(is_done))
             || self.first_told.is_some_and(|told| now.since(told) >= SETTLE_REST)
             || now.since(self.since) >= self.patience;
         has_waited && is_answered
@@ -141,6 +149,19 @@ mod tests {
         assert_eq!(told(&mut settle, 1, key, None, More::No), None);
         assert!(!settle.is_over(|it| it == node(1), Millis(10)), "one of them is not known yet");
         assert!(settle.is_over(|_| true, Millis(10)));
+    }
+
+    #[test]
+    fn one_of_whom_nobody_knows_where_it_is_may_lead_and_is_waited_for() {
+        let mut settle = Settle::new(Millis(1), PATIENCE);
+        settle.set_unknown(1);
+        assert!(!settle.is_over(|_| true, Millis(PATIENCE.0)));
+        assert!(settle.is_over(|_| true, Millis(1).after(PATIENCE)), "it has no name for ever");
+        settle.add(node(1));
+        settle.set_unknown(0);
+        assert!(!settle.is_over(|_| true, Millis(100)));
+        settle.on_views(node(1), None, None, More::No, Millis(100));
+        assert!(settle.is_over(|_| true, Millis(100)));
     }
 
     #[test]
