@@ -208,9 +208,57 @@ pub struct Cli {
 pub enum Command {
     /// A configuration file, checked.
     Check(Check),
+    /// A node, steered.
+    Ctl(Ctl),
     /// The failover, shown.
     Demo(Demo),
+    /// A node, looked at.
+    Status(Status),
 }
+
+/// Have a node that runs put a source into a seat (promote), keep it there whatever others weigh (pin,
+/// unpin), or give away all that it sits in (drain). Waits until that is done without losing a sample;
+/// exits 0 if it is.
+#[derive(FromArgs, Clone, Debug, Default)]
+#[argh(subcommand, name = "ctl")]
+pub struct Ctl {
+    /// promote, pin, unpin or drain
+    #[argh(positional)]
+    pub act: String,
+
+    /// the node's admin listener (default 127.0.0.1:9092)
+    #[argh(option, arg_name = "address", default = "ADMIN.into()")]
+    pub admin: String,
+
+    /// the group, if there are several
+    #[argh(option, arg_name = "name")]
+    pub group: Option<String>,
+
+    /// the tenant of the group, if it has one
+    #[argh(option, arg_name = "name")]
+    pub tenant: Option<String>,
+
+    /// the source, as the status calls it
+    #[argh(option, arg_name = "name")]
+    pub source: Option<String>,
+
+    /// do not wait until it is done
+    #[argh(switch)]
+    pub no_wait: bool,
+}
+
+/// Print how a node that runs stands: groups, sources and why they are not promoted, endpoints, the last
+/// hand-overs. Exits 0 if it is ready.
+#[derive(FromArgs, Clone, Debug, Default)]
+#[argh(subcommand, name = "status")]
+pub struct Status {
+    /// the node's admin listener (default 127.0.0.1:9092)
+    #[argh(option, arg_name = "address", default = "ADMIN.into()")]
+    pub admin: String,
+}
+
+/// Where an admin listener is looked for.
+const ADMIN: &str = "127.0.0.1:9092";
 
 /// Say what is wrong with a configuration file, all of it, each with its line. Exits 0 if it is good,
 /// 2 if it is not. Flags before it count as they would without it.

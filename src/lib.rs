@@ -74,7 +74,7 @@
 //! * [`shared`]: what cores share: seats, presence of sources, counters.
 //! * [`io`]: threads, sockets, the clock, the log.
 //!
-//! Above them the roof: [`cli`], [`config`], [`server`], [`demo`].
+//! Above them the roof: [`cli`], [`config`], [`server`], [`ctl`], [`demo`].
 //!
 //! # The way of a request
 //!
@@ -132,6 +132,7 @@
 pub mod base;
 pub mod cli;
 pub mod config;
+pub mod ctl;
 pub mod demo;
 pub mod io;
 pub mod logic;

@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use highlander::cli::{Cli, Command, Exit};
 use highlander::config::Config;
-use highlander::{demo, server};
+use highlander::{ctl, demo, server};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
@@ -40,6 +40,8 @@ fn main() -> ExitCode {
     match cli.command {
         Some(Command::Demo(_)) => demo::run(),
         Some(Command::Check(ref it)) => check(&it.file, &cli),
+        Some(Command::Ctl(ref it)) => ctl::ctl(it),
+        Some(Command::Status(ref it)) => ctl::status(it),
         None => serve(&cli),
     }
 }

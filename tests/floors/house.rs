@@ -33,7 +33,7 @@ impl Floor {
             "logic" => Some(Floor::Logic),
             "shared" => Some(Floor::Shared),
             "io" => Some(Floor::Io),
-            "main" | "lib" | "cli" | "config" | "config_tests" | "server" | "demo" => {
+            "main" | "lib" | "cli" | "config" | "config_tests" | "server" | "ctl" | "demo" => {
                 Some(Floor::Roof)
             }
             _ => None,

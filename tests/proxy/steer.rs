@@ -1,6 +1,7 @@
 //! What an operator asks of the admin listener: a seat changes while both sources speak, and that costs no
 //! sample.
 
+use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
@@ -199,4 +200,45 @@ fn nothing_is_steered_by_a_look_or_by_a_page_of_somebody_else() {
         }
     }
     proxy.running.stop();
+}
+
+/// Runs the program itself; how it ended, and what it said on both.
+fn command(admin: &str, args: &[&str]) -> (Option<i32>, String) {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_highlander"));
+    let output = command.args(args).args(["--admin", admin]).output().expect("it was built");
+    let said = [output.stdout, output.stderr].concat();
+    (output.status.code(), String::from_utf8_lossy(&said).into_owned())
+}
+
+#[test]
+fn a_node_is_looked_at_and_steered_from_a_terminal() {
+    let endpoint = Endpoint::storage();
+    let proxy = with_admin_and(&endpoint, |_| {});
+    let (mut one, mut two) = (proxy.connect(), proxy.connect());
+    assert_eq!(one.ask(&push_of("g%201", "", "a")).status, 204);
+    assert_eq!(two.ask(&push_of("g%201", "", "b")).status, 204);
+    let admin = proxy.running.admin_address().expect("there is one").to_string();
+    let (code, said) = command(&admin, &["status"]);
+    assert!(code == Some(0) && said.contains("all is well\n"), "{said}");
+    assert!(said.contains("group 'g 1': led here, steady\n"), "{said}");
+    assert!(said.contains("its weight is the same"), "{said}");
+    let (code, said) = command(&admin, &["ctl", "promote", "--source", "b", "--group", "g 1"]);
+    assert!(code == Some(0) && said.contains("\ndone after "), "{code:?} {said}");
+    assert_eq!(group(&proxy)["promoted"], "b");
+    let (code, said) = command(&admin, &["ctl", "pin"]);
+    assert!(code == Some(0) && said.contains("'b' is pinned to its seat\n"), "{code:?} {said}");
+    let (code, said) = command(&admin, &["ctl", "drain", "--source", "b"]);
+    assert!(code == Some(0) && said.contains("'a' is promoted"), "{code:?} {said}");
+    assert_eq!(group(&proxy)["promoted"], "a");
+    for (args, expected, part) in [
+        (&["ctl", "promote", "--source", "x"][..], 1, "no such source"),
+        (&["ctl", "demote", "--source", "a"], 2, "'demote' is none of"),
+        (&["ctl"], 2, "act"),
+    ] {
+        let (code, said) = command(&admin, args);
+        assert!(code == Some(expected) && said.contains(part), "{args:?}: {code:?} {said}");
+    }
+    proxy.running.stop();
+    let (code, said) = command(&admin, &["status"]);
+    assert!(code == Some(1) && said.contains("the node needs --admin"), "{said}");
 }

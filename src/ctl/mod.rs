@@ -1,0 +1,183 @@
+//! `highlander status` and `highlander ctl`: what the admin listener of a node shows and does, in a
+//! terminal.
+
+mod client;
+mod table;
+
+use std::process::ExitCode;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+use crate::base::limits::ORDER_PATIENCE;
+use crate::cli::{Ctl, Status};
+use client::{Answer, Method, ask};
+
+/// How often it is asked whether something has come about.
+const ASK_EVERY: Duration = Duration::from_millis(300);
+/// What was asked for makes no sense.
+const USAGE: u8 = 2;
+
+/// Prints how a node stands. Fails if it is not ready.
+pub fn status(options: &Status) -> ExitCode {
+    let document = match look(&options.admin) {
+        Ok(document) => document,
+        Err(why) => return fail(&why),
+    };
+    print!("{}", table::of(&document));
+    match document["ready"] {
+        Value::Bool(true) => ExitCode::SUCCESS,
+        _ => ExitCode::FAILURE,
+    }
+}
+
+/// Asks a node to do something, and waits until it is done.
+pub fn ctl(options: &Ctl) -> ExitCode {
+    if !["promote", "pin", "unpin", "drain"].contains(&options.act.as_str()) {
+        eprintln!("highlander: '{}' is none of promote, pin, unpin and drain", options.act);
+        return ExitCode::from(USAGE);
+    }
+    let Answer { status, body } = match ask(&options.admin, Method::Post, &target(options)) {
+        Ok(answer) => answer,
+        Err(error) => return fail(&unreachable(&options.admin, &error)),
+    };
+    let said: Value = serde_json::from_str(&body).unwrap_or_default();
+    match (status, said["message"].as_str(), said["error"].as_str()) {
+        (200, Some(message), _) => {
+            println!("{}", table::plain(message));
+            ExitCode::SUCCESS
+        }
+        (202, Some(message), _) => {
+            println!("{}", table::plain(message));
+            if options.no_wait { ExitCode::SUCCESS } else { wait(options) }
+        }
+        (_, _, Some(error)) => fail(&table::plain(error)),
+        _ => fail(&format!("{} answers {status}: {}", options.admin, table::plain(body.trim()))),
+    }
+}
+
+fn target(options: &Ctl) -> String {
+    let mut target = format!("/-/{}", options.act);
+    let parts =
+        [("tenant", &options.tenant), ("group", &options.group), ("source", &options.source)];
+    for (name, value) in parts {
+        if let Some(value) = value {
+            target.push(if target.contains('?') { '&' } else { '?' });
+            let value =
+                percent_encoding::utf8_percent_encode(value, percent_encoding::NON_ALPHANUMERIC);
+            target += &format!("{name}={value}");
+        }
+    }
+    target
+}
+
+/// Waits until nothing that was asked for is open any more, and says whether it has come about.
+fn wait(options: &Ctl) -> ExitCode {
+    let begun = Instant::now();
+    loop {
+        thread::sleep(ASK_EVERY);
+        let document = match look(&options.admin) {
+            Ok(document) => document,
+            Err(why) => return fail(&why),
+        };
+        let groups: Vec<&Value> = groups(&document, options).collect();
+        if groups.iter().all(|group| group["wish"].is_null()) {
+            return match groups.iter().all(|group| has_come_about(group, options)) {
+                true => {
+                    println!("done after {:.1} s", begun.elapsed().as_secs_f64());
+                    ExitCode::SUCCESS
+                }
+                false => fail("it was given up; the log of the node says more"),
+            };
+        }
+        if begun.elapsed() > Duration::from(ORDER_PATIENCE) + Duration::from_secs(5) {
+            return fail("it is still open");
+        }
+    }
+}
+
+/// The groups that were meant.
+fn groups<'d>(document: &'d Value, options: &Ctl) -> impl Iterator<Item = &'d Value> {
+    let is_named = options.tenant.is_some() || options.group.is_some();
+    let (tenant, group) = (options.tenant.clone(), options.group.clone());
+    let all = document["groups"].as_array().map(Vec::as_slice).unwrap_or_default();
+    all.iter().filter(move |it| {
+        let is = |key: &str, wanted: &Option<String>| {
+            it[key].as_str() == Some(wanted.as_deref().unwrap_or_default())
+        };
+        !is_named || (is("tenant", &tenant) && is("group", &group))
+    })
+}
+
+fn has_come_about(group: &Value, options: &Ctl) -> bool {
+    let sits = group["promoted"].as_str() == options.source.as_deref();
+    let is_pinned = group["pinned"] == true;
+    match options.act.as_str() {
+        "promote" => sits,
+        "pin" => is_pinned && (sits || options.source.is_none()),
+        "unpin" => !is_pinned,
+        _ => !sits,
+    }
+}
+
+/// The status of a node.
+fn look(admin: &str) -> Result<Value, String> {
+    let answer = ask(admin, Method::Get, "/status").map_err(|error| unreachable(admin, &error))?;
+    let body = table::plain(answer.body.trim());
+    match (answer.status, serde_json::from_str(&answer.body)) {
+        (200, Ok(document)) => Ok(document),
+        (status, _) => Err(format!("{admin} answers {status}: {body:.200}")),
+    }
+}
+
+fn unreachable(admin: &str, error: &std::io::Error) -> String {
+    format!("no answer from the admin listener at {admin}: {error}; the node needs --admin")
+}
+
+fn fail(why: &str) -> ExitCode {
+    eprintln!("highlander: {why}");
+    ExitCode::FAILURE
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn options(act: &str, group: Option<&str>, source: &str) -> Ctl {
+        Ctl {
+            act: act.into(),
+            group: group.map(str::to_owned),
+            source: Some(source.into()),
+            ..Ctl::default()
+        }
+    }
+
+    #[test]
+    fn names_are_written_as_a_query_has_them() {
+        let target = target(&options("pin", Some("a&b"), "ü /7"));
+        assert_eq!(target, "/-/pin?group=a%26b&source=%C3%BC%20%2F7");
+    }
+
+    #[test]
+    fn what_was_asked_for_has_come_about_when_the_seat_says_so() {
+        let document = json!({ "groups": [
+            { "tenant": "", "group": "a", "promoted": "x", "pinned": true, "wish": null },
+            { "tenant": "", "group": "b", "promoted": "y", "pinned": false, "wish": null },
+        ] });
+        let come = |act, group, source| {
+            let options = options(act, group, source);
+            let all: Vec<bool> =
+                groups(&document, &options).map(|group| has_come_about(group, &options)).collect();
+            all
+        };
+        assert_eq!(come("promote", Some("a"), "x"), [true]);
+        assert_eq!(come("promote", Some("a"), "y"), [false]);
+        assert_eq!(come("pin", Some("b"), "y"), [false]);
+        assert_eq!(come("pin", Some("a"), "x"), [true]);
+        assert_eq!(come("unpin", Some("b"), "y"), [true]);
+        assert_eq!(come("drain", None, "x"), [false, true]);
+    }
+}
