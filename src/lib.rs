@@ -114,7 +114,8 @@
 //!
 //! [`io::admin`] takes it on a listener of its own and gathers what all threads have left where anybody may
 //! read it ([`io::admin::sight`], [`shared::metrics`], [`shared::nodes`], [`io::process`]); as metrics it
-//! is written by [`wire::exposition`].
+//! is written by [`wire::exposition`], as JSON by [`io::admin::status`], which the page of
+//! [`io::admin::status_page`] shows to whoever comes with a browser ([`wire::http::accept`]).
 //!
 //! # The way of a gossip message
 //!

@@ -6,6 +6,7 @@ pub mod sight;
 pub mod status;
 pub mod steer;
 pub mod why;
+pub mod status_page;
 
 use std::io::{self, Read as _, Write as _};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
@@ -23,12 +24,14 @@ use crate::base::limits::{
 use crate::base::time::Millis;
 use crate::io::log::Log;
 use crate::wire::exposition;
+use crate::wire::http::accept::wants_html;
 use crate::wire::http::head::{Framing, Head, Persistence, Version, header_room};
 use crate::wire::http::page::{Page, Status};
 use crate::wire::http::reply::Refusal;
 
 use sight::Sight;
 use steer::Act;
+use status_page::VARY;
 
 const INDEX: &str = "highlander\n\n/status\n/metrics\n/-/healthy\n/-/ready\n";
 
@@ -250,6 +253,8 @@ struct Asked {
     is_post: bool,
     /// A browser was told to ask by a page that is not from here.
     is_foreign: bool,
+    /// Whether it comes from a browser.
+    wants_html: bool,
     /// The bytes of head and body, `None` if there may be too many.
     whole_bytes: Option<usize>,
     persistence: Persistence,
@@ -273,6 +278,7 @@ fn asked(head: &Head<'_>) -> Asked {
         is_read: matches!(head.method, "GET" | "HEAD"),
         is_post: head.method == "POST",
         is_foreign: is_foreign(head),
+        wants_html: wants_html(head.headers),
         whole_bytes: body.map(|body| head.bytes + body),
         persistence: if stays { head.persistence } else { Persistence::Close },
     }
@@ -306,10 +312,13 @@ fn show(asked: &Asked, sight: &Sight, one: &Mutex<()>) -> Page {
         b"/metrics" => {
             (|sight| Page::good(exposition::CONTENT_TYPE, metrics::exposition(sight)), true)
         }
-        b"/status" => (|sight| Page::good("application/json", status::document(sight)), true),
+        b"/" | b"/status" if asked.wants_html => (|_| status_page::page(), false),
+        b"/status" => {
+            (|sight| Page::good("application/json", status::document(sight)).with(VARY), true)
+        }
         b"/-/healthy" => (|sight| verdict(&sight.ailments(), "healthy\n"), false),
         b"/-/ready" => (|sight| verdict(&sight.obstacles(), "ready\n"), false),
-        b"/" => (|_| Page::text(Status::Ok, INDEX), false),
+        b"/" => (|_| Page::text(Status::Ok, INDEX).with(VARY), false),
         _ => return Page::text(Status::NotFound, "there is no such page\n"),
     };
     if !asked.is_read {

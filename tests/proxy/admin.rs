@@ -187,6 +187,72 @@ fn pages_are_read_and_never_written_and_requests_follow_each_other_on_one_connec
 }
 
 #[test]
+fn a_browser_gets_the_page_and_a_program_the_figures() {
+    let endpoint = Endpoint::storage();
+    let proxy = with_admin(&endpoint);
+    let mut client = admin(&proxy);
+    let mut ask = |method: &str, path: &str, accept: &str| {
+        let accept =
+            if accept.is_empty() { String::new() } else { format!("Accept: {accept}\r\n") };
+        client.send(format!("{method} {path} HTTP/1.1\r\nHost: a\r\n{accept}\r\n").as_bytes());
+        client.answer_to(method)
+    };
+    const BROWSER: &str = "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8";
+    for path in ["/", "/status", "/status?x=y"] {
+        let page = ask("GET", path, BROWSER);
+        assert_eq!(page.status, 200);
+        let policy = page.head.split("\r\nContent-Security-Policy: ").nth(1).expect("there is one");
+        let policy = policy.split("\r\n").next().unwrap_or_default();
+        let nonce = policy.split("script-src 'nonce-").nth(1).and_then(|it| it.split('\'').next());
+        let nonce = nonce.expect("the script has one");
+        assert_eq!(nonce.len(), 24, "{policy}");
+        assert_eq!(
+            policy,
+            format!(
+                "default-src 'none'; style-src 'nonce-{nonce}'; script-src 'nonce-{nonce}'; \
+                 connect-src 'self'; img-src data:; base-uri 'none'; form-action 'none'; \
+                 frame-ancestors 'none'"
+            )
+        );
+        for header in [
+            "Content-Type: text/html; charset=utf-8",
+            "Vary: Accept",
+            "Referrer-Policy: no-referrer",
+            "X-Content-Type-Options: nosniff",
+            "Cache-Control: no-store",
+        ] {
+            assert!(page.head.contains(&format!("\r\n{header}\r\n")), "{header}: {}", page.head);
+        }
+        assert!(text(&page).contains(&format!("<script nonce=\"{nonce}\">")));
+        let other = ask("GET", path, BROWSER);
+        assert!(!other.head.contains(nonce), "each answer has its own");
+        let head = ask("HEAD", path, BROWSER);
+        assert!(head.body.is_empty() && head.head.len() == page.head.len(), "{}", head.head);
+        assert_eq!(ask("POST", path, BROWSER).status, 405);
+    }
+    for accept in
+        ["", "*/*", "application/json", "application/json, text/html;q=0.9", "text/html;q=0"]
+    {
+        let answer = ask("GET", "/status", accept);
+        assert!(answer.head.contains("\r\nContent-Type: application/json\r\n"), "{accept}");
+        assert!(answer.head.contains("\r\nVary: Accept\r\n"));
+        assert_eq!(
+            serde_json::from_slice::<serde_json::Value>(&answer.body)
+                .ok()
+                .map(|it| it["ready"].clone()),
+            Some(true.into())
+        );
+        let answer = ask("GET", "/", accept);
+        assert!(
+            text(&answer).starts_with("highlander\n")
+                && answer.head.contains("\r\nVary: Accept\r\n")
+        );
+    }
+    assert_eq!(ask("GET", "/metrics", "text/html").head.matches("text/plain").count(), 1);
+    proxy.running.stop();
+}
+
+#[test]
 fn an_endpoint_that_answers_5xx_shows_though_its_answers_are_passed_on() {
     let endpoint = Endpoint::start(|got| match &got.body[..] {
         b"x" => b"HTTP/1.1 503 No\r\nContent-Length: 0\r\n\r\n".to_vec(),

@@ -4,6 +4,7 @@
 //! cut at different places smuggles a second one past the first. So whatever two parsers could
 //! understand in two ways is refused.
 
+pub mod accept;
 pub mod added;
 pub mod answer;
 pub mod body;

@@ -50,6 +50,8 @@ pub struct Page {
     pub content_type: &'static str,
     /// The methods that would do, where the one that was asked with does not.
     pub allow: Option<&'static str>,
+    /// Further header lines, each with its end.
+    pub headers: String,
     /// What stands on it.
     pub body: Vec<u8>,
 }
@@ -62,16 +64,22 @@ impl Page {
 
     /// What was asked for.
     pub fn good(content_type: &'static str, body: String) -> Page {
-        Page { status: Status::Ok, content_type, allow: None, body: body.into_bytes() }
+        let (status, headers) = (Status::Ok, String::new());
+        Page { status, content_type, allow: None, headers, body: body.into_bytes() }
+    }
+
+    /// The same with these header lines, each with its end.
+    pub fn with(self, headers: impl Into<String>) -> Page {
+        Page { headers: headers.into(), ..self }
     }
 
     /// The head of the answer as it goes out. To HEAD that is all.
     pub fn head(&self, persistence: Persistence) -> Vec<u8> {
-        let Page { status, content_type, allow, body } = self;
+        let Page { status, content_type, allow, headers, body } = self;
         let (status, length) = (status.line(), body.len());
         let mut head = format!(
             "HTTP/1.1 {status}\r\nContent-Type: {content_type}\r\nContent-Length: {length}\r\n\
-             Cache-Control: no-store\r\nX-Content-Type-Options: nosniff\r\n"
+             Cache-Control: no-store\r\nX-Content-Type-Options: nosniff\r\n{headers}"
         );
         if let Some(allow) = allow {
             head += &format!("Allow: {allow}\r\n");
