@@ -21,6 +21,7 @@ mod support;
 
 use std::io::Write as _;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use serde_json::{Value, json};
 
@@ -53,7 +54,7 @@ fn a_failover_is_seen_as_it_happens_and_that_the_node_is_gone_too() {
     browser.until("document.querySelectorAll('#groups tbody tr').length === 2");
     browser.until_text("All is well");
     // The standby has something to say for the time in between.
-    std::thread::sleep(std::time::Duration::from_secs(2));
+    std::thread::sleep(Duration::from_secs(2));
     drop(heavy);
     browser.until(&format!("{PROMOTED} === 'beta'"));
     browser.until("document.querySelectorAll('#handovers tbody tr').length >= 1");
@@ -251,6 +252,29 @@ fn a_row_stays_the_same_element_while_its_figures_change() {
     fake.show(fake::empty());
     browser.until_text("No source has pushed yet.");
     browser.assert_no_errors();
+}
+
+#[test]
+fn a_page_that_nobody_sees_asks_nothing_and_one_that_is_seen_again_asks_at_once() {
+    let fake = Fake::start(fake::many(1, 0));
+    let browser = Browser::start(&fresh_dir("browser-hidden"));
+    browser.open(&fake.url());
+    browser.until_text("group-000");
+    let turn = |hidden: bool| {
+        browser.run_with(
+            "Object.defineProperty(document, 'hidden', { value: arguments[0], configurable: true });
+            document.dispatchEvent(new Event('visibilitychange'))",
+            &json!([hidden]),
+        )
+    };
+    turn(true);
+    // What was under way comes to its end.
+    std::thread::sleep(Duration::from_secs(1));
+    let before = fake.looks();
+    std::thread::sleep(Duration::from_secs(3));
+    assert_eq!(fake.looks(), before);
+    turn(false);
+    support::until("it asks again", || fake.looks() > before + 1);
 }
 
 #[test]

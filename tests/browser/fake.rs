@@ -39,6 +39,11 @@ impl Fake {
         *self.document.lock().expect("no test panics in here") = document;
     }
 
+    /// How often it was asked for its document.
+    pub fn looks(&self) -> usize {
+        self.listener.got().iter().filter(|got| got.head.starts_with("GET /status ")).count()
+    }
+
     /// The heads of the requests that would change something.
     pub fn wishes(&self) -> Vec<String> {
         let got = self.listener.got().into_iter().map(|got| got.head);
