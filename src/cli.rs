@@ -23,6 +23,11 @@ pub struct Cli {
     #[argh(option, arg_name = "address")]
     pub admin: Option<String>,
 
+    /// file that says who may reach the admin listener, in the format of Prometheus' web.config.file:
+    /// TLS and users; read again when it changes
+    #[argh(option, arg_name = "file")]
+    pub admin_web_config: Option<String>,
+
     /// endpoint; its path is put before the request's, its query is joined to it
     /// (default http://localhost:9090)
     #[argh(option, short = 'r', arg_name = "url")]
@@ -226,9 +231,29 @@ pub struct Ctl {
     #[argh(positional)]
     pub act: String,
 
-    /// the node's admin listener (default 127.0.0.1:9092)
+    /// the node's admin listener, https://HOST:PORT if it speaks TLS (default 127.0.0.1:9092)
     #[argh(option, arg_name = "address", default = "ADMIN.into()")]
     pub admin: String,
+
+    /// who asks, if the listener wants to know
+    #[argh(option, arg_name = "name")]
+    pub user: Option<String>,
+
+    /// file that holds the password
+    #[argh(option, arg_name = "file")]
+    pub password_file: Option<String>,
+
+    /// certificates to trust the listener by, if not the system's
+    #[argh(option, arg_name = "file")]
+    pub ca_file: Option<String>,
+
+    /// certificate to show the listener
+    #[argh(option, arg_name = "file")]
+    pub cert_file: Option<String>,
+
+    /// key of that certificate
+    #[argh(option, arg_name = "file")]
+    pub key_file: Option<String>,
 
     /// the group, if there are several
     #[argh(option, arg_name = "name")]
@@ -252,9 +277,29 @@ pub struct Ctl {
 #[derive(FromArgs, Clone, Debug, Default)]
 #[argh(subcommand, name = "status")]
 pub struct Status {
-    /// the node's admin listener (default 127.0.0.1:9092)
+    /// the node's admin listener, https://HOST:PORT if it speaks TLS (default 127.0.0.1:9092)
     #[argh(option, arg_name = "address", default = "ADMIN.into()")]
     pub admin: String,
+
+    /// who asks, if the listener wants to know
+    #[argh(option, arg_name = "name")]
+    pub user: Option<String>,
+
+    /// file that holds the password
+    #[argh(option, arg_name = "file")]
+    pub password_file: Option<String>,
+
+    /// certificates to trust the listener by, if not the system's
+    #[argh(option, arg_name = "file")]
+    pub ca_file: Option<String>,
+
+    /// certificate to show the listener
+    #[argh(option, arg_name = "file")]
+    pub cert_file: Option<String>,
+
+    /// key of that certificate
+    #[argh(option, arg_name = "file")]
+    pub key_file: Option<String>,
 }
 
 /// Where an admin listener is looked for.

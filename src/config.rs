@@ -17,6 +17,7 @@ mod section;
 mod stanza;
 pub mod tls;
 mod url;
+pub mod web;
 mod yaml;
 
 use std::net::{SocketAddr, ToSocketAddrs as _};
@@ -42,13 +43,22 @@ use queue::Delivery;
 pub use tls::{TlsSetting, TlsSettingFault};
 use url::{Url, UrlFault, without_userinfo};
 
+/// Where metrics and health are shown, and a node is steered.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Admin {
+    /// The address.
+    pub address: SocketAddr,
+    /// The file that says who may reach it, see [`web`]; without one everybody may.
+    pub web: Option<PathBuf>,
+}
+
 /// What the program runs with.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Config {
     /// Where to listen; at least one.
     pub listen: Vec<SocketAddr>,
     /// Where metrics and health are shown, `None` for nowhere.
-    pub admin: Option<SocketAddr>,
+    pub admin: Option<Admin>,
     /// Where requests go; at least one.
     pub endpoints: Vec<Endpoint>,
     /// How often silence is looked at.
@@ -103,7 +113,7 @@ impl Config {
         let cli = &cli;
         let config = Config {
             listen: listen(&cli.listen, &mut faults),
-            admin: admin(cli.admin.as_deref(), &mut faults, &mut warnings),
+            admin: admin(cli, &mut faults, &mut warnings),
             endpoints: endpoints(flags, cli, file.as_ref(), &mut faults, &mut warnings),
             health_tick: faults.duration("--health-tick", &cli.health_tick, 1000),
             expiry: Expiry {
@@ -188,17 +198,25 @@ fn listen(texts: &[String], faults: &mut Faults) -> Vec<SocketAddr> {
     found
 }
 
-fn admin(
-    text: Option<&str>,
-    faults: &mut Faults,
-    warnings: &mut Vec<String>,
-) -> Option<SocketAddr> {
-    let address = address(text?).map_err(|fault| faults.add("--admin", fault)).ok()?;
-    if !address.ip().is_loopback() {
-        let others = "--admin is reached from other machines, and asks nobody who they are";
+fn admin(cli: &Cli, faults: &mut Faults, warnings: &mut Vec<String>) -> Option<Admin> {
+    let web = cli.admin_web_config.as_ref().map(PathBuf::from);
+    if let Some(path) = &cli.admin_web_config {
+        let found = web::rules(path).err().unwrap_or_default();
+        found.iter().for_each(|fault| faults.add("--admin-web-config", fault));
+    }
+    let Some(text) = &cli.admin else {
+        if web.is_some() {
+            faults.add("--admin-web-config", "is for an --admin address");
+        }
+        return None;
+    };
+    let address = address(text).map_err(|fault| faults.add("--admin", fault)).ok()?;
+    if !address.ip().is_loopback() && web.is_none() {
+        let others = "--admin is reached from other machines, and asks nobody who they are: \
+                      --admin-web-config says who may";
         warnings.push(others.into());
     }
-    Some(address)
+    Some(Admin { address, web })
 }
 
 /// The address that is listened on, or what is wrong with it.

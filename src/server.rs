@@ -12,10 +12,11 @@ use std::sync::atomic::AtomicBool;
 
 use crate::base::limits::{PIECES_IDLE_PART, RESERVED, SOURCES_MAX};
 use crate::base::time::Millis;
-use crate::config::Config;
 use crate::config::queue::Delivery;
+use crate::config::{Admin, Config, web};
 use crate::io::acceptor::{self, Acceptor};
 use crate::io::admin;
+use crate::io::admin::access::{Access, ReadRules, Rules};
 use crate::io::admin::sight::Sight;
 use crate::io::clock::Clock;
 use crate::io::conductor::{self, Conductor};
@@ -75,7 +76,8 @@ pub fn start(config: Config) -> Result<Running, StartError> {
     }
     let bind =
         |address| acceptor::bind(address).map_err(|error| StartError::Listen(address, error));
-    let admin = config.admin.map(bind).transpose()?;
+    let access = access(config.admin.as_ref(), &log)?;
+    let admin = config.admin.as_ref().map(|admin| bind(admin.address)).transpose()?;
     for line in opening_lines(&config, &addresses) {
         log.info(&line);
     }
@@ -207,7 +209,7 @@ pub fn start(config: Config) -> Result<Running, StartError> {
         log: log.clone(),
         is_ending: AtomicBool::new(false),
     });
-    let admin = admin.map(|listener| admin::start(listener, sight.clone(), &log));
+    let admin = admin.map(|listener| admin::start(listener, access, sight.clone(), &log));
     let admin = admin.transpose().map_err(StartError::Thread)?;
     Ok(Running {
         addresses,
@@ -302,6 +304,15 @@ pub fn opening_lines(config: &Config, addresses: &[SocketAddr]) -> Vec<String> {
         format!("instance ID: {}", config.instance_id),
     ];
     binding.chain(remotes).chain(others).collect()
+}
+
+/// Who may reach the admin listener.
+fn access(admin: Option<&Admin>, log: &Log) -> Result<Access, StartError> {
+    let read: ReadRules = match admin.and_then(|admin| admin.web.clone()) {
+        Some(path) => Box::new(move || web::rules(&path.display().to_string())),
+        None => Box::new(|| Rules::for_all().map_err(|error| vec![error.to_string()])),
+    };
+    Access::new(read, log).map_err(StartError::Access)
 }
 
 /// What a node of a cluster stands on: its socket, its seal, its peers.

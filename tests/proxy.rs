@@ -1,6 +1,8 @@
 //! The proxy over real sockets, on io_uring and on epoll: what goes in, what comes out, and what
 //! is refused. The endpoint is a thread of the test that does what each test needs.
 
+#[path = "proxy/access.rs"]
+mod access;
 #[path = "proxy/admin.rs"]
 mod admin;
 #[path = "proxy/answers.rs"]

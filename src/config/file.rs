@@ -53,6 +53,11 @@ impl File {
         }
     }
 
+    /// All that stands in it, and where what it names lies.
+    pub fn parts(&self) -> (&Node, &Named) {
+        (&self.root, &self.named)
+    }
+
     /// Whether it speaks of endpoints.
     pub fn has_endpoints(&self) -> bool {
         self.stanzas().is_some()

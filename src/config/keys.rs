@@ -29,6 +29,7 @@ use Slot::{Commas, List, Path, Switch, Text};
 pub const KEYS: &[(&str, Slot)] = &[
     ("listen", List(|cli| &mut cli.listen)),
     ("admin", Text(|cli| &mut cli.admin)),
+    ("admin_web_config", Path(|cli| &mut cli.admin_web_config)),
     ("remote", Text(|cli| &mut cli.remote)),
     ("remote_user", Text(|cli| &mut cli.remote_user)),
     ("remote_password", Slot::Secret(|cli| &mut cli.remote_password)),

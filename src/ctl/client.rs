@@ -1,8 +1,17 @@
 //! A client of the admin listener: one request on one connection.
 
-use std::io::{self, Read as _, Write as _};
+use std::io::{self, Read, Write};
 use std::net::{TcpStream, ToSocketAddrs as _};
+use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
+
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
+use rustls::{ClientConnection, StreamOwned};
+
+use crate::io::tls::files::{Belief, TlsFiles, client_config};
+use crate::io::tls::server_name;
 
 /// The listener makes its pages at once; a machine in trouble may be slower.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -27,29 +36,91 @@ pub struct Answer {
     pub body: String,
 }
 
-/// Asks the listener at `admin`, a host and a port.
-pub fn ask(admin: &str, method: Method, target: &str) -> io::Result<Answer> {
-    let mut stream = connect(admin)?;
-    stream.set_read_timeout(Some(PATIENCE))?;
-    stream.set_write_timeout(Some(PATIENCE))?;
-    let method = match method {
-        Method::Get => "GET",
-        Method::Post => "POST",
-    };
-    let request = format!(
-        "{method} {target} HTTP/1.1\r\nHost: {admin}\r\nAccept: application/json\r\n\
-         Content-Length: 0\r\nConnection: close\r\n\r\n"
-    );
+/// A listener, and what is shown to it.
+#[derive(Clone, Copy, Debug)]
+pub struct Door<'o> {
+    /// A host and a port, or `https://` and these.
+    pub admin: &'o str,
+    /// Who asks.
+    pub user: Option<&'o str>,
+    /// The file of the password.
+    pub password_file: Option<&'o str>,
+    /// The certificates by which it is trusted.
+    pub ca_file: Option<&'o str>,
+    /// The certificate that is shown, and its key.
+    pub certificate: Option<(&'o str, &'o str)>,
+}
+
+impl Door<'_> {
+    /// Asks the listener.
+    pub fn ask(&self, method: Method, target: &str) -> io::Result<Answer> {
+        let (is_tls, place) = match self.admin.strip_prefix("https://") {
+            Some(place) => (true, place.trim_end_matches('/')),
+            None => (false, self.admin.trim_start_matches("http://").trim_end_matches('/')),
+        };
+        let method = match method {
+            Method::Get => "GET",
+            Method::Post => "POST",
+        };
+        let authorization = self.authorization()?;
+        let request = format!(
+            "{method} {target} HTTP/1.1\r\nHost: {place}\r\nAccept: application/json\r\n\
+             {authorization}Content-Length: 0\r\nConnection: close\r\n\r\n"
+        );
+        let stream = connect(place)?;
+        stream.set_read_timeout(Some(PATIENCE))?;
+        stream.set_write_timeout(Some(PATIENCE))?;
+        let answer = match is_tls {
+            true => exchange(self.sealed(stream, place)?, &request)?,
+            false => exchange(stream, &request)?,
+        };
+        parse(&answer).ok_or_else(|| io::Error::other("what answers there is no HTTP server"))
+    }
+
+    /// The header line.
+    fn authorization(&self) -> io::Result<String> {
+        let Some(user) = self.user else { return Ok(String::new()) };
+        let password = match self.password_file {
+            Some(path) => std::fs::read_to_string(path)
+                .map_err(|error| io::Error::other(format!("'{path}': {error}")))?,
+            None => String::new(),
+        };
+        let both = BASE64_STANDARD.encode(format!("{user}:{}", password.trim_end_matches('\n')));
+        Ok(format!("Authorization: Basic {both}\r\n"))
+    }
+
+    fn sealed(
+        &self,
+        stream: TcpStream,
+        place: &str,
+    ) -> io::Result<StreamOwned<ClientConnection, TcpStream>> {
+        let files = TlsFiles {
+            authority: self.ca_file.map(PathBuf::from),
+            certificate: self.certificate.map(|(one, other)| (one.into(), other.into())),
+            belief: Belief::Proven,
+        };
+        let config = client_config(&files).map_err(|faults| {
+            let faults: Vec<String> = faults.into_iter().map(|fault| fault.what).collect();
+            io::Error::other(faults.join(", "))
+        })?;
+        let host = place.rsplit_once(':').map_or(place, |(host, _)| host);
+        let name = server_name(host).ok_or(io::ErrorKind::InvalidInput)?;
+        let session = ClientConnection::new(Arc::new(config), name).map_err(io::Error::other)?;
+        Ok(StreamOwned::new(session, stream))
+    }
+}
+
+fn exchange(mut stream: impl Read + Write, request: &str) -> io::Result<Vec<u8>> {
     stream.write_all(request.as_bytes())?;
     let mut answer = Vec::new();
     stream.take(ANSWER_BYTES_MAX).read_to_end(&mut answer)?;
-    parse(&answer).ok_or_else(|| io::Error::other("what answers there is no HTTP server"))
+    Ok(answer)
 }
 
 /// To the first of its addresses that answers.
-fn connect(admin: &str) -> io::Result<TcpStream> {
+fn connect(place: &str) -> io::Result<TcpStream> {
     let mut last = io::Error::from(io::ErrorKind::NotFound);
-    for address in admin.to_socket_addrs()? {
+    for address in place.to_socket_addrs()? {
         match TcpStream::connect_timeout(&address, PATIENCE) {
             Ok(stream) => return Ok(stream),
             Err(error) => last = error,

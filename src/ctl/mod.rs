@@ -12,7 +12,7 @@ use serde_json::Value;
 
 use crate::base::limits::ORDER_PATIENCE;
 use crate::cli::{Ctl, Status};
-use client::{Answer, Method, ask};
+use client::{Answer, Door, Method};
 
 /// How often it is asked whether something has come about.
 const ASK_EVERY: Duration = Duration::from_millis(300);
@@ -21,7 +21,9 @@ const USAGE: u8 = 2;
 
 /// Prints how a node stands. Fails if it is not ready.
 pub fn status(options: &Status) -> ExitCode {
-    let document = match look(&options.admin) {
+    let Status { admin, user, password_file, ca_file, cert_file, key_file } = options;
+    let shown = [user, password_file, ca_file, cert_file, key_file];
+    let document = match look(&door(admin, shown)) {
         Ok(document) => document,
         Err(why) => return fail(&why),
     };
@@ -38,7 +40,9 @@ pub fn ctl(options: &Ctl) -> ExitCode {
         eprintln!("highlander: '{}' is none of promote, pin, unpin and drain", options.act);
         return ExitCode::from(USAGE);
     }
-    let Answer { status, body } = match ask(&options.admin, Method::Post, &target(options)) {
+    let Ctl { admin, user, password_file, ca_file, cert_file, key_file, .. } = options;
+    let door = door(admin, [user, password_file, ca_file, cert_file, key_file]);
+    let Answer { status, body } = match door.ask(Method::Post, &target(options)) {
         Ok(answer) => answer,
         Err(error) => return fail(&unreachable(&options.admin, &error)),
     };
@@ -50,11 +54,17 @@ pub fn ctl(options: &Ctl) -> ExitCode {
         }
         (202, Some(message), _) => {
             println!("{}", table::plain(message));
-            if options.no_wait { ExitCode::SUCCESS } else { wait(options) }
+            if options.no_wait { ExitCode::SUCCESS } else { wait(options, &door) }
         }
         (_, _, Some(error)) => fail(&table::plain(error)),
         _ => fail(&format!("{} answers {status}: {}", options.admin, table::plain(body.trim()))),
     }
+}
+
+/// `shown` are user, password, authority, certificate and key.
+fn door<'o>(admin: &'o str, shown: [&'o Option<String>; 5]) -> Door<'o> {
+    let [user, password_file, ca_file, cert_file, key_file] = shown.map(Option::as_deref);
+    Door { admin, user, password_file, ca_file, certificate: cert_file.zip(key_file) }
 }
 
 fn target(options: &Ctl) -> String {
@@ -73,11 +83,11 @@ fn target(options: &Ctl) -> String {
 }
 
 /// Waits until nothing that was asked for is open any more, and says whether it has come about.
-fn wait(options: &Ctl) -> ExitCode {
+fn wait(options: &Ctl, door: &Door<'_>) -> ExitCode {
     let begun = Instant::now();
     loop {
         thread::sleep(ASK_EVERY);
-        let document = match look(&options.admin) {
+        let document = match look(door) {
             Ok(document) => document,
             Err(why) => return fail(&why),
         };
@@ -122,8 +132,9 @@ fn has_come_about(group: &Value, options: &Ctl) -> bool {
 }
 
 /// The status of a node.
-fn look(admin: &str) -> Result<Value, String> {
-    let answer = ask(admin, Method::Get, "/status").map_err(|error| unreachable(admin, &error))?;
+fn look(door: &Door<'_>) -> Result<Value, String> {
+    let (admin, asked) = (door.admin, door.ask(Method::Get, "/status"));
+    let answer = asked.map_err(|error| unreachable(admin, &error))?;
     let body = table::plain(answer.body.trim());
     match (answer.status, serde_json::from_str(&answer.body)) {
         (200, Ok(document)) => Ok(document),

@@ -1,12 +1,15 @@
 //! The admin listener: what the process does, for people and for scrapers. It has threads of its own and
 //! asks nobody, so that it answers when a core does not. Nothing is forwarded from here.
 
+pub mod access;
 pub mod metrics;
 pub mod sight;
 pub mod status;
-pub mod steer;
-pub mod why;
 pub mod status_page;
+pub mod steer;
+pub mod users;
+pub mod why;
+pub mod wire;
 
 use std::io::{self, Read as _, Write as _};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
@@ -29,9 +32,11 @@ use crate::wire::http::head::{Framing, Head, Persistence, Version, header_room};
 use crate::wire::http::page::{Page, Status};
 use crate::wire::http::reply::Refusal;
 
+use access::Access;
 use sight::Sight;
-use steer::Act;
 use status_page::VARY;
+use steer::Act;
+use wire::Wire;
 
 const INDEX: &str = "highlander\n\n/status\n/metrics\n/-/healthy\n/-/ready\n";
 
@@ -46,13 +51,19 @@ pub struct Running {
 }
 
 /// Starts it.
-pub fn start(listener: TcpListener, sight: Arc<Sight>, log: &Log) -> io::Result<Running> {
+pub fn start(
+    listener: TcpListener,
+    access: Access,
+    sight: Arc<Sight>,
+    log: &Log,
+) -> io::Result<Running> {
     listener.set_nonblocking(true)?;
     let address = listener.local_addr()?;
     let (bell, heard) = UnixStream::pair()?;
     let log = log.clone();
     let thread = thread::Builder::new().name("admin".into());
-    let thread = thread.spawn(move || accept(&listener, &heard, &sight, &log))?;
+    let access = Arc::new(access);
+    let thread = thread.spawn(move || accept(&listener, &heard, &access, &sight, &log))?;
     Ok(Running { address, bell, thread })
 }
 
@@ -79,7 +90,13 @@ struct Shared {
     one: Mutex<()>,
 }
 
-fn accept(listener: &TcpListener, heard: &UnixStream, sight: &Arc<Sight>, log: &Log) {
+fn accept(
+    listener: &TcpListener,
+    heard: &UnixStream,
+    access: &Arc<Access>,
+    sight: &Arc<Sight>,
+    log: &Log,
+) {
     let shared = Arc::new(Shared::default());
     loop {
         let mut fds = [PollFd::new(listener, PollFlags::IN), PollFd::new(heard, PollFlags::IN)];
@@ -103,10 +120,10 @@ fn accept(listener: &TcpListener, heard: &UnixStream, sight: &Arc<Sight>, log: &
             turn_away(stream);
             continue;
         }
-        let (mine, sight) = (shared.clone(), sight.clone());
+        let (mine, sight, access) = (shared.clone(), sight.clone(), access.clone());
         let spawned = thread::Builder::new().name("admin-conn".into()).spawn(move || {
             // Whoever was connected has gone, or has been too slow.
-            let _ = serve(stream, &sight, &mine);
+            let _ = serve(stream, &access, &sight, &mine);
             mine.open.fetch_sub(1, Ordering::Relaxed);
         });
         if let Err(error) = spawned {
@@ -126,11 +143,14 @@ fn turn_away(stream: TcpStream) {
 }
 
 /// Answers the requests of one connection, one after the other.
-fn serve(mut stream: TcpStream, sight: &Sight, shared: &Shared) -> io::Result<()> {
-    let (stops, who) = (&shared.stops, stream.peer_addr()?);
+fn serve(stream: TcpStream, access: &Access, sight: &Sight, shared: &Shared) -> io::Result<()> {
+    let (stops, from) = (&shared.stops, stream.peer_addr()?);
     stream.set_nonblocking(false)?;
     stream.set_nodelay(true)?;
     stream.set_read_timeout(Some(LOOK_EVERY))?;
+    stream.set_write_timeout(Some(LOOK_EVERY))?;
+    let rules = access.rules();
+    let mut stream = Wire::new(stream, rules.tls.as_ref())?;
     let (mut bytes, mut idle_max) = (Vec::new(), ADMIN_TURN_MAX);
     loop {
         let begun = Instant::now();
@@ -166,9 +186,11 @@ fn serve(mut stream: TcpStream, sight: &Sight, shared: &Shared) -> io::Result<()
             }
         }
         bytes.drain(..whole.min(bytes.len()));
-        let page = match Act::of(asked.path()) {
-            Some(act) => do_it(act, &asked, sight, who),
-            None => show(&asked, sight, &shared.one),
+        let who = rules.users.judge(asked.authorization.as_deref());
+        let page = match (who, Act::of(asked.path())) {
+            (None, _) => Page::text(Status::Unauthorized, "a name and a password are needed\n"),
+            (Some(who), Some(act)) => do_it(act, &asked, sight, &who.at(from)),
+            (Some(_), None) => show(&asked, sight, &shared.one),
         };
         write(&mut stream, &page, asked.is_head, asked.persistence, stops)?;
         if asked.persistence == Persistence::Close {
@@ -180,7 +202,7 @@ fn serve(mut stream: TcpStream, sight: &Sight, shared: &Shared) -> io::Result<()
 
 /// Reads some more. False: nobody is there any more, or this is to end.
 fn more(
-    stream: &mut TcpStream,
+    stream: &mut Wire,
     bytes: &mut Vec<u8>,
     begun: Instant,
     patience: Millis,
@@ -205,13 +227,12 @@ fn more(
 
 /// Writes a page, in [`ADMIN_TURN_MAX`] in all.
 fn write(
-    stream: &mut TcpStream,
+    stream: &mut Wire,
     page: &Page,
     is_head: bool,
     persistence: Persistence,
     stops: &AtomicBool,
 ) -> io::Result<()> {
-    stream.set_write_timeout(Some(LOOK_EVERY))?;
     let (head, begun) = (page.head(persistence), Instant::now());
     let body: &[u8] = if is_head { &[] } else { &page.body };
     for mut part in [&head[..], body] {
@@ -227,12 +248,21 @@ fn write(
             }
         }
     }
-    Ok(())
+    // Sealed, some of it may still be here.
+    loop {
+        match stream.flush() {
+            Err(error) if is_empty(&error) => {}
+            done => return done,
+        }
+        if stops.load(Ordering::Relaxed) || Millis::from(begun.elapsed()) >= ADMIN_TURN_MAX {
+            return Err(io::ErrorKind::TimedOut.into());
+        }
+    }
 }
 
 /// Reads away what is still coming: a close with unread bytes would take the answer with it.
-fn linger(stream: &mut TcpStream, stops: &AtomicBool) -> io::Result<()> {
-    stream.shutdown(Shutdown::Write)?;
+fn linger(stream: &mut Wire, stops: &AtomicBool) -> io::Result<()> {
+    stream.end()?;
     let (begun, mut bytes) = (Instant::now(), Vec::new());
     while more(stream, &mut bytes, begun, LINGER_DEADLINE, stops)? {
         bytes.clear();
@@ -248,6 +278,7 @@ fn is_empty(error: &io::Error) -> bool {
 /// What a request asks for.
 struct Asked {
     target: Vec<u8>,
+    authorization: Option<Vec<u8>>,
     is_head: bool,
     is_read: bool,
     is_post: bool,
@@ -274,6 +305,7 @@ fn asked(head: &Head<'_>) -> Asked {
     let stays = head.version == Version::Http11 && !head.expects_continue;
     Asked {
         target: head.target.to_vec(),
+        authorization: header(head, "authorization").map(<[u8]>::to_vec),
         is_head: head.method == "HEAD",
         is_read: matches!(head.method, "GET" | "HEAD"),
         is_post: head.method == "POST",
@@ -284,19 +316,21 @@ fn asked(head: &Head<'_>) -> Asked {
     }
 }
 
-/// Whether it comes from a page of another origin. Whoever is no browser sends no Origin.
-fn is_foreign(head: &Head<'_>) -> bool {
-    let value = |name: &str| {
-        let line = head.headers.iter().find(|header| header.name.eq_ignore_ascii_case(name));
-        line.map(|header| header.value)
-    };
-    let Some(origin) = value("origin") else { return false };
-    let schemes: [&[u8]; 2] = [b"http://", b"https://"];
-    let host = schemes.iter().find_map(|scheme| origin.strip_prefix(*scheme));
-    host.is_none() || host != value("host")
+/// The value of the first header of this name.
+fn header<'h>(head: &Head<'h>, name: &str) -> Option<&'h [u8]> {
+    let line = head.headers.iter().find(|header| header.name.eq_ignore_ascii_case(name));
+    line.map(|header| header.value)
 }
 
-fn do_it(act: Act, asked: &Asked, sight: &Sight, who: SocketAddr) -> Page {
+/// Whether it comes from a page of another origin. Whoever is no browser sends no Origin.
+fn is_foreign(head: &Head<'_>) -> bool {
+    let Some(origin) = header(head, "origin") else { return false };
+    let schemes: [&[u8]; 2] = [b"http://", b"https://"];
+    let host = schemes.iter().find_map(|scheme| origin.strip_prefix(*scheme));
+    host.is_none() || host != header(head, "host")
+}
+
+fn do_it(act: Act, asked: &Asked, sight: &Sight, who: &str) -> Page {
     if !asked.is_post {
         let page = Page::text(Status::NotAllowed, "that is done with POST\n");
         return Page { allow: Some("POST"), ..page };

@@ -6,6 +6,7 @@
 
 pub mod fault;
 pub mod files;
+pub mod server;
 pub mod session;
 pub mod verify;
 

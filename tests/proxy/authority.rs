@@ -106,6 +106,12 @@ impl Authority {
     }
 }
 
+impl Drop for Authority {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.dir);
+    }
+}
+
 fn finish(config: Result<ServerConfig, rustls::Error>) -> Arc<ServerConfig> {
     let mut config = config.expect("certificate and key belong together");
     config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
@@ -120,8 +126,13 @@ impl Signed {
 
     /// Certificate and key as files.
     pub fn files(&self, authority: &Authority) -> (Option<String>, Option<String>) {
+        self.files_called("ours", authority)
+    }
+
+    /// The same as files of another name.
+    pub fn files_called(&self, name: &str, of: &Authority) -> (Option<String>, Option<String>) {
         let key = self.key.serialize_pem();
-        (authority.file("ours.pem", &self.pem), authority.file("ours.key", &key))
+        (of.file(&format!("{name}.pem"), &self.pem), of.file(&format!("{name}.key"), &key))
     }
 }
 

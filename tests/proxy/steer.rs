@@ -203,7 +203,7 @@ fn nothing_is_steered_by_a_look_or_by_a_page_of_somebody_else() {
 }
 
 /// Runs the program itself; how it ended, and what it said on both.
-fn command(admin: &str, args: &[&str]) -> (Option<i32>, String) {
+pub fn command(admin: &str, args: &[&str]) -> (Option<i32>, String) {
     let mut command = Command::new(env!("CARGO_BIN_EXE_highlander"));
     let output = command.args(args).args(["--admin", admin]).output().expect("it was built");
     let said = [output.stdout, output.stderr].concat();

@@ -4,7 +4,6 @@
 //! costs no sample; the status says what it waits for.
 
 use std::borrow::Cow;
-use std::net::SocketAddr;
 use std::sync::Arc;
 
 use serde_json::json;
@@ -47,7 +46,7 @@ impl Act {
 }
 
 /// Does it, for somebody at `who`.
-pub fn steer(act: Act, target: &[u8], sight: &Sight, who: SocketAddr) -> Page {
+pub fn steer(act: Act, target: &[u8], sight: &Sight, who: &str) -> Page {
     let done = Wanted::read(target).and_then(|wanted| match act {
         Act::Promote => promote(&wanted, sight, who),
         Act::Pin => pin(&wanted, sight, who),
@@ -205,7 +204,7 @@ impl Led {
     }
 }
 
-fn promote(wanted: &Wanted<'_>, sight: &Sight, who: SocketAddr) -> Done {
+fn promote(wanted: &Wanted<'_>, sight: &Sight, who: &str) -> Done {
     let led = Led::of(wanted.seat(sight)?, sight.clock.now())?;
     let source = led.source(&wanted.source()?)?;
     let called = name(&source.name);
@@ -230,7 +229,7 @@ fn promote(wanted: &Wanted<'_>, sight: &Sight, who: SocketAddr) -> Done {
     Ok((Status::Accepted, format!("source '{called}' is promoted as soon as that costs no sample")))
 }
 
-fn pin(wanted: &Wanted<'_>, sight: &Sight, who: SocketAddr) -> Done {
+fn pin(wanted: &Wanted<'_>, sight: &Sight, who: &str) -> Done {
     let led = Led::of(wanted.seat(sight)?, sight.clock.now())?;
     let source = match &wanted.source {
         Some(_) => led.source(&wanted.source()?)?,
@@ -254,7 +253,7 @@ fn pin(wanted: &Wanted<'_>, sight: &Sight, who: SocketAddr) -> Done {
     Ok((Status::Accepted, message))
 }
 
-fn unpin(wanted: &Wanted<'_>, sight: &Sight, who: SocketAddr) -> Done {
+fn unpin(wanted: &Wanted<'_>, sight: &Sight, who: &str) -> Done {
     let led = Led::of(wanted.seat(sight)?, sight.clock.now())?;
     let source = promoted(&led)?;
     let called = name(&source.name);
@@ -273,7 +272,7 @@ fn unpin(wanted: &Wanted<'_>, sight: &Sight, who: SocketAddr) -> Done {
 }
 
 /// In all groups, or in one. The one that takes the seat is pinned if it would not keep it else.
-fn drain(wanted: &Wanted<'_>, sight: &Sight, who: SocketAddr) -> Done {
+fn drain(wanted: &Wanted<'_>, sight: &Sight, who: &str) -> Done {
     let drained = wanted.source()?;
     let is_one = wanted.group.is_some() || wanted.tenant.is_some();
     let seats: Vec<Arc<Seat>> = match is_one {
@@ -334,7 +333,7 @@ fn promoted(led: &Led) -> Result<Arc<Source>, Refused> {
     }
 }
 
-fn say(sight: &Sight, who: SocketAddr, what: &str, group: &GroupName) {
+fn say(sight: &Sight, who: &str, what: &str, group: &GroupName) {
     let what = what.escape_debug();
-    sight.log.info(&format!("an operator at {who} wants {what} in {}", called(group)));
+    sight.log.info(&format!("{who} wants {what} in {}", called(group)));
 }

@@ -55,7 +55,8 @@ pub struct TlsFileFault {
 }
 
 impl TlsFileFault {
-    fn new(file: TlsFile, path: &Path, what: &dyn fmt::Display) -> TlsFileFault {
+    /// In the file at `path`.
+    pub fn new(file: TlsFile, path: &Path, what: &dyn fmt::Display) -> TlsFileFault {
         TlsFileFault { file, what: format!("'{}': {what}", path.display()) }
     }
 }
@@ -122,7 +123,7 @@ fn verifier(
 }
 
 /// Our certificate, if it and its key are good and belong together.
-fn ours(
+pub fn ours(
     chain_path: &Path,
     key_path: &Path,
     provider: &CryptoProvider,
@@ -153,7 +154,10 @@ fn ours(
 }
 
 /// All certificates of a file, one at least.
-fn certificates(file: TlsFile, path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsFileFault> {
+pub fn certificates(
+    file: TlsFile,
+    path: &Path,
+) -> Result<Vec<CertificateDer<'static>>, TlsFileFault> {
     let found =
         CertificateDer::pem_file_iter(path).and_then(Iterator::collect::<Result<Vec<_>, _>>);
     match found {

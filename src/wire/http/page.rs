@@ -11,6 +11,8 @@ pub enum Status {
     Accepted,
     /// 400.
     BadRequest,
+    /// 401, with the way to say who one is.
+    Unauthorized,
     /// 403.
     Forbidden,
     /// 404.
@@ -31,6 +33,7 @@ impl Status {
             Status::Ok => "200 OK",
             Status::Accepted => "202 Accepted",
             Status::BadRequest => "400 Bad Request",
+            Status::Unauthorized => "401 Unauthorized",
             Status::Forbidden => "403 Forbidden",
             Status::NotFound => "404 Not Found",
             Status::NotAllowed => "405 Method Not Allowed",
@@ -75,14 +78,17 @@ impl Page {
 
     /// The head of the answer as it goes out. To HEAD that is all.
     pub fn head(&self, persistence: Persistence) -> Vec<u8> {
-        let Page { status, content_type, allow, headers, body } = self;
-        let (status, length) = (status.line(), body.len());
+        let Page { status: status_of, content_type, allow, headers, body } = self;
+        let (status, length) = (status_of.line(), body.len());
         let mut head = format!(
             "HTTP/1.1 {status}\r\nContent-Type: {content_type}\r\nContent-Length: {length}\r\n\
              Cache-Control: no-store\r\nX-Content-Type-Options: nosniff\r\n{headers}"
         );
         if let Some(allow) = allow {
             head += &format!("Allow: {allow}\r\n");
+        }
+        if *status_of == Status::Unauthorized {
+            head += "WWW-Authenticate: Basic realm=\"highlander\", charset=\"UTF-8\"\r\n";
         }
         if persistence == Persistence::Close {
             head += "Connection: close\r\n";
