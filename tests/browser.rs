@@ -107,13 +107,13 @@ fn names_from_outside_stay_text() {
 }
 
 #[test]
-fn a_click_on_promote_asks_first_and_then_tells_what_the_node_says() {
+fn a_click_on_promote_asks_first_and_then_the_seat_changes_hands() {
     let stage = Stage::set("promote");
-    let _heavy = stage.source("acme", "metrics", "alpha", 50);
+    let _first = stage.source("acme", "metrics", "alpha", 50);
     let browser = Browser::start(&stage.dir);
     browser.open(&stage.url());
     browser.until(&format!("{PROMOTED} === 'alpha'"));
-    let _light = stage.source("acme", "metrics", "beta", 10);
+    let _other = stage.source("acme", "metrics", "beta", 50);
     browser.until("document.querySelectorAll('#groups tbody tr').length === 2");
     click_promote(&browser);
     browser.until_text("Promote beta in metrics, tenant acme?");
@@ -129,6 +129,7 @@ fn a_click_on_promote_asks_first_and_then_tells_what_the_node_says() {
     assert_eq!(browser.run(&format!("return {asked}.map((it) => it.name)")), json!([path]));
     browser.click("#ask-no");
     browser.until("!document.querySelector('#ask').open");
+    browser.until(&format!("{PROMOTED} === 'beta'"));
 }
 
 #[test]
