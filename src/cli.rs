@@ -222,12 +222,12 @@ pub enum Command {
 }
 
 /// Have a node that runs put a source into a seat (promote), keep it there whatever others weigh (pin,
-/// unpin), or give away all that it sits in (drain). Waits until that is done without losing a sample;
-/// exits 0 if it is.
+/// unpin), or give away all that it sits in (drain); or have another node lead its groups (handover).
+/// Waits until that is done without losing a sample; exits 0 if it is.
 #[derive(FromArgs, Clone, Debug, Default)]
 #[argh(subcommand, name = "ctl")]
 pub struct Ctl {
-    /// promote, pin, unpin or drain
+    /// promote, pin, unpin, drain or handover
     #[argh(positional)]
     pub act: String,
 

@@ -345,3 +345,8 @@ pub const CORE_STUCK: Millis = Millis(5_000);
 /// What an operator wants of a seat is given up after so long: long enough for a source that scrapes
 /// once a minute.
 pub const ORDER_PATIENCE: Millis = Millis(150_000);
+/// A group that an operator gives to another node is led on here if none has taken it by then. Asking once
+/// takes some milliseconds; with leases it takes what is left of one.
+pub const LEAD_GIVEN_MAX: Millis = Millis(10_000);
+/// So many groups wait to be given away; more are refused.
+pub const LEADS_GIVEN_AT_ONCE: usize = GROUPS_MAX;

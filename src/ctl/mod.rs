@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use crate::base::limits::ORDER_PATIENCE;
+use crate::base::limits::{LEAD_GIVEN_MAX, ORDER_PATIENCE};
 use crate::cli::{Ctl, Status};
 use client::{Answer, Door, Method};
 
@@ -36,8 +36,9 @@ pub fn status(options: &Status) -> ExitCode {
 
 /// Asks a node to do something, and waits until it is done.
 pub fn ctl(options: &Ctl) -> ExitCode {
-    if !["promote", "pin", "unpin", "drain"].contains(&options.act.as_str()) {
-        eprintln!("highlander: '{}' is none of promote, pin, unpin and drain", options.act);
+    if !["promote", "pin", "unpin", "drain", "handover"].contains(&options.act.as_str()) {
+        let act = table::plain(&options.act);
+        eprintln!("highlander: '{act}' is none of promote, pin, unpin, drain and handover");
         return ExitCode::from(USAGE);
     }
     let Ctl { admin, user, password_file, ca_file, cert_file, key_file, .. } = options;
@@ -92,7 +93,13 @@ fn wait(options: &Ctl, door: &Door<'_>) -> ExitCode {
             Err(why) => return fail(&why),
         };
         let groups: Vec<&Value> = groups(&document, options).collect();
-        if groups.iter().all(|group| group["wish"].is_null()) {
+        let is_given = options.act == "handover";
+        let is_over = begun.elapsed() > Duration::from(LEAD_GIVEN_MAX) * 2;
+        let is_open = |group: &&Value| match is_given {
+            true => group["lead"] == "us" && !is_over,
+            false => !group["wish"].is_null(),
+        };
+        if !groups.iter().any(is_open) {
             return match groups.iter().all(|group| has_come_about(group, options)) {
                 true => {
                     println!("done after {:.1} s", begun.elapsed().as_secs_f64());
@@ -127,6 +134,7 @@ fn has_come_about(group: &Value, options: &Ctl) -> bool {
         "promote" => sits,
         "pin" => is_pinned && (sits || options.source.is_none()),
         "unpin" => !is_pinned,
+        "handover" => group["lead"] == "another",
         _ => !sits,
     }
 }

@@ -13,7 +13,8 @@ use crossbeam::channel::{Receiver, Sender, bounded};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use crate::base::limits::{
-    DATAGRAM_ROOM_BYTES, DATAGRAMS_PER_TURN, GOSSIP_TURN, LEAVE_MAX, LEAVE_STEADY_MAX, MARKS_EVERY,
+    DATAGRAM_ROOM_BYTES, DATAGRAMS_PER_TURN, GOSSIP_TURN, LEAD_GIVEN_MAX, LEAVE_MAX,
+    LEAVE_STEADY_MAX, MARKS_EVERY,
 };
 use crate::base::time::Millis;
 use crate::io::clock::Clock;
@@ -23,6 +24,7 @@ use crate::io::resolver::Addresses;
 use crate::io::seating::Seating;
 use crate::logic::cluster::member::{Dropped, Member, Outcome, Setting};
 use crate::logic::cluster::swim::{Change, Letter};
+use crate::logic::source::GroupName;
 use crate::shared::metrics::{Counter, Counters};
 use crate::shared::nodes::Nodes;
 use crate::wire::cluster::seal::{DATAGRAM_BYTES_MAX, Nonce, Seal, Stamp};
@@ -106,6 +108,7 @@ impl Gossip {
         let mut member = Member::new(setting, &[], clock.now());
         look_up(&mut member, &peers);
         let mut leaving = Leaving::default();
+        let mut going: Vec<(GroupName, Millis)> = Vec::new();
         let mut too_many = false;
         let (mut next_look, mut next_release) = (Millis(0), Millis(0));
         // Relaxed: see `Running`.
@@ -119,6 +122,9 @@ impl Gossip {
                 next_look = now.after(GOSSIP_TURN);
                 look_up(&mut member, &peers);
                 seating.look(&mut member, now);
+                let new = std::iter::from_fn(|| nodes.next_going());
+                going.extend(new.map(|group| (group, now.after(LEAD_GIVEN_MAX))));
+                give(&mut going, &mut member, &seating, now, &log);
             }
             member.on_time(now);
             // Before anybody hears of it.
@@ -195,6 +201,27 @@ fn look_up(member: &mut Member, peers: &[Addresses]) {
     let all: Vec<SocketAddr> = known.iter().flat_map(|of_one| of_one.iter().copied()).collect();
     member.set_peers(&all);
     member.set_peers_unknown(known.iter().filter(|of_one| of_one.is_empty()).count());
+}
+
+/// Gives groups to other nodes, each once no hand-over is under way in it: nobody else has what that sends
+/// on.
+fn give(
+    going: &mut Vec<(GroupName, Millis)>,
+    member: &mut Member,
+    seating: &Seating,
+    now: Millis,
+    log: &Log,
+) {
+    going.retain(|(group, until)| {
+        if seating.is_steady_in(group) {
+            member.hand_over(group, now.after(LEAD_GIVEN_MAX), now);
+            return false;
+        }
+        if now >= *until {
+            log.warn("a group was not given to another node: a hand-over is under way in it");
+        }
+        now < *until
+    });
 }
 
 /// How far this node has come with leaving.

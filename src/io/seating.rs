@@ -223,12 +223,18 @@ impl Seating {
 
     /// Whether no hand-over is under way in a group that this node leads.
     pub fn is_steady(&self) -> bool {
-        let is_under_way = |seat: &Arc<Seat>| {
-            let view = **seat.view();
-            view.closed().is_some() || matches!(view.stage, Stage::Suspect { .. })
-        };
-        !self.seats.all().values().any(is_under_way)
+        self.seats.all().values().all(is_steady)
     }
+
+    /// The same of one group.
+    pub fn is_steady_in(&self, group: &GroupName) -> bool {
+        self.seats.all().get(group).is_none_or(is_steady)
+    }
+}
+
+fn is_steady(seat: &Arc<Seat>) -> bool {
+    let view = **seat.view();
+    view.closed().is_none() && !matches!(view.stage, Stage::Suspect { .. })
 }
 
 type Map = HashMap<GroupName, Arc<Seat>>;

@@ -3,7 +3,7 @@
 use highlander::io::seating::Mode;
 use highlander::logic::ask::Verdict;
 
-use crate::node::{Relayed, group};
+use crate::node::{Node, Relayed, group};
 use crate::order::Order;
 use crate::passage::Way;
 use crate::plan::{Fault, Promise, Wants};
@@ -59,6 +59,11 @@ impl World {
             }
             Fault::Endpoint(mood) => self.endpoint.mood = mood,
             Fault::StopBefore(wants, length) => self.armed = Some((wants, length)),
+            Fault::GiveAway => {
+                let leader = self.nodes().find(|node| node.leads()).map(|node| node.place);
+                let node = leader.and_then(|place| self.places[place].node.as_mut());
+                node.into_iter().for_each(Node::give_away);
+            }
             Fault::KillBoth => {
                 let leader = self.nodes().find(|node| node.leads());
                 let both = leader.and_then(|node| Some((node.place, sitting(node)?)));

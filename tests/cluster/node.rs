@@ -8,7 +8,9 @@ use std::sync::{Arc, OnceLock};
 
 use crossbeam::channel::{Receiver, unbounded};
 
-use highlander::base::limits::{GOSSIP_TURN, MARKS_EVERY, SETTLE_MAX, SOURCES_MAX, STANDSTILL};
+use highlander::base::limits::{
+    GOSSIP_TURN, LEAD_GIVEN_MAX, MARKS_EVERY, SETTLE_MAX, SOURCES_MAX, STANDSTILL,
+};
 use highlander::base::time::{Millis, Nanos, UnixMillis};
 use highlander::io::clock::Clock;
 use highlander::io::log::{Format, Level, Log};
@@ -108,6 +110,8 @@ pub struct Node {
     pub changes_max: usize,
     /// When the seat last changed hands.
     pub changed: u64,
+    /// An operator wants another node to lead.
+    is_to_give: bool,
     seating: Seating,
     words: Receiver<Word>,
     watches: BTreeMap<SeatId, Watch>,
@@ -157,6 +161,7 @@ impl Node {
             world: born,
             changes_max: 0,
             changed: born,
+            is_to_give: false,
             seating: Seating {
                 seats: seats.clone(),
                 mode: plan.mode,
@@ -227,6 +232,11 @@ impl Node {
         seat.is_some_and(|seat| seat.may_send(|| self.now()))
     }
 
+    /// An operator wants another node to lead, as soon as no hand-over is under way.
+    pub fn give_away(&mut self) {
+        self.is_to_give = true;
+    }
+
     /// Whether it leads as far as the cluster is concerned: it may have no seat yet.
     pub fn has_lead(&self) -> bool {
         let now = self.now();
@@ -244,6 +254,10 @@ impl Node {
         if now >= self.next_look {
             self.next_look = now.after(GOSSIP_TURN);
             self.seating.look(&mut self.member, now);
+            if self.is_to_give && self.seating.is_steady_in(&group()) {
+                self.is_to_give = false;
+                self.member.hand_over(&group(), now.after(LEAD_GIVEN_MAX), now);
+            }
         }
         self.member.on_time(now);
         for outcome in self.member.take_outcomes() {

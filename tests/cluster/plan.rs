@@ -40,6 +40,8 @@ pub enum Fault {
     Reach(usize),
     /// The endpoint's behaviour from now on.
     Endpoint(Mood),
+    /// An operator has whoever leads give the group to another node.
+    GiveAway,
     /// Whoever leads is killed, and the source in its seat dies with it.
     KillBoth,
     /// The next node whose conductor wants such a thing sent stands still before it is, for so long.
@@ -142,6 +144,7 @@ impl Plan {
         plan.series = vec![(0, u64::MAX); dice.between(1, 4) as usize];
         plan.make_sources(&mut dice);
         plan.make_faults(&mut dice);
+        plan.give_away(&mut Dice::new(seed ^ 0x61fe_a3a1));
         if dice.chance(15) {
             let shards = dice.between(1, 4) as usize;
             plan.faults.push((dice.between(10_000, FIRST), Fault::Reshard(0, shards)));
@@ -228,6 +231,20 @@ impl Plan {
         };
         self.faults.push((at + length, end));
         self.faults.sort_by_key(|(at, _)| *at);
+    }
+
+    /// In one run of ten nothing goes wrong, but the lead is given from node to node.
+    fn give_away(&mut self, dice: &mut Dice) {
+        if !dice.chance(10) {
+            return;
+        }
+        self.promise = Promise::All;
+        self.faults.clear();
+        let mut at = FIRST_AFTER_CHANGE;
+        for _ in 0..dice.between(1, 4) {
+            at += dice.between(500, 25_000);
+            self.faults.push((at, Fault::GiveAway));
+        }
     }
 
     /// A node, or one of its ways, is cut off from the others.

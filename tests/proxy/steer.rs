@@ -11,6 +11,7 @@ use highlander::wire::remote_write::protocol::Protocol;
 use serde_json::Value;
 
 use crate::admin::{admin, get, push_of, text, with_admin_and};
+use crate::cluster;
 use crate::handover::{await_hand_overs, now_ms, stored, write};
 use crate::support::*;
 
@@ -241,4 +242,45 @@ fn a_node_is_looked_at_and_steered_from_a_terminal() {
     proxy.running.stop();
     let (code, said) = command(&admin, &["status"]);
     assert!(code == Some(1) && said.contains("the node needs --admin"), "{said}");
+}
+
+#[test]
+fn another_node_takes_the_lead_when_an_operator_wants_it_and_no_source_notices() {
+    let endpoint = Endpoint::storage();
+    let ports = cluster::ports(2);
+    let nodes = [0, 1].map(|place| {
+        Proxy::with("epoll", endpoint.address, |cli| {
+            cluster::node(&ports, place)(cli);
+            cli.admin = Some("127.0.0.1:0".into());
+        })
+    });
+    let first = write("a", 5, Protocol::V1, now_ms() - 10_000, 1.0);
+    assert_eq!(cluster::ask(&nodes[0], &first).status, 204);
+    let source = Source::start(&nodes[0], "a", 5, 1.0);
+    thread::sleep(SCRAPE * 5);
+    let leads = |node: &Proxy| group(node)["lead"] == "us";
+    // There and back again.
+    for _ in 0..2 {
+        let leader = nodes.iter().position(leads).expect("one of them leads");
+        let other = 1 - leader;
+        assert_eq!(post(&nodes[other], "/-/handover").0, 200, "it has nothing to give");
+        let (status, answer) = post(&nodes[leader], "/-/handover");
+        assert_eq!(status, 202, "{answer}");
+        until("the other one leads", || {
+            thread::sleep(Duration::from_millis(20));
+            leads(&nodes[other]) && !leads(&nodes[leader])
+        });
+        thread::sleep(SCRAPE * 10);
+    }
+    // It was never told anything but 204.
+    let pushed = source.stop();
+    let stored: Vec<i64> = stored(&endpoint).into_iter().map(|(at, _)| at).collect();
+    assert_eq!(stored[1..], pushed, "all of it, in order, and none twice");
+    nodes.into_iter().for_each(|node| node.running.stop());
+    // A node that is alone has nobody to give anything to.
+    let alone = with_admin_and(&endpoint, |_| {});
+    assert_eq!(alone.connect().ask(&push_of("g", "", "s")).status, 204);
+    assert_eq!(post(&alone, "/-/handover").0, 409);
+    assert_eq!(post(&alone, "/-/handover?source=s").0, 400);
+    alone.running.stop();
 }

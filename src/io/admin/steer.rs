@@ -30,6 +30,8 @@ pub enum Act {
     Unpin,
     /// A source gives away every seat that it sits in.
     Drain,
+    /// Another node takes the lead of a group, or of all.
+    HandOver,
 }
 
 impl Act {
@@ -40,6 +42,7 @@ impl Act {
             b"/-/pin" => Some(Act::Pin),
             b"/-/unpin" => Some(Act::Unpin),
             b"/-/drain" => Some(Act::Drain),
+            b"/-/handover" => Some(Act::HandOver),
             _ => None,
         }
     }
@@ -52,6 +55,7 @@ pub fn steer(act: Act, target: &[u8], sight: &Sight, who: &str) -> Page {
         Act::Pin => pin(&wanted, sight, who),
         Act::Unpin => unpin(&wanted, sight, who),
         Act::Drain => drain(&wanted, sight, who),
+        Act::HandOver => hand_over(&wanted, sight, who),
     });
     let (status, document) = match done {
         Ok((status, message)) => (status, json!({ "message": message })),
@@ -323,6 +327,33 @@ fn drain(wanted: &Wanted<'_>, sight: &Sight, who: &str) -> Done {
         }
         (messages, faults) => refused(Status::Conflict, [messages, faults].concat().join("; ")),
     }
+}
+
+/// In all groups, or in one.
+fn hand_over(wanted: &Wanted<'_>, sight: &Sight, who: &str) -> Done {
+    if wanted.source.is_some() {
+        return refused(Status::BadRequest, "it is groups that are given to another node");
+    }
+    let Some(nodes) = sight.nodes.as_ref().filter(|nodes| !nodes.others().is_empty()) else {
+        return refused(Status::Conflict, "there is no other node");
+    };
+    let is_one = wanted.group.is_some() || wanted.tenant.is_some();
+    let seats: Vec<Arc<Seat>> = match is_one {
+        true => vec![wanted.seat(sight)?],
+        false => sight.seats.all().values().cloned().collect(),
+    };
+    let led: Vec<&Arc<Seat>> = seats.iter().filter(|seat| seat.view().lead == Lead::Us).collect();
+    if led.is_empty() {
+        return Ok((Status::Ok, "this node does not lead it".to_owned()));
+    }
+    for seat in &led {
+        if !nodes.want_gone(seat.group.clone()) {
+            return refused(Status::Conflict, "too many groups wait to be given away");
+        }
+        say(sight, who, "another node to lead", &seat.group);
+    }
+    let count = led.len();
+    Ok((Status::Accepted, format!("{count} of its groups are given to other nodes")))
 }
 
 fn promoted(led: &Led) -> Result<Arc<Source>, Refused> {

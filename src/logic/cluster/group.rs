@@ -29,6 +29,8 @@ pub struct Group {
     pub told: Lead,
     /// Whether this node has given it away: it does not lead it, whatever is known of it.
     pub given: Option<SocketAddr>,
+    /// Until when an operator wants another node to lead it, if any takes it.
+    pub goes_until: Millis,
     /// Until when this node may take it, for it was given to it: whoever gives says so again and again.
     pub ours_until: Millis,
     /// Until when this node has the lease.
@@ -63,6 +65,7 @@ impl Group {
             standing: None,
             told: Lead::Nobody,
             given: None,
+            goes_until: Millis(0),
             ours_until: Millis(0),
             lease: Millis(0),
             sure: Millis(0),

@@ -173,7 +173,7 @@ impl Leadership {
                 group.heard = now;
                 group.standing = Some(standing);
                 group.given = None;
-                group.ours_until = Millis(0);
+                (group.ours_until, group.goes_until) = (Millis(0), Millis(0));
             }
         }
         self.decide(key, now);
@@ -235,6 +235,16 @@ impl Leadership {
     pub fn leave(&mut self, now: Millis) {
         self.is_leaving = true;
         self.decide_all(now);
+    }
+
+    /// An operator wants another node to lead a group: it is given away, until `until`; if nobody takes it
+    /// by then, this node leads it again.
+    pub fn hand_over(&mut self, name: &GroupName, until: Millis, now: Millis) {
+        let key = GroupKey::of(name);
+        if let Some(group) = self.groups.get_mut(&key).filter(|group| group.told == Lead::Us) {
+            group.goes_until = until;
+            self.decide(key, now);
+        }
     }
 
     /// Whether nothing is left to be given away, or nobody is there to take it.
@@ -343,7 +353,9 @@ impl Leadership {
         let lead = match leader {
             _ if !self.is_settled => Lead::Nobody,
             Some((leader, _))
-                if leader == self.me && self.is_leaving && !self.others.is_empty() =>
+                if leader == self.me
+                    && (self.is_leaving || now < group.goes_until)
+                    && !self.others.is_empty() =>
             {
                 return self.give(key, now);
             }
@@ -358,7 +370,7 @@ impl Leadership {
         };
         if let Some(group) = self.groups.get_mut(&key) {
             (group.vacant_since, group.claims_since) = (None, None);
-            group.unleased_since = None;
+            (group.unleased_since, group.given) = (None, None);
         }
         self.tell(key, lead);
     }

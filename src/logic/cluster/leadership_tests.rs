@@ -284,6 +284,42 @@ fn one_that_goes_gives_its_groups_away_and_asks_until_they_are_taken() {
 }
 
 #[test]
+fn a_group_that_an_operator_gives_away_is_led_again_if_nobody_takes_it() {
+    let name = group_of(1);
+    for is_taken in [true, false] {
+        let mut one = one(1, 3, Leases::None);
+        one.on_wanted(&name, NOW);
+        one.take_effects();
+        let until = NOW.after(Millis(10_000));
+        one.hand_over(&name, until, NOW);
+        assert_eq!(one.lead(&name), Lead::Nobody);
+        let effects = one.take_effects();
+        let Some(Effect::Tell(to, Notice::Give(_, given))) = effects.last().cloned() else {
+            panic!("{effects:?}")
+        };
+        if is_taken {
+            let last = if to == node(2).address { 2 } else { 3 };
+            let mut next = self::one(last, 3, Leases::None);
+            next.on_given(given, NOW);
+            assert_eq!(next.lead(&name), Lead::Us);
+            one.on_standing(next.standing(&name).expect("it leads").clone(), NOW);
+            assert_eq!(one.lead(&name), Lead::At(listen(last)));
+            // And back again, though the time is not over.
+            next.hand_over(&name, until, NOW);
+            one.on_given(next.standing(&name).expect("it led").clone(), NOW);
+            assert_eq!(one.lead(&name), Lead::Us);
+            continue;
+        }
+        one.on_time(until.after(Millis(0)));
+        assert_eq!(one.lead(&name), Lead::Us, "nobody has taken it");
+        one.on_time(until.after(Millis(100)));
+        assert!(
+            !one.take_effects().iter().any(|it| matches!(it, Effect::Tell(_, Notice::Give(..))))
+        );
+    }
+}
+
+#[test]
 fn one_that_goes_and_is_alone_leads_to_its_end() {
     let name = group_of(1);
     let mut one = one(1, 1, Leases::None);

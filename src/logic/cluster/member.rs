@@ -357,6 +357,12 @@ impl Member {
         self.follow();
     }
 
+    /// Gives a group that this node leads to another, if any takes it by `until`.
+    pub fn hand_over(&mut self, group: &GroupName, until: Millis, now: Millis) {
+        self.leadership.hand_over(group, until, now);
+        self.follow();
+    }
+
     /// Whether nothing is left to be given away.
     pub fn has_left(&self) -> bool {
         self.leadership.has_left()
