@@ -192,7 +192,16 @@ fn what_is_kept_for_a_hand_over_is_bounded_by_default_and_as_it_is_said() {
     }
 }
 
-/// Files of certificates and keys, made anew.
+/// A folder that goes with the test.
+struct Folder(std::path::PathBuf);
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+/// Files of certificates and keys, made anew, for as long as this is there.
 fn pem_files(test: &str) -> impl Fn(&str) -> Option<String> {
     let dir = std::env::temp_dir().join(format!("highlander-{test}-{}", std::process::id()));
     std::fs::create_dir_all(&dir).expect("a new folder");
@@ -207,7 +216,8 @@ fn pem_files(test: &str) -> impl Fn(&str) -> Option<String> {
     ] {
         std::fs::write(dir.join(name), text).expect("a new file");
     }
-    move |name| dir.join(name).to_str().map(str::to_owned)
+    let folder = Folder(dir);
+    move |name| folder.0.join(name).to_str().map(str::to_owned)
 }
 
 #[test]

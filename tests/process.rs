@@ -246,7 +246,7 @@ fn a_password_on_the_command_line_is_warned_of_and_never_logged() {
 fn an_endpoint_that_nobody_vouches_for_is_logged_once() {
     let made = || rcgen::generate_simple_self_signed(vec!["127.0.0.1".into()]).expect("an address");
     let (shown, trusted) = (made(), made());
-    let ca_file = std::env::temp_dir().join(format!("highlander-ca-{}", std::process::id()));
+    let ca_file = std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join("ca.pem");
     std::fs::write(&ca_file, trusted.cert.pem()).expect("a new file");
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let key = shown.signing_key.serialize_der();
