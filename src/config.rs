@@ -200,10 +200,14 @@ fn listen(texts: &[String], faults: &mut Faults) -> Vec<SocketAddr> {
 
 fn admin(cli: &Cli, faults: &mut Faults, warnings: &mut Vec<String>) -> Option<Admin> {
     let web = cli.admin_web_config.as_ref().map(PathBuf::from);
-    if let Some(path) = &cli.admin_web_config {
-        let found = web::rules(path).err().unwrap_or_default();
-        found.iter().for_each(|fault| faults.add("--admin-web-config", fault));
-    }
+    let asks = match cli.admin_web_config.as_deref().map(web::rules) {
+        None => false,
+        Some(Ok(rules)) => rules.asks,
+        Some(Err(found)) => {
+            found.iter().for_each(|fault| faults.add("--admin-web-config", fault));
+            true
+        }
+    };
     let Some(text) = &cli.admin else {
         if web.is_some() {
             faults.add("--admin-web-config", "is for an --admin address");
@@ -211,9 +215,9 @@ fn admin(cli: &Cli, faults: &mut Faults, warnings: &mut Vec<String>) -> Option<A
         return None;
     };
     let address = address(text).map_err(|fault| faults.add("--admin", fault)).ok()?;
-    if !address.ip().is_loopback() && web.is_none() {
+    if !address.ip().is_loopback() && !asks {
         let others = "--admin is reached from other machines, and asks nobody who they are: \
-                      --admin-web-config says who may";
+                      users or client certificates in --admin-web-config do";
         warnings.push(others.into());
     }
     Some(Admin { address, web })

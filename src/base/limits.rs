@@ -350,3 +350,11 @@ pub const ORDER_PATIENCE: Millis = Millis(150_000);
 pub const LEAD_GIVEN_MAX: Millis = Millis(10_000);
 /// So many groups wait to be given away; more are refused.
 pub const LEADS_GIVEN_AT_ONCE: usize = GROUPS_MAX;
+/// The hash of a password takes a second at this cost, and twice as long with each more; others who are not
+/// known yet wait for it.
+pub const BCRYPT_COST_MAX: u32 = 14;
+/// With so many connections to the admin listener, those that ask nothing are closed after
+/// [`ADMIN_CROWDED_IDLE_MAX`].
+pub const ADMIN_CROWDED: usize = ADMIN_CONNECTIONS_MAX * 3 / 4;
+/// See [`ADMIN_CROWDED`].
+pub const ADMIN_CROWDED_IDLE_MAX: Millis = Millis(500);

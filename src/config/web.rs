@@ -11,6 +11,7 @@ use super::faults::Faults;
 use super::file::File;
 use super::named::Named;
 use super::section::{Refused, Section, text};
+use crate::base::limits::BCRYPT_COST_MAX;
 use crate::io::admin::access::Rules;
 use crate::io::admin::users::Users;
 use crate::io::tls::files::{TlsFile, TlsFileFault};
@@ -43,7 +44,8 @@ pub fn rules(path: &str) -> Result<Rules, Vec<String>> {
         let root = Section::open(root, String::new(), &mut faults)?;
         Some(web(&root, named, &mut faults))
     });
-    let Some((tls, hashes, named)) = read else { return Err(faults.into_all()) };
+    let Some(Web { tls, proof, hashes, files }) = read else { return Err(faults.into_all()) };
+    let asks = !hashes.is_empty() || proof == ClientProof::Needed;
     let users = match Users::new(hashes) {
         Ok(users) => users,
         Err(error) => {
@@ -54,12 +56,20 @@ pub fn rules(path: &str) -> Result<Rules, Vec<String>> {
     if !faults.are_none() {
         return Err(faults.into_all());
     }
-    let files = [vec![PathBuf::from(path)], named].concat();
-    Ok(Rules { tls, users, files })
+    let files = [vec![PathBuf::from(path)], files].concat();
+    Ok(Rules { tls, users, asks, files })
 }
 
-/// What stands in it: how TLS is spoken, the users' hashes, and the files that it names.
-type Web = (Option<Arc<ServerConfig>>, HashMap<String, String>, Vec<PathBuf>);
+/// What stands in it.
+struct Web {
+    tls: Option<Arc<ServerConfig>>,
+    /// What those have to show who come.
+    proof: ClientProof,
+    /// Of the users.
+    hashes: HashMap<String, String>,
+    /// Those that it names.
+    files: Vec<PathBuf>,
+}
 
 /// Reads the whole file.
 fn web(root: &Section<'_>, named: &Named, faults: &mut Faults) -> Web {
@@ -68,8 +78,9 @@ fn web(root: &Section<'_>, named: &Named, faults: &mut Faults) -> Web {
     let tls = root.section("tls_server_config", faults);
     let tls = tls.and_then(|section| tls_server(&section, named, &mut files, faults));
     let users = root.section("basic_auth_users", faults);
-    let users = users.map(|section| hashes(&section, faults)).unwrap_or_default();
-    (tls.map(Arc::new), users, files)
+    let hashes = users.map(|section| hashes(&section, faults)).unwrap_or_default();
+    let proof = tls.as_ref().map(|(_, proof)| *proof).unwrap_or_default();
+    Web { tls: tls.map(|(config, _)| Arc::new(config)), proof, hashes, files }
 }
 
 fn tls_server(
@@ -77,7 +88,7 @@ fn tls_server(
     named: &Named,
     files: &mut Vec<PathBuf>,
     faults: &mut Faults,
-) -> Option<ServerConfig> {
+) -> Option<(ServerConfig, ClientProof)> {
     section.refuse_others(TLS_KEYS, TLS_REFUSED, faults);
     let mut file = |key: &str| {
         let path = named.path(&section.text(key, faults)?);
@@ -111,7 +122,7 @@ fn tls_server(
     }
     let (certificate, key) = cert.zip(key)?;
     match server_config(&ServerFiles { certificate, key, authority, proof }) {
-        Ok(config) => Some(config),
+        Ok(config) => Some((config, proof)),
         Err(found) => {
             found.into_iter().for_each(|fault| of_file(section, fault, faults));
             None
@@ -135,6 +146,10 @@ fn hashes(section: &Section<'_>, faults: &mut Faults) -> HashMap<String, String>
         let Some(hash) = text(node, &path, faults) else { continue };
         // What stands there may be a password, so it is not shown.
         match hash.parse::<bcrypt::HashParts>() {
+            Ok(parts) if parts.get_cost() > BCRYPT_COST_MAX => {
+                let what = format!("costs more than {BCRYPT_COST_MAX}: nobody would wait so long");
+                faults.add(&path, what);
+            }
             Ok(_) if !name.text.contains(':') => _ = hashes.insert(name.text.clone(), hash),
             Ok(_) => faults.add(&path, "a name with a colon can't be said in basic auth"),
             Err(_) => faults.add(&path, "is no bcrypt hash, as htpasswd -nB makes them"),

@@ -10,12 +10,14 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use crate::base::limits::{LEAD_GIVEN_MAX, ORDER_PATIENCE};
+use crate::base::limits::ORDER_PATIENCE;
 use crate::cli::{Ctl, Status};
 use client::{Answer, Door, Method};
 
 /// How often it is asked whether something has come about.
 const ASK_EVERY: Duration = Duration::from_millis(300);
+/// What is open for so long has not come about, or a series of the old source has not been spoken for.
+const OPEN_MAX: Duration = Duration::from_secs(ORDER_PATIENCE.0 / 1000 + 30);
 /// What was asked for makes no sense.
 const USAGE: u8 = 2;
 
@@ -93,24 +95,55 @@ fn wait(options: &Ctl, door: &Door<'_>) -> ExitCode {
             Err(why) => return fail(&why),
         };
         let groups: Vec<&Value> = groups(&document, options).collect();
-        let is_given = options.act == "handover";
-        let is_over = begun.elapsed() > Duration::from(LEAD_GIVEN_MAX) * 2;
-        let is_open = |group: &&Value| match is_given {
-            true => group["lead"] == "us" && !is_over,
-            false => !group["wish"].is_null(),
+        let waited = begun.elapsed();
+        match groups.iter().map(|group| state(group, options)).max() {
+            Some(State::Done) => {
+                println!("done after {:.1} s", waited.as_secs_f64());
+                return ExitCode::SUCCESS;
+            }
+            Some(State::GivenUp) => return fail("it was given up; the log of the node says more"),
+            Some(State::Elsewhere) => return fail("another node leads now: ask that one"),
+            None => return fail("the group is not known any more"),
+            Some(State::Open) if waited > OPEN_MAX => return fail("it is still open"),
+            Some(State::Open) => {}
+        }
+    }
+}
+
+/// How far something has come, the worst last.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum State {
+    Done,
+    /// It is under way.
+    Open,
+    /// It did not come about.
+    GivenUp,
+    /// This node has no say in it any more.
+    Elsewhere,
+}
+
+fn state(group: &Value, options: &Ctl) -> State {
+    if options.act == "handover" {
+        return match group["lead"].as_str() {
+            Some("another") => State::Done,
+            _ => State::Open,
         };
-        if !groups.iter().any(is_open) {
-            return match groups.iter().all(|group| has_come_about(group, options)) {
-                true => {
-                    println!("done after {:.1} s", begun.elapsed().as_secs_f64());
-                    ExitCode::SUCCESS
-                }
-                false => fail("it was given up; the log of the node says more"),
-            };
-        }
-        if begun.elapsed() > Duration::from(ORDER_PATIENCE) + Duration::from_secs(5) {
-            return fail("it is still open");
-        }
+    }
+    if group["lead"] != "us" {
+        return State::Elsewhere;
+    }
+    let sits = group["promoted"].as_str() == options.source.as_deref();
+    let is_pinned = group["pinned"] == true;
+    let has_come = match options.act.as_str() {
+        "promote" => sits,
+        "pin" => is_pinned && (sits || options.source.is_none()),
+        "unpin" => !is_pinned,
+        _ => !sits && group["promoted"].is_string(),
+    };
+    match (group["wish"].is_null(), has_come, group["stage"] == "steady") {
+        (true, true, true) => State::Done,
+        (true, false, _) => State::GivenUp,
+        (false, _, _) | (true, true, false) => State::Open,
     }
 }
 
@@ -119,24 +152,17 @@ fn groups<'d>(document: &'d Value, options: &Ctl) -> impl Iterator<Item = &'d Va
     let is_named = options.tenant.is_some() || options.group.is_some();
     let (tenant, group) = (options.tenant.clone(), options.group.clone());
     let all = document["groups"].as_array().map(Vec::as_slice).unwrap_or_default();
+    // One that gives away what it sits in is in few of them.
+    let drained = options.source.clone().filter(|_| options.act == "drain");
     all.iter().filter(move |it| {
         let is = |key: &str, wanted: &Option<String>| {
             it[key].as_str() == Some(wanted.as_deref().unwrap_or_default())
         };
-        !is_named || (is("tenant", &tenant) && is("group", &group))
+        let sources = it["sources"].as_array().map(Vec::as_slice).unwrap_or_default();
+        let has = |name: &String| sources.iter().any(|source| source["name"] == *name);
+        (!is_named || (is("tenant", &tenant) && is("group", &group)))
+            && drained.as_ref().is_none_or(has)
     })
-}
-
-fn has_come_about(group: &Value, options: &Ctl) -> bool {
-    let sits = group["promoted"].as_str() == options.source.as_deref();
-    let is_pinned = group["pinned"] == true;
-    match options.act.as_str() {
-        "promote" => sits,
-        "pin" => is_pinned && (sits || options.source.is_none()),
-        "unpin" => !is_pinned,
-        "handover" => group["lead"] == "another",
-        _ => !sits,
-    }
 }
 
 /// The status of a node.
@@ -181,22 +207,36 @@ mod tests {
     }
 
     #[test]
-    fn what_was_asked_for_has_come_about_when_the_seat_says_so() {
-        let document = json!({ "groups": [
-            { "tenant": "", "group": "a", "promoted": "x", "pinned": true, "wish": null },
-            { "tenant": "", "group": "b", "promoted": "y", "pinned": false, "wish": null },
-        ] });
-        let come = |act, group, source| {
-            let options = options(act, group, source);
-            let all: Vec<bool> =
-                groups(&document, &options).map(|group| has_come_about(group, &options)).collect();
-            all
+    fn what_was_asked_for_is_done_when_the_seat_says_so_and_this_node_has_a_say() {
+        let group = |name: &str, promoted: &str, pinned: bool| {
+            json!({ "tenant": "", "group": name, "promoted": promoted, "pinned": pinned, "wish": null,
+                "lead": "us", "stage": "steady", "sources": [{ "name": "x" }, { "name": "y" }] })
         };
-        assert_eq!(come("promote", Some("a"), "x"), [true]);
-        assert_eq!(come("promote", Some("a"), "y"), [false]);
-        assert_eq!(come("pin", Some("b"), "y"), [false]);
-        assert_eq!(come("pin", Some("a"), "x"), [true]);
-        assert_eq!(come("unpin", Some("b"), "y"), [true]);
-        assert_eq!(come("drain", None, "x"), [false, true]);
+        let (a, b) = (group("a", "x", true), group("b", "y", false));
+        let with = |key: &str, value: Value| {
+            let mut group = a.clone();
+            group[key] = value;
+            group
+        };
+        let state =
+            |act: &str, source: &str, group: &Value| state(group, &options(act, None, source));
+        assert_eq!(state("promote", "x", &a), State::Done);
+        assert_eq!(state("promote", "y", &a), State::GivenUp);
+        assert_eq!(state("pin", "y", &b), State::GivenUp);
+        assert_eq!(state("pin", "x", &a), State::Done);
+        assert_eq!(state("unpin", "y", &b), State::Done);
+        assert_eq!(state("drain", "y", &a), State::Done);
+        assert_eq!(state("drain", "x", &a), State::GivenUp);
+        assert_eq!(state("drain", "y", &with("promoted", Value::Null)), State::GivenUp);
+        assert_eq!(state("promote", "x", &with("stage", "open".into())), State::Open);
+        assert_eq!(state("promote", "y", &with("wish", json!({}))), State::Open);
+        let elsewhere = with("lead", "another".into());
+        assert_eq!(state("drain", "y", &elsewhere), State::Elsewhere);
+        assert_eq!(state("handover", "", &elsewhere), State::Done);
+        assert_eq!(state("handover", "", &with("lead", "nobody".into())), State::Open);
+        let document = json!({ "groups": [a, b] });
+        let named = |act, group, source| groups(&document, &options(act, group, source)).count();
+        assert_eq!((named("pin", Some("a"), "x"), named("pin", None, "x")), (1, 2));
+        assert_eq!((named("drain", None, "x"), named("drain", None, "z")), (2, 0));
     }
 }

@@ -12,7 +12,7 @@ pub mod why;
 pub mod wire;
 
 use std::io::{self, Read as _, Write as _};
-use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::net::{IpAddr, Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::os::unix::net::UnixStream;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -22,7 +22,8 @@ use std::time::{Duration, Instant};
 use rustix::event::{PollFd, PollFlags, poll};
 
 use crate::base::limits::{
-    ADMIN_BODY_BYTES_MAX, ADMIN_CONNECTIONS_MAX, ADMIN_IDLE_MAX, ADMIN_TURN_MAX, LINGER_DEADLINE,
+    ADMIN_BODY_BYTES_MAX, ADMIN_CONNECTIONS_MAX, ADMIN_CROWDED, ADMIN_CROWDED_IDLE_MAX,
+    ADMIN_IDLE_MAX, ADMIN_TURN_MAX, LINGER_DEADLINE,
 };
 use crate::base::time::Millis;
 use crate::io::log::Log;
@@ -36,6 +37,7 @@ use access::Access;
 use sight::Sight;
 use status_page::VARY;
 use steer::Act;
+use users::Who;
 use wire::Wire;
 
 const INDEX: &str = "highlander\n\n/status\n/metrics\n/-/healthy\n/-/ready\n";
@@ -88,6 +90,17 @@ struct Shared {
     stops: AtomicBool,
     /// Held while a long page is made: however many ask at once, there is one at a time.
     one: Mutex<()>,
+}
+
+impl Shared {
+    /// How long a connection may be there that asks nothing. Those that keep others away are closed soon.
+    fn idle_max(&self, idle_max: Millis) -> Millis {
+        // Relaxed: a lone number.
+        match self.open.load(Ordering::Relaxed) >= ADMIN_CROWDED {
+            true => ADMIN_CROWDED_IDLE_MAX.min(idle_max),
+            false => idle_max,
+        }
+    }
 }
 
 fn accept(
@@ -149,11 +162,11 @@ fn serve(stream: TcpStream, access: &Access, sight: &Sight, shared: &Shared) -> 
     stream.set_nodelay(true)?;
     stream.set_read_timeout(Some(LOOK_EVERY))?;
     stream.set_write_timeout(Some(LOOK_EVERY))?;
-    let rules = access.rules();
-    let mut stream = Wire::new(stream, rules.tls.as_ref())?;
+    let first = access.rules();
+    let mut stream = Wire::new(stream, first.tls.as_ref())?;
     let (mut bytes, mut idle_max) = (Vec::new(), ADMIN_TURN_MAX);
     loop {
-        let begun = Instant::now();
+        let mut begun = Instant::now();
         let read = loop {
             let mut room = header_room();
             match Head::parse(&bytes, &mut room) {
@@ -161,9 +174,14 @@ fn serve(stream: TcpStream, access: &Access, sight: &Sight, shared: &Shared) -> 
                 Ok(None) => {}
                 Err(error) => break Err(Refusal::Head(error).status().1),
             }
-            let patience = if bytes.is_empty() { idle_max } else { ADMIN_TURN_MAX };
+            let is_idle = bytes.is_empty();
+            let patience = || if is_idle { shared.idle_max(idle_max) } else { ADMIN_TURN_MAX };
             if !more(&mut stream, &mut bytes, begun, patience, stops)? {
                 return Ok(());
+            }
+            if is_idle {
+                // From its first byte on a request has its time, however long nothing was asked.
+                begun = Instant::now();
             }
         };
         let asked = match read {
@@ -181,19 +199,29 @@ fn serve(stream: TcpStream, access: &Access, sight: &Sight, shared: &Shared) -> 
         };
         // Whoever waits to be told to go on gets the answer, and need not send the rest.
         while bytes.len() < whole && asked.persistence == Persistence::KeepAlive {
-            if !more(&mut stream, &mut bytes, begun, ADMIN_TURN_MAX, stops)? {
+            if !more(&mut stream, &mut bytes, begun, || ADMIN_TURN_MAX, stops)? {
                 return Ok(());
             }
         }
         bytes.drain(..whole.min(bytes.len()));
+        // Anew for each: whoever may not ask any more may not on an old connection either.
+        let rules = access.rules();
         let who = rules.users.judge(asked.authorization.as_deref());
+        let is_same = match (&rules.tls, &first.tls) {
+            (Some(now), Some(first)) => Arc::ptr_eq(now, first),
+            (now, first) => now.is_none() && first.is_none(),
+        };
+        let persistence = match (&who, is_same) {
+            (Some(_), true) => asked.persistence,
+            (None, _) | (_, false) => Persistence::Close,
+        };
         let page = match (who, Act::of(asked.path())) {
             (None, _) => Page::text(Status::Unauthorized, "a name and a password are needed\n"),
-            (Some(who), Some(act)) => do_it(act, &asked, sight, &who.at(from)),
+            (Some(who), Some(act)) => do_it(act, &asked, sight, &who, from),
             (Some(_), None) => show(&asked, sight, &shared.one),
         };
-        write(&mut stream, &page, asked.is_head, asked.persistence, stops)?;
-        if asked.persistence == Persistence::Close {
+        write(&mut stream, &page, asked.is_head, persistence, stops)?;
+        if persistence == Persistence::Close {
             return linger(&mut stream, stops);
         }
         idle_max = ADMIN_IDLE_MAX;
@@ -205,12 +233,12 @@ fn more(
     stream: &mut Wire,
     bytes: &mut Vec<u8>,
     begun: Instant,
-    patience: Millis,
+    patience: impl Fn() -> Millis,
     stops: &AtomicBool,
 ) -> io::Result<bool> {
     let mut some = [0; 4096];
     loop {
-        if stops.load(Ordering::Relaxed) || Millis::from(begun.elapsed()) >= patience {
+        if stops.load(Ordering::Relaxed) || Millis::from(begun.elapsed()) >= patience() {
             return Ok(false);
         }
         match stream.read(&mut some) {
@@ -264,7 +292,7 @@ fn write(
 fn linger(stream: &mut Wire, stops: &AtomicBool) -> io::Result<()> {
     stream.end()?;
     let (begun, mut bytes) = (Instant::now(), Vec::new());
-    while more(stream, &mut bytes, begun, LINGER_DEADLINE, stops)? {
+    while more(stream, &mut bytes, begun, || LINGER_DEADLINE, stops)? {
         bytes.clear();
     }
     Ok(())
@@ -282,8 +310,9 @@ struct Asked {
     is_head: bool,
     is_read: bool,
     is_post: bool,
-    /// A browser was told to ask by a page that is not from here.
-    is_foreign: bool,
+    /// Whether something stands in its body.
+    has_body: bool,
+    origin: Origin,
     /// Whether it comes from a browser.
     wants_html: bool,
     /// The bytes of head and body, `None` if there may be too many.
@@ -309,7 +338,8 @@ fn asked(head: &Head<'_>) -> Asked {
         is_head: head.method == "HEAD",
         is_read: matches!(head.method, "GET" | "HEAD"),
         is_post: head.method == "POST",
-        is_foreign: is_foreign(head),
+        has_body: head.framing != Framing::Length(0),
+        origin: Origin::of(head),
         wants_html: wants_html(head.headers),
         whole_bytes: body.map(|body| head.bytes + body),
         persistence: if stays { head.persistence } else { Persistence::Close },
@@ -322,23 +352,61 @@ fn header<'h>(head: &Head<'h>, name: &str) -> Option<&'h [u8]> {
     line.map(|header| header.value)
 }
 
-/// Whether it comes from a page of another origin. Whoever is no browser sends no Origin.
-fn is_foreign(head: &Head<'_>) -> bool {
-    let Some(origin) = header(head, "origin") else { return false };
-    let schemes: [&[u8]; 2] = [b"http://", b"https://"];
-    let host = schemes.iter().find_map(|scheme| origin.strip_prefix(*scheme));
-    host.is_none() || host != header(head, "host")
+/// Whose page had a browser ask.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Origin {
+    /// No browser: whoever is none does not say.
+    None,
+    /// A page from here, which was opened by an address.
+    Address,
+    /// A page that was opened by the name that this was asked by. Whoever has a name says where it leads, so
+    /// that it may be anybody's page.
+    Name,
+    /// A page from elsewhere.
+    Foreign,
 }
 
-fn do_it(act: Act, asked: &Asked, sight: &Sight, who: &str) -> Page {
+impl Origin {
+    fn of(head: &Head<'_>) -> Origin {
+        let Some(origin) = header(head, "origin") else { return Origin::None };
+        let schemes: [&[u8]; 2] = [b"http://", b"https://"];
+        let host = schemes.iter().find_map(|scheme| origin.strip_prefix(*scheme));
+        let Some(host) = host.filter(|host| Some(*host) == header(head, "host")) else {
+            return Origin::Foreign;
+        };
+        let host = std::str::from_utf8(host).unwrap_or_default();
+        let bare = match host.strip_prefix('[').and_then(|host| host.split_once(']')) {
+            Some((bare, _)) => bare,
+            None => host.rsplit_once(':').map_or(host, |(bare, _)| bare),
+        };
+        match bare == "localhost" || bare.parse::<IpAddr>().is_ok() {
+            true => Origin::Address,
+            false => Origin::Name,
+        }
+    }
+}
+
+fn do_it(act: Act, asked: &Asked, sight: &Sight, who: &Who, from: SocketAddr) -> Page {
     if !asked.is_post {
         let page = Page::text(Status::NotAllowed, "that is done with POST\n");
         return Page { allow: Some("POST"), ..page };
     }
-    if asked.is_foreign {
-        return Page::text(Status::Forbidden, "that is not done for pages of others\n");
+    if asked.has_body {
+        return Page::text(Status::BadRequest, "say it in the query: a body is not read\n");
     }
-    steer::steer(act, &asked.target, sight, who)
+    match (asked.origin, who) {
+        (Origin::Foreign, _) => {
+            Page::text(Status::Forbidden, "that is not done for pages of others\n")
+        }
+        (Origin::Name, Who::Anybody) => Page::text(
+            Status::Forbidden,
+            "a page that was opened by a name may be anybody's: open it by its address, or have \
+             users in --admin-web-config\n",
+        ),
+        (Origin::None | Origin::Address | Origin::Name, who) => {
+            steer::steer(act, &asked.target, sight, &who.at(from))
+        }
+    }
 }
 
 fn show(asked: &Asked, sight: &Sight, one: &Mutex<()>) -> Page {

@@ -173,7 +173,11 @@ impl Control {
         if now >= order.until || view.lead != Lead::Us {
             seat.end_order(&order);
             let name = seat.name(wish.source).map_or_else(String::new, |name| name.to_string());
-            self.log.warn(&format!("what an operator wants of source '{name}' did not come about"));
+            let group = String::from_utf8_lossy(&seat.group.group);
+            let group = group.escape_debug();
+            self.log.warn(&format!(
+                "what an operator wants did not come about (source '{name}', group '{group}')"
+            ));
             return None;
         }
         Some(wish)

@@ -144,13 +144,12 @@ impl Seating {
 
     /// Whether that has changed something.
     fn publish(&self, seat: &Arc<Seat>, event: Event) -> bool {
-        let is_changed = seat.on_event(event, Millis(0)).is_some();
-        if is_changed {
-            // It ends after this thread.
-            let _ = self.conductor.send(Word::Changed(seat.clone()));
-            self.cores.iter().for_each(|core| core.ring());
-        }
-        is_changed
+        let Some(change) = seat.on_event(event, Millis(0)) else { return false };
+        // It ends after this thread.
+        let _ = self.conductor.send(Word::Changed(seat.clone()));
+        self.cores.iter().for_each(|core| core.ring());
+        change.grip().into_iter().for_each(|line| self.log.info(&line));
+        true
     }
 
     /// How the group stood, as far as this node can go on from there.

@@ -2,10 +2,12 @@
 
 use std::io::{self, Read as _, Write as _};
 use std::net::TcpStream;
-use std::time::Duration;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
 
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
+use highlander::base::limits::ADMIN_CONNECTIONS_MAX;
 use highlander::config::web;
 use highlander::io::tls::files::{Belief, TlsFiles, client_config};
 use highlander::io::tls::server_name;
@@ -30,15 +32,19 @@ fn only_users_see_and_steer_and_what_they_steer_bears_their_name() {
     assert_eq!(proxy.connect().ask(&push_of("g", "", "s")).status, 204, "sources are not asked");
     let mut client = admin(&proxy);
     for path in ["/metrics", "/status", "/", "/-/healthy", "/-/ready", "/nothing"] {
-        let answer = get(&mut client, path);
+        let mut stranger = admin(&proxy);
+        let answer = get(&mut stranger, path);
         assert_eq!(answer.status, 401, "{path}");
         assert!(answer.head.contains("\r\nWWW-Authenticate: Basic realm="), "{}", answer.head);
-        assert_eq!(client.ask(asked("ann:Secret", &format!("GET {path}")).as_bytes()).status, 401);
+        // Whoever has no name does not keep a place.
+        stranger.assert_closed();
+        let wrong = asked("ann:Secret", &format!("GET {path}"));
+        assert_eq!(admin(&proxy).ask(wrong.as_bytes()).status, 401);
     }
     let metrics = client.ask(asked("ann:secret", "GET /metrics").as_bytes());
     assert!(metrics.status == 200 && text(&metrics).contains("highlander_"));
     for (user, status) in [("ann:no", 401), ("bob:secret", 401), ("ann:secret", 202)] {
-        let answer = client.ask(asked(user, "POST /-/pin").as_bytes());
+        let answer = admin(&proxy).ask(asked(user, "POST /-/pin").as_bytes());
         assert_eq!(answer.status, status, "{user}");
     }
     // Somebody else now, without a restart, for connections that come now.
@@ -48,12 +54,56 @@ fn only_users_see_and_steer_and_what_they_steer_bears_their_name() {
         std::thread::sleep(Duration::from_millis(50));
         admin(&proxy).ask(asked("bob:other", "GET /status").as_bytes()).status == 200
     });
-    assert_eq!(admin(&proxy).ask(asked("ann:secret", "GET /status").as_bytes()).status, 401);
+    assert_eq!(client.ask(asked("ann:secret", "GET /status").as_bytes()).status, 401, "as before");
     // What makes no sense leaves what was.
     authority.file("web.yml", "basic_auth_users:\n  bob: other\n");
     std::thread::sleep(Duration::from_millis(1500));
     assert_eq!(admin(&proxy).ask(asked("bob:other", "GET /status").as_bytes()).status, 200);
     assert_eq!(get(&mut admin(&proxy), "/status").status, 401);
+    // What it names may come after it: it is tried again, though the file itself does not change.
+    let (tls, hash) = ("tls_server_config:\n  cert_file: ours.pem\n  key_file: ours.key\n", hash);
+    authority.file("web.yml", &format!("{tls}basic_auth_users:\n  bob: {hash}\n"));
+    std::thread::sleep(Duration::from_millis(1500));
+    assert_eq!(admin(&proxy).ask(asked("bob:other", "GET /status").as_bytes()).status, 200);
+    authority.sign("admin.example").files(&authority);
+    let files = trusting(&authority, None);
+    until("TLS is spoken", || {
+        std::thread::sleep(Duration::from_millis(50));
+        ask(&proxy, &files).ok() == Some(401)
+    });
+    proxy.running.stop();
+}
+
+fn trusting(authority: &Authority, certificate: Option<(PathBuf, PathBuf)>) -> TlsFiles {
+    let authority = authority.ca_file().map(Into::into);
+    TlsFiles { authority, certificate, belief: Belief::Proven }
+}
+
+#[test]
+fn who_says_nothing_or_says_it_byte_by_byte_keeps_nobody_away() {
+    let (authority, endpoint) = (Authority::new(), Endpoint::storage());
+    authority.sign("admin.example").files(&authority);
+    let web = "tls_server_config:\n  cert_file: ours.pem\n  key_file: ours.key\n";
+    let web = authority.file("web.yml", web);
+    let proxy = with_admin_and(&endpoint, |cli| cli.admin_web_config = web);
+    let address = proxy.running.admin_address().expect("there is one");
+    let connect = || TcpStream::connect(address).expect("it listens");
+    let mut many: Vec<TcpStream> = (0..ADMIN_CONNECTIONS_MAX).map(|_| connect()).collect();
+    let files = trusting(&authority, None);
+    until("there is a place", || ask(&proxy, &files).ok() == Some(200));
+    many.clear();
+    // The first bytes of a long hello, one by one: each would begin its time anew.
+    let mut slow = connect();
+    let begun = Instant::now();
+    let hello = [&[0x16, 3, 1, 0x3f, 0xff, 1][..], &[0; 4000]].concat();
+    let is_open = |slow: &mut TcpStream, byte: &u8| slow.write_all(&[*byte]).is_ok();
+    for byte in &hello {
+        if !is_open(&mut slow, byte) {
+            break;
+        }
+        assert!(begun.elapsed() < Duration::from_secs(20), "it may drip for ever");
+        std::thread::sleep(Duration::from_millis(100));
+    }
     proxy.running.stop();
 }
 
@@ -78,11 +128,6 @@ fn ask(proxy: &Proxy, files: &TlsFiles) -> io::Result<u16> {
 #[test]
 fn the_listener_shows_a_certificate_and_wants_one_and_a_new_one_needs_no_restart() {
     let (authority, other, endpoint) = (Authority::new(), Authority::new(), Endpoint::storage());
-    let trusting = |authority: &Authority, certificate| TlsFiles {
-        authority: authority.ca_file().map(Into::into),
-        certificate,
-        belief: Belief::Proven,
-    };
     let client = |name, by: &Authority| {
         let (certificate, key) = by.sign(name).files_called(name, by);
         certificate.map(Into::into).zip(key.map(Into::into))
@@ -126,6 +171,9 @@ fn the_listener_shows_a_certificate_and_wants_one_and_a_new_one_needs_no_restart
     proxy.running.stop();
 }
 
+/// It would take a day.
+const SLOW: &str = "$2y$31$QOauhQNbBCuQDKes6eFzPeMqBSjb7Mr5DUmpZ/VcEd00UAV/LDeSi";
+
 #[test]
 fn what_is_wrong_with_the_file_is_said_with_its_line() {
     let authority = Authority::new();
@@ -135,6 +183,7 @@ fn what_is_wrong_with_the_file_is_said_with_its_line() {
     for (written, line, part) in [
         ("basic_auth_users:\n  ann: secret\n".to_owned(), 2, "no bcrypt hash"),
         ("basic_auth_users:\n  a:b: x\n".to_owned(), 2, ""),
+        (format!("basic_auth_users:\n  ann: {}\n", SLOW), 2, "costs more than 14"),
         ("basic_auth_user:\n  ann: x\n".to_owned(), 1, "did you mean basic_auth_users?"),
         ("http_server_config:\n  http2: true\n".to_owned(), 1, "HTTP/1.1"),
         ("tls_server_config:\n  cert_file: ours.pem\n".to_owned(), 1, "key_file: is needed"),

@@ -90,6 +90,10 @@ fn a_seat_that_an_operator_gives_to_another_changes_hands_without_a_sample_lost_
     assert_eq!(state["sources"][0]["why_not"], "the promoted one is pinned");
     assert_eq!(state["sources"][1]["why_not"], Value::Null);
     assert_eq!(post(&proxy, "/-/pin?source=light").0, 200, "it is already");
+    assert_eq!(post(&proxy, "/-/promote?source=heavy").0, 409, "a pin is not passed over");
+    // What was wanted and has not come about is taken back by what is wanted now.
+    assert_eq!(post(&proxy, "/-/pin?source=heavy").0, 202);
+    assert_eq!(post(&proxy, "/-/pin?source=light").0, 200);
     thread::sleep(SCRAPE * 5);
     assert_eq!(group(&proxy)["promoted"], "light", "the heavier one does not take it back");
     assert_eq!(post(&proxy, "/-/unpin").0, 202);
@@ -188,11 +192,19 @@ fn nothing_is_steered_by_a_look_or_by_a_page_of_somebody_else() {
         ("http://evil.example", 403),
         ("null", 403),
         ("http://a.evil", 403),
-        ("http://a", 202),
-        ("https://a", 200),
+        ("http://evil.example:9092", 403),
+        ("http://127.0.0.1:9092", 202),
+        ("https://127.0.0.1:9092", 200),
+        ("http://[::1]:9092", 200),
+        ("http://localhost", 200),
     ] {
+        // A name of theirs may lead here: then their page is from the host that it asks.
+        let host = match origin.rsplit_once('/') {
+            Some((_, host)) if host != "evil.example" && host != "a.evil" => host,
+            _ => "a",
+        };
         let request = format!(
-            "POST /-/pin?group=a HTTP/1.1\r\nHost: a\r\nOrigin: {origin}\r\nContent-Length: 0\r\n\r\n"
+            "POST /-/pin?group=a HTTP/1.1\r\nHost: {host}\r\nOrigin: {origin}\r\nContent-Length: 0\r\n\r\n"
         );
         let answer = client.ask(request.as_bytes());
         assert_eq!(answer.status, status, "{origin}: {}", text(&answer));
@@ -200,6 +212,8 @@ fn nothing_is_steered_by_a_look_or_by_a_page_of_somebody_else() {
             await_seat(&proxy, "s", true);
         }
     }
+    let request = b"POST /-/pin HTTP/1.1\r\nHost: a\r\nContent-Length: 8\r\n\r\nsource=b";
+    assert_eq!(client.ask(request).status, 400, "what it says would not be read");
     proxy.running.stop();
 }
 

@@ -4,9 +4,10 @@
 use std::collections::HashMap;
 use std::fs;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant, SystemTime};
 
+use arc_swap::ArcSwap;
 use rustls::ServerConfig;
 
 use crate::io::admin::users::Users;
@@ -22,6 +23,8 @@ pub struct Rules {
     pub tls: Option<Arc<ServerConfig>>,
     /// Who may ask.
     pub users: Users,
+    /// Whether everybody has to say who he is.
+    pub asks: bool,
     /// All files that it was read from.
     pub files: Vec<PathBuf>,
 }
@@ -29,7 +32,8 @@ pub struct Rules {
 impl Rules {
     /// Everybody may reach it, without TLS.
     pub fn for_all() -> Result<Rules, ring::error::Unspecified> {
-        Ok(Rules { tls: None, users: Users::new(HashMap::new())?, files: Vec::new() })
+        let users = Users::new(HashMap::new())?;
+        Ok(Rules { tls: None, users, asks: false, files: Vec::new() })
     }
 }
 
@@ -39,54 +43,66 @@ pub type ReadRules = Box<dyn Fn() -> Result<Rules, Vec<String>> + Send + Sync>;
 /// The rules as they are now.
 pub struct Access {
     read: ReadRules,
-    state: Mutex<State>,
+    rules: ArcSwap<Rules>,
+    look: Mutex<Look>,
     log: Log,
 }
 
-struct State {
-    rules: Arc<Rules>,
-    changed: Vec<Option<SystemTime>>,
-    looked: Instant,
+/// What was seen of the files at the last look.
+struct Look {
+    at: Instant,
+    /// When each had changed; `None`: what was read is not from them, so that they are read once more.
+    changed: Option<Vec<Option<SystemTime>>>,
+    faults: Vec<String>,
 }
 
 impl Access {
     /// Reads them for the first time.
     pub fn new(read: ReadRules, log: &Log) -> Result<Access, Vec<String>> {
-        let rules = Arc::new(read()?);
-        // A file that changes between the two is read once more.
-        let (changed, looked) = (Vec::new(), Instant::now());
-        let state = Mutex::new(State { rules, changed, looked });
-        Ok(Access { read, state, log: log.clone() })
+        let rules = read()?;
+        let changed = Some(changes(&rules.files));
+        let look = Mutex::new(Look { at: Instant::now(), changed, faults: Vec::new() });
+        Ok(Access { read, rules: ArcSwap::from_pointee(rules), look, log: log.clone() })
     }
 
-    /// The rules for a connection that comes now. What can't be read leaves those before.
+    /// The rules for a request that comes now. What can't be read leaves those before, and is tried again.
     pub fn rules(&self) -> Arc<Rules> {
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        if state.changed.is_empty() || state.looked.elapsed() >= LOOK_EVERY {
-            state.looked = Instant::now();
-            let changed = changes(&state.rules.files);
-            if changed != state.changed {
-                let is_first = state.changed.is_empty();
-                state.changed = changed;
-                self.read_again(&mut state, is_first);
-            }
+        // A file that is read slowly holds up the one who looks, and nobody else.
+        if let Ok(mut look) = self.look.try_lock()
+            && look.at.elapsed() >= LOOK_EVERY
+        {
+            self.look(&mut look);
+            look.at = Instant::now();
         }
-        state.rules.clone()
+        self.rules.load_full()
     }
 
-    fn read_again(&self, state: &mut State, is_first: bool) {
+    fn look(&self, look: &mut Look) {
+        let before = self.rules.load_full();
+        // Before they are read: what changes meanwhile is seen the next time.
+        let changed = changes(&before.files);
+        if look.changed.as_ref() == Some(&changed) {
+            return;
+        }
         match (self.read)() {
             Ok(rules) => {
-                if !is_first {
-                    self.log.info("who may reach the admin listener was read again");
+                let rules = Rules { users: rules.users.knowing(&before.users), ..rules };
+                self.log.info("who may reach the admin listener was read again");
+                if before.asks && !rules.asks {
+                    self.log.warn("whoever reaches the admin listener may steer now");
                 }
-                state.changed = changes(&rules.files);
-                state.rules = Arc::new(rules);
+                // Of those that are named anew it is not known yet.
+                look.changed = (rules.files == before.files).then_some(changed);
+                look.faults.clear();
+                self.rules.store(Arc::new(rules));
             }
             Err(faults) => {
-                for fault in faults {
+                // What they name may come, or be given to us, without any that is watched changing.
+                look.changed = None;
+                for fault in faults.iter().filter(|fault| !look.faults.contains(fault)) {
                     self.log.error(&format!("admin listener: {fault}; it goes on as before"));
                 }
+                look.faults = faults;
             }
         }
     }

@@ -12,7 +12,7 @@ use crate::base::limits::ORDER_PATIENCE;
 use crate::base::time::Millis;
 use crate::io::admin::sight::{Sight, called, name, text};
 use crate::logic::election::Wish;
-use crate::logic::source::{GroupName, SourceId};
+use crate::logic::source::GroupName;
 use crate::logic::view::{Grip, Heard, Lead, View};
 use crate::shared::presence::Source;
 use crate::shared::state::{Order, Seat};
@@ -187,10 +187,10 @@ impl Led {
         is_heard && (presence.connected || presence.silence(self.now) < source.patience())
     }
 
-    /// The heaviest source that is there, but for one.
-    fn heaviest_but(&self, but: SourceId) -> Option<Arc<Source>> {
+    /// The heaviest source that is there, of those that it may be.
+    fn heaviest(&self, may_be: impl Fn(&Source) -> bool) -> Option<Arc<Source>> {
         let sources = self.seat.sources();
-        let others = sources.all.iter().filter(|it| it.id != but && self.is_there(it));
+        let others = sources.all.iter().filter(|it| may_be(it) && self.is_there(it));
         others.max_by_key(|it| (it.heard().weight, it.presence().last_heard)).cloned()
     }
 
@@ -198,10 +198,22 @@ impl Led {
         self.promoted.source == source.id
     }
 
+    /// Nothing that was wanted before is wanted any more, of a source that sits as it should.
+    fn take_back(&self, sight: &Sight) {
+        if self.seat.order().is_some() {
+            let wish = Wish { source: self.promoted.source, grip: self.view.grip };
+            self.leave(wish, sight);
+        }
+    }
+
     /// Leaves what is wanted at the seat.
     fn order(&self, source: &Source, grip: Grip, sight: &Sight) {
+        self.leave(Wish { source: source.id, grip }, sight);
+    }
+
+    fn leave(&self, wish: Wish, sight: &Sight) {
         self.seat.set_order(Order {
-            wish: Wish { source: source.id, grip },
+            wish,
             since: sight.clock.unix_now(),
             until: self.now.after(ORDER_PATIENCE),
         });
@@ -213,13 +225,17 @@ fn promote(wanted: &Wanted<'_>, sight: &Sight, who: &str) -> Done {
     let source = led.source(&wanted.source()?)?;
     let called = name(&source.name);
     if led.sits(&source) {
+        led.take_back(sight);
         return Ok((Status::Ok, format!("source '{called}' is promoted already")));
+    }
+    if led.view.grip == Grip::Pinned {
+        return refused(Status::Conflict, "the promoted source is pinned: unpin it first");
     }
     if !led.is_there(&source) {
         return refused(Status::Conflict, format!("source '{called}' is not there"));
     }
     let weight = source.heard().weight;
-    let heavier = led.heaviest_but(source.id).filter(|it| it.heard().weight > weight);
+    let heavier = led.heaviest(|it| it.id != source.id && it.heard().weight > weight);
     if let Some(heavier) = heavier {
         let heavier = name(&heavier.name);
         let why = format!(
@@ -241,6 +257,7 @@ fn pin(wanted: &Wanted<'_>, sight: &Sight, who: &str) -> Done {
     };
     let called = name(&source.name);
     if led.sits(&source) && led.view.grip == Grip::Pinned {
+        led.take_back(sight);
         return Ok((Status::Ok, format!("source '{called}' is pinned already")));
     }
     if !led.sits(&source) && !led.is_there(&source) {
@@ -287,10 +304,14 @@ fn drain(wanted: &Wanted<'_>, sight: &Sight, who: &str) -> Done {
     let (mut messages, mut is_known) = (Vec::new(), false);
     let mut faults = Vec::new();
     for seat in seats {
-        let Some(source) = seat.sources().all.iter().find(|it| name(&it.name) == drained).cloned()
-        else {
+        let is_drained = |source: &Source| name(&source.name) == drained;
+        let sources = seat.sources();
+        let drained_here: Vec<Arc<Source>> =
+            sources.all.iter().filter(|it| is_drained(it)).cloned().collect();
+        drop(sources);
+        if drained_here.is_empty() {
             continue;
-        };
+        }
         is_known = true;
         let led = match Led::of(seat, now) {
             Ok(led) => led,
@@ -299,15 +320,20 @@ fn drain(wanted: &Wanted<'_>, sight: &Sight, who: &str) -> Done {
                 continue;
             }
         };
-        if !led.sits(&source) {
+        if !drained_here.iter().any(|it| led.sits(it)) {
+            let order = led.seat.order();
+            if order.is_some_and(|it| drained_here.iter().any(|of| of.id == it.wish.source)) {
+                led.take_back(sight);
+            }
             continue;
         }
         let group = called(&led.seat.group);
-        let Some(heir) = led.heaviest_but(source.id) else {
+        let Some(heir) = led.heaviest(|it| !is_drained(it)) else {
             faults.push(format!("in {group} nobody else is there"));
             continue;
         };
-        let grip = match source.heard().weight > heir.heard().weight {
+        let weight = drained_here.iter().map(|it| it.heard().weight).max();
+        let grip = match weight > Some(heir.heard().weight) {
             true => Grip::Pinned,
             false => Grip::Loose,
         };
@@ -364,7 +390,8 @@ fn promoted(led: &Led) -> Result<Arc<Source>, Refused> {
     }
 }
 
+/// `what` holds names from outside.
 fn say(sight: &Sight, who: &str, what: &str, group: &GroupName) {
-    let what = what.escape_debug();
+    let what = what.replace(char::is_control, "\u{fffd}");
     sight.log.info(&format!("{who} wants {what} in {}", called(group)));
 }

@@ -10,11 +10,14 @@ use std::sync::{Mutex, PoisonError};
 
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
+use bcrypt::HashParts;
 use ring::{digest, hmac, rand};
 
 /// The users. Without any, everybody may ask.
 pub struct Users {
     hashes: HashMap<String, String>,
+    /// For whoever is none of them: whether there is a user is not to be told from the time it takes.
+    nobody: String,
     key: hmac::Key,
     /// Of each user the tag of the password that was right.
     right: Mutex<HashMap<String, hmac::Tag>>,
@@ -28,14 +31,27 @@ impl fmt::Debug for Users {
     }
 }
 
-/// A hash of nothing that anybody would use: whether there is a user is not to be told from the time.
-const NOBODY: &str = "$2y$10$QOauhQNbBCuQDKes6eFzPeMqBSjb7Mr5DUmpZ/VcEd00UAV/LDeSi";
+/// The least that bcrypt knows.
+const COST_MIN: u32 = 4;
+/// What is behind the cost in a hash of nothing that anybody would use.
+const NOTHING: &str = "QOauhQNbBCuQDKes6eFzPeMqBSjb7Mr5DUmpZ/VcEd00UAV/LDeSi";
 
 impl Users {
     /// Names, each with a bcrypt hash. An error: no random number is to be had.
     pub fn new(hashes: HashMap<String, String>) -> Result<Users, ring::error::Unspecified> {
         let key = hmac::Key::generate(hmac::HMAC_SHA256, &rand::SystemRandom::new())?;
-        Ok(Users { hashes, key, right: Mutex::default(), one: Mutex::default() })
+        let cost = |hash: &String| hash.parse().map_or(0, |parts: HashParts| parts.get_cost());
+        let cost = hashes.values().map(cost).max().unwrap_or(0).max(COST_MIN);
+        let nobody = format!("$2y${cost:02}${NOTHING}");
+        Ok(Users { hashes, nobody, key, right: Mutex::default(), one: Mutex::default() })
+    }
+
+    /// These, of whom those who have the same hash as before need not be checked again.
+    pub fn knowing(self, before: &Users) -> Users {
+        let known = before.right.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let is_same = |name: &String| self.hashes.get(name) == before.hashes.get(name);
+        let known = known.into_iter().filter(|(name, _)| is_same(name)).collect();
+        Users { key: before.key.clone(), right: Mutex::new(known), ..self }
     }
 
     /// Who asks with this `Authorization`. `None`: somebody who may not.
@@ -55,8 +71,7 @@ impl Users {
         if !is_known {
             let _one = self.one.lock().unwrap_or_else(PoisonError::into_inner);
             let hash = self.hashes.get(&name);
-            let is_right =
-                bcrypt::verify(&password, hash.map_or(NOBODY, String::as_str)).unwrap_or(false);
+            let is_right = bcrypt::verify(&password, hash.unwrap_or(&self.nobody)).unwrap_or(false);
             if hash.is_none() || !is_right {
                 return None;
             }
@@ -135,7 +150,31 @@ mod tests {
     }
 
     #[test]
-    fn the_hash_for_nobody_is_one_that_takes_its_time() {
-        assert_eq!(bcrypt::verify("x", NOBODY).ok(), Some(false));
+    fn nobody_takes_as_long_as_the_slowest_user() {
+        let hash = |cost| bcrypt::hash("x", cost).expect("a hash");
+        let hashes = [("ann".to_owned(), hash(4)), ("bob".to_owned(), hash(6))];
+        let users = Users::new(hashes.into()).expect("random numbers");
+        let cost = users.nobody.parse::<HashParts>().map(|parts| parts.get_cost());
+        assert_eq!(cost.ok(), Some(6));
+        assert_eq!(bcrypt::verify("x", &users.nobody).ok(), Some(false));
+    }
+
+    #[test]
+    fn who_has_the_same_hash_as_before_is_still_known_and_nobody_else() {
+        let hash = |password| bcrypt::hash(password, 4).expect("a hash");
+        let (ann, bob) = (hash("a"), hash("b"));
+        let of = |ann: &str, bob: &str| {
+            let hashes = [("ann".to_owned(), ann.to_owned()), ("bob".to_owned(), bob.to_owned())];
+            Users::new(hashes.into()).expect("random numbers")
+        };
+        let users = of(&ann, &bob);
+        for who in ["ann:a", "bob:b"] {
+            assert!(users.judge(Some(&authorization(who))).is_some());
+        }
+        let users = of(&ann, &hash("c")).knowing(&users);
+        assert!(users.right.lock().expect("no panic").keys().eq(["ann"]));
+        assert_eq!(users.judge(Some(&authorization("ann:a"))), Some(Who::User("ann".into())));
+        assert_eq!(users.judge(Some(&authorization("bob:b"))), None);
+        assert_eq!(users.judge(Some(&authorization("bob:c"))), Some(Who::User("bob".into())));
     }
 }

@@ -3,6 +3,7 @@
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, TcpStream};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use rustls::{ServerConfig, ServerConnection, StreamOwned};
 
@@ -12,7 +13,48 @@ pub enum Wire {
     /// As it is.
     Plain(TcpStream),
     /// Sealed.
-    Tls(Box<StreamOwned<ServerConnection, TcpStream>>),
+    Tls(Box<StreamOwned<ServerConnection, Timed>>),
+}
+
+/// A socket below TLS, which would go on for as long as single bytes come: it gives back the control after
+/// a while, whatever comes.
+pub struct Timed {
+    stream: TcpStream,
+    until: Instant,
+}
+
+/// So long at the most, as a socket waits for a byte.
+const TURN_MAX: Duration = Duration::from_millis(250);
+
+impl Timed {
+    fn begin(&mut self) {
+        self.until = Instant::now() + TURN_MAX;
+    }
+
+    fn go_on(&self) -> io::Result<()> {
+        match Instant::now() >= self.until {
+            true => Err(io::ErrorKind::TimedOut.into()),
+            false => Ok(()),
+        }
+    }
+}
+
+impl Read for Timed {
+    fn read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
+        self.go_on()?;
+        self.stream.read(bytes)
+    }
+}
+
+impl Write for Timed {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.go_on()?;
+        self.stream.write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.stream.flush()
+    }
 }
 
 impl Wire {
@@ -20,14 +62,15 @@ impl Wire {
     pub fn new(stream: TcpStream, tls: Option<&Arc<ServerConfig>>) -> io::Result<Wire> {
         let Some(tls) = tls else { return Ok(Wire::Plain(stream)) };
         let session = ServerConnection::new(tls.clone()).map_err(io::Error::other)?;
-        Ok(Wire::Tls(Box::new(StreamOwned::new(session, stream))))
+        let timed = Timed { stream, until: Instant::now() };
+        Ok(Wire::Tls(Box::new(StreamOwned::new(session, timed))))
     }
 
     /// What is below.
     pub fn socket(&self) -> &TcpStream {
         match self {
             Wire::Plain(stream) => stream,
-            Wire::Tls(stream) => &stream.sock,
+            Wire::Tls(stream) => &stream.sock.stream,
         }
     }
 
@@ -35,6 +78,7 @@ impl Wire {
     pub fn end(&mut self) -> io::Result<()> {
         if let Wire::Tls(stream) = self {
             stream.conn.send_close_notify();
+            stream.sock.begin();
             // Whoever does not read it has what it was for.
             let _ = stream.flush();
         }
@@ -46,7 +90,10 @@ impl Read for Wire {
     fn read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
         match self {
             Wire::Plain(stream) => stream.read(bytes),
-            Wire::Tls(stream) => stream.read(bytes),
+            Wire::Tls(stream) => {
+                stream.sock.begin();
+                stream.read(bytes)
+            }
         }
     }
 }
@@ -55,14 +102,20 @@ impl Write for Wire {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         match self {
             Wire::Plain(stream) => stream.write(bytes),
-            Wire::Tls(stream) => stream.write(bytes),
+            Wire::Tls(stream) => {
+                stream.sock.begin();
+                stream.write(bytes)
+            }
         }
     }
 
     fn flush(&mut self) -> io::Result<()> {
         match self {
             Wire::Plain(stream) => stream.flush(),
-            Wire::Tls(stream) => stream.flush(),
+            Wire::Tls(stream) => {
+                stream.sock.begin();
+                stream.flush()
+            }
         }
     }
 }
