@@ -35,6 +35,7 @@ use crate::logic::cluster::member::{LeaseKind, Setting};
 use crate::logic::cluster::node::Node;
 use crate::logic::desk::Lens;
 use crate::logic::source::Identity;
+use crate::logic::view::Cause;
 use crate::shared::history::{History, Record};
 use crate::shared::memory::{Holding, Memory};
 use crate::shared::metrics::{Counter, Counters};
@@ -247,6 +248,11 @@ impl Running {
     /// The sum of a counter over all threads.
     pub fn count(&self, counter: Counter) -> u64 {
         self.sight.count(counter)
+    }
+
+    /// The changes of a seat.
+    pub fn promotions(&self) -> u64 {
+        Cause::ALL.iter().map(|cause| self.sight.promotions(*cause)).sum()
     }
 
     /// The last hand-overs, the oldest first.

@@ -5,6 +5,8 @@
 mod access;
 #[path = "proxy/admin.rs"]
 mod admin;
+#[path = "proxy/admin_metrics.rs"]
+mod admin_metrics;
 #[path = "proxy/answers.rs"]
 mod answers;
 #[path = "proxy/authority.rs"]

@@ -56,6 +56,13 @@ impl UnixMillis {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Nanos(pub u64);
 
+impl Nanos {
+    /// The time from `earlier` to `self`, zero if `earlier` is later.
+    pub fn since(self, earlier: Nanos) -> Nanos {
+        Nanos(self.0.saturating_sub(earlier.0))
+    }
+}
+
 impl From<Millis> for Nanos {
     fn from(millis: Millis) -> Self {
         Nanos(millis.0.saturating_mul(1_000_000))

@@ -25,6 +25,12 @@ impl Clock {
         Nanos(u64::try_from(self.0.elapsed().as_nanos()).unwrap_or(u64::MAX))
     }
 
+    /// Both, read once.
+    pub fn both(&self) -> (Millis, Nanos) {
+        let nanos = self.nanos();
+        (Millis(nanos.0 / 1_000_000).after(Millis(1)), nanos)
+    }
+
     /// The wall clock.
     pub fn unix_now(&self) -> UnixMillis {
         // Before 1970 there are no samples.

@@ -231,6 +231,8 @@ impl Conductor {
             (Counter::Replayed, cost.replayed),
             (Counter::Skipped, cost.skipped),
             (Counter::Lost, cost.lost),
+            (Counter::BridgedMillis, cost.bridged.0),
+            (Counter::HandOverMillis, cost.duration.0),
             (Counter::Unreadable, cost.unreadable),
         ];
         for (counter, amount) in counts {

@@ -14,6 +14,7 @@ use crate::base::limits::{
     ANSWER_DEADLINE, BUFFER_BYTES, BUFFER_BYTES_TRUSTED, DIRECT_BYTES_MIN, HEAD_DEADLINE,
     IDLE_DEADLINE, LARGE_READ_CONNECTIONS_MAX, LINGER_DEADLINE,
 };
+use crate::base::time::Nanos;
 use crate::io::answer::Manner;
 use crate::io::buffers::Share;
 use crate::io::core::Core;
@@ -23,6 +24,7 @@ use crate::io::passage::Fault;
 use crate::io::speaker::Speaker;
 use crate::logic::source::Payload;
 use crate::logic::view::Fate;
+use crate::shared::labels::Course;
 use crate::shared::metrics::Counter;
 use crate::shared::presence::Answered;
 use crate::wire::http::answer::Asked;
@@ -59,6 +61,8 @@ struct Request {
     onward: Onward,
     /// The remote write that it speaks, if it does.
     protocol: Option<Protocol>,
+    /// When its head had been read.
+    begun: Nanos,
 }
 
 /// Where a request goes, as far as that is known when its head has been read.
@@ -257,6 +261,7 @@ impl Conn {
                 _ => Onward::Here,
             },
             protocol,
+            begun: self.core.clock.nanos(),
         };
         if let Framing::Length(length) = head.framing
             && length > self.core.settings.body_bytes_max as u64
@@ -373,6 +378,7 @@ impl Conn {
             (_, persistence) => reply::taken(persistence),
         };
         self.say(text).await?;
+        self.core.on_answered(Course::Standby, request.begun);
         Ok(request.persistence)
     }
 
@@ -383,7 +389,11 @@ impl Conn {
             (Persistence::KeepAlive, Persistence::KeepAlive) => Persistence::KeepAlive,
             (Persistence::Close, _) | (_, Persistence::Close) => Persistence::Close,
         };
-        match (self.write_refusal(refusal, request.asked, persistence).await, persistence) {
+        let written = self.write_refusal(refusal, request.asked, persistence).await;
+        if written.is_ok() {
+            self.core.on_answered(course_of(refusal), request.begun);
+        }
+        match (written, persistence) {
             (Err(_), _) => End::Close,
             (Ok(()), Persistence::KeepAlive) if request.version == Version::Http11 => End::Next,
             (Ok(()), _) => End::Linger,
@@ -409,10 +419,10 @@ impl Conn {
         asked: Asked,
         persistence: Persistence,
     ) -> Result<(), Fault> {
-        let counter = match refusal.status().0 {
-            502 | 504 => Counter::EndpointFailed,
-            503 => Counter::Refused,
-            MISDIRECTED => Counter::Misdirected,
+        let counter = match course_of(refusal) {
+            Course::Failed => Counter::EndpointFailed,
+            _ if refusal.status().0 == MISDIRECTED => Counter::Misdirected,
+            Course::Refused => Counter::Refused,
             _ => Counter::Malformed,
         };
         self.core.handle.counters.add(counter, 1);
@@ -449,6 +459,14 @@ impl Conn {
                 Ok(_) | Err(_) => return,
             }
         }
+    }
+}
+
+fn course_of(refusal: Refusal) -> Course {
+    match refusal.status().0 {
+        502 | 504 => Course::Failed,
+        503 | MISDIRECTED => Course::Refused,
+        _ => Course::Malformed,
     }
 }
 

@@ -186,11 +186,10 @@ impl Control {
     fn publish(&self, seat: &Arc<Seat>, event: Option<(Event, Millis)>) {
         let Some((event, silence)) = event else { return };
         let Some(change) = seat.on_event(event, silence) else { return };
-        let lines = change.lines();
-        if !lines.is_empty() {
-            self.counters.add(Counter::Promotions, 1);
+        if let Some(cause) = change.cause() {
+            self.counters.add_promotion(cause);
         }
-        for line in lines.into_iter().chain(change.grip()) {
+        for line in change.lines().into_iter().chain(change.grip()) {
             self.log.info(&line);
         }
         // It ends after this thread.

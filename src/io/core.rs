@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use crossbeam::queue::{ArrayQueue, SegQueue};
 
 use crate::base::limits::{INBOX_MAX, RETRY_AFTER_SECONDS};
-use crate::base::time::Millis;
+use crate::base::time::{Millis, Nanos};
 use crate::io::appends::Appends;
 use crate::io::buffers::{Budget, Buffers};
 use crate::io::clock::Clock;
@@ -23,6 +23,7 @@ use crate::io::orders::Order;
 use crate::io::queue::thread::Queue;
 use crate::io::store::Store;
 use crate::logic::source::Identity;
+use crate::shared::labels::Course;
 use crate::shared::metrics::{Counters, Load};
 use crate::shared::state::Seats;
 use crate::wire::cluster::seal::Seal;
@@ -105,12 +106,12 @@ pub struct Handle {
 }
 
 impl Handle {
-    /// A handle whose bell is heard at the other end of `bell`.
-    pub fn new(index: usize, bell: UnixStream) -> Handle {
+    /// A handle whose bell is heard at the other end of `bell`, of a core that sends to so many endpoints.
+    pub fn new(index: usize, bell: UnixStream, endpoints: usize) -> Handle {
         Handle {
             index,
             load: Load::default(),
-            counters: Counters::default(),
+            counters: Counters::of_endpoints(endpoints),
             inbox: ArrayQueue::new(INBOX_MAX),
             orders: SegQueue::new(),
             bell,
@@ -233,6 +234,11 @@ impl Core {
     /// The time now.
     pub fn now(&self) -> Millis {
         self.clock.now()
+    }
+
+    /// A request has been answered to the last byte, whose head had been read at `begun`.
+    pub fn on_answered(&self, course: Course, begun: Nanos) {
+        self.handle.counters.add_request(course, self.clock.nanos().since(begun));
     }
 
     /// Seconds for a Retry-After, different each time.

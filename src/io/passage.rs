@@ -11,7 +11,7 @@ use monoio::io::AsyncWriteRentExt as _;
 use monoio::net::TcpStream;
 
 use crate::base::limits::{ANSWER_DEADLINE, PARK_MAX};
-use crate::base::time::{Millis, UnixMillis};
+use crate::base::time::{Millis, Nanos, UnixMillis};
 use crate::io::answer::{self, Manner};
 use crate::io::core::Core;
 use crate::io::deadline::{Patience, Slot};
@@ -26,6 +26,7 @@ use crate::logic::pressure::Pressure;
 use crate::logic::shelf::{Kept, Sent};
 use crate::logic::source::Payload;
 use crate::logic::view::{Fate, Lead, Voice};
+use crate::shared::labels::Course;
 use crate::shared::metrics::Counter;
 use crate::shared::presence::Answered;
 use crate::wire::http::answer::{Answer, Asked};
@@ -51,10 +52,12 @@ impl From<Refusal> for Fault {
     }
 }
 
-/// What a request counts as that the endpoint has answered, and its bytes.
-pub const FORWARDED: (Counter, Counter) = (Counter::Forwarded, Counter::ForwardedBytes);
+/// What a request counts as, its bytes, and how long it took.
+pub type Counted = (Counter, Counter, Course);
+/// What one counts as that the endpoint has answered.
+pub const FORWARDED: Counted = (Counter::Forwarded, Counter::ForwardedBytes, Course::Forwarded);
 /// And one that another node has answered.
-pub const RELAYED: (Counter, Counter) = (Counter::Relayed, Counter::RelayedBytes);
+pub const RELAYED: Counted = (Counter::Relayed, Counter::RelayedBytes, Course::Relayed);
 
 /// One remote write request whose last byte has been read.
 pub struct Passage<'c> {
@@ -68,6 +71,8 @@ pub struct Passage<'c> {
     pub speaker: &'c Speaker,
     /// How its source is spoken to.
     pub manner: Manner,
+    /// When its head had been read.
+    pub begun: Nanos,
     /// The request.
     pub push: Push,
     /// Whether it is on a shelf already.
@@ -139,7 +144,7 @@ impl Passage<'_> {
             Some((link, answer)) => self.pass_on(link, answer, FORWARDED).await,
             None => {
                 self.count(Counter::Forwarded, Counter::ForwardedBytes);
-                self.take().await
+                self.take(Course::Forwarded).await
             }
         }
     }
@@ -149,21 +154,23 @@ impl Passage<'_> {
         &mut self,
         link: Link,
         answer: Answer,
-        (requests, bytes): (Counter, Counter),
+        (requests, bytes, course): Counted,
     ) -> Result<Persistence, Fault> {
         self.speaker.answered(Answered::with(answer.status));
         self.count(requests, bytes);
         answer::count(&self.core.handle.counters, requests, &answer);
-        answer::pass_on(self.core, self.slot, self.stream, link, answer, self.manner)
-            .await
-            .map_err(|_| Fault::Gone)
+        let (slot, stream) = (self.slot, &mut *self.stream);
+        let passed = answer::pass_on(self.core, slot, stream, link, answer, self.manner);
+        let persistence = passed.await.map_err(|_| Fault::Gone)?;
+        self.core.on_answered(course, self.begun);
+        Ok(persistence)
     }
 
     /// A standby's request: on a shelf, and answered.
     async fn hold(&mut self) -> Result<Persistence, Fault> {
         self.shelve()?;
         self.count(Counter::Held, Counter::HeldBytes);
-        self.take().await
+        self.take(Course::Held).await
     }
 
     fn shelve(&mut self) -> Result<(), Fault> {
@@ -235,7 +242,7 @@ impl Passage<'_> {
             }
             Verdict::Covered => {
                 core.handle.counters.add(Counter::Covered, 1);
-                self.take().await.map(Some)
+                self.take(Course::Covered).await.map(Some)
             }
             Verdict::AsItIs => {
                 let answer = self.let_out(id, &self.push).await?;
@@ -264,7 +271,7 @@ impl Passage<'_> {
     }
 
     /// Answers that it is taken, as its protocol wants it.
-    async fn take(&mut self) -> Result<Persistence, Fault> {
+    async fn take(&mut self, course: Course) -> Result<Persistence, Fault> {
         self.speaker.answered(Answered::Settled);
         let Manner { version, persistence } = self.manner;
         match self.counts() {
@@ -277,6 +284,7 @@ impl Passage<'_> {
             }
             None => self.write(reply::taken(persistence)).await?,
         }
+        self.core.on_answered(course, self.begun);
         Ok(persistence)
     }
 

@@ -308,11 +308,10 @@ impl Speaker {
 
     fn publish(&self, known: &Known, event: Event) {
         let Some(change) = known.seat.on_event(event, Millis(0)) else { return };
-        let lines = change.lines();
-        if !lines.is_empty() {
-            self.core.handle.counters.add(Counter::Promotions, 1);
+        if let Some(cause) = change.cause() {
+            self.core.handle.counters.add_promotion(cause);
         }
-        for line in lines {
+        for line in change.lines() {
             self.core.log.info(&line);
         }
         self.core.store.tell(Word::Changed(known.seat.clone()));

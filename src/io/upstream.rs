@@ -18,6 +18,7 @@ use crate::io::deadline::{Elapsed, Patience, Slot};
 use crate::io::endpoint::Outlet;
 use crate::io::link::{EndpointId, Link, To};
 use crate::io::tls::fault::TlsFault;
+use crate::shared::labels::Code;
 use crate::shared::metrics::Counter;
 use crate::wire::http::answer::{self, Answer, AnswerError, AnswerFraming, Asked, Parsed};
 use crate::wire::http::head::Persistence;
@@ -81,9 +82,26 @@ pub async fn send(
     may_send: impl Fn() -> bool,
     outgoing: Outgoing,
 ) -> Said {
-    let result = try_send(out, slot, To::Endpoint(endpoint), may_send, outgoing).await;
-    note(out, endpoint, result.as_ref().err());
-    result
+    let (now, begun) = out.clock.both();
+    let said = try_send(out, slot, (To::Endpoint(endpoint), now), may_send, outgoing).await;
+    if let Some(code) = code_of(&said) {
+        let span = said.is_ok().then(|| out.clock.nanos().since(begun));
+        out.counters.add_said(endpoint.0, code, span);
+    }
+    note(out, endpoint, said.as_ref().err());
+    said
+}
+
+/// What it is counted as; nothing if nothing was asked.
+fn code_of(said: &Said) -> Option<Code> {
+    match said {
+        Ok((_, answer)) => Some(Code::of_status(answer.status)),
+        Err(SendError::Unreachable) => Some(Code::Unreachable),
+        Err(SendError::Tls(_)) => Some(Code::Tls),
+        Err(SendError::Unreadable) => Some(Code::Unreadable),
+        Err(SendError::TimedOut) => Some(Code::Timeout),
+        Err(SendError::NotLeading) => None,
+    }
 }
 
 /// The same to another node, for the connection of a source with this number.
@@ -93,7 +111,7 @@ pub async fn relay(
     (node, connection): (SocketAddr, u64),
     outgoing: Outgoing,
 ) -> Said {
-    try_send(out, slot, To::Node(node, connection), || true, outgoing).await
+    try_send(out, slot, (To::Node(node, connection), out.now()), || true, outgoing).await
 }
 
 /// Gives a connection back whose answer nobody wants to read. Only what is there already is read
@@ -110,12 +128,12 @@ pub fn discard(out: &Outlet<'_>, mut link: Link, answer: &Answer) {
 async fn try_send(
     out: &Outlet<'_>,
     slot: &Slot,
-    to: To,
+    (to, now): (To, Millis),
     may_send: impl Fn() -> bool,
     outgoing: Outgoing,
 ) -> Said {
     if let Some(mut link) = out.links.take(to) {
-        match exchange(out, slot, &mut link, outgoing.clone()).await {
+        match exchange(out, slot, &mut link, outgoing.clone(), now).await {
             Exchange::Answered(answer) => return Ok((link, answer)),
             Exchange::Failed(error) => return Err(error),
             Exchange::Dead => out.counters.add(Counter::EndpointRetried, 1),
@@ -128,7 +146,7 @@ async fn try_send(
     if !may_send() {
         return Err(SendError::NotLeading);
     }
-    match exchange(out, slot, &mut link, outgoing).await {
+    match exchange(out, slot, &mut link, outgoing, out.now()).await {
         Exchange::Answered(answer) => Ok((link, answer)),
         Exchange::Failed(error) => Err(error),
         Exchange::Dead => Err(broken(&link)),
@@ -245,10 +263,16 @@ async fn shake_hands(slot: &Slot, due: Millis, mut link: Link) -> Result<Link, S
 }
 
 /// Writes a request and reads until the head of its answer is whole.
-async fn exchange(out: &Outlet<'_>, slot: &Slot, link: &mut Link, outgoing: Outgoing) -> Exchange {
+async fn exchange(
+    out: &Outlet<'_>,
+    slot: &Slot,
+    link: &mut Link,
+    outgoing: Outgoing,
+    now: Millis,
+) -> Exchange {
     link.wrote_all = false;
     let asked = outgoing.asked;
-    match write_and_read(out, slot, link, outgoing).await {
+    match write_and_read(out, slot, link, outgoing, now).await {
         Ok(0) | Err(SendError::Unreachable) if link.reader.bytes.is_empty() => Exchange::Dead,
         Ok(0) => Exchange::Failed(SendError::Unreachable),
         Err(error) => Exchange::Failed(error),
@@ -258,7 +282,7 @@ async fn exchange(out: &Outlet<'_>, slot: &Slot, link: &mut Link, outgoing: Outg
 
 /// Reads on until the head is whole; the first bytes of it are there.
 async fn read_head(out: &Outlet<'_>, slot: &Slot, link: &mut Link, asked: Asked) -> Exchange {
-    let due = out.now().after(out.remote_timeout(link.to));
+    let mut due = None;
     loop {
         match answer::parse(&link.reader.bytes, asked) {
             Ok(Parsed::Final(answer)) => return Exchange::Answered(answer),
@@ -269,8 +293,11 @@ async fn read_head(out: &Outlet<'_>, slot: &Slot, link: &mut Link, asked: Asked)
             Ok(Parsed::Partial) => {}
             Err(error) => return Exchange::Failed(of_answer(error)),
         }
+        // Most come whole: the clock is not read for them.
+        let now = out.now();
+        let due = *due.get_or_insert_with(|| now.after(out.remote_timeout(link.to)));
         // What is there at once is read before the deadline is looked at.
-        if out.now() >= due {
+        if now >= due {
             return Exchange::Failed(SendError::TimedOut);
         }
         match read_more(link, slot, due).await {
@@ -287,6 +314,7 @@ async fn write_and_read(
     slot: &Slot,
     link: &mut Link,
     outgoing: Outgoing,
+    now: Millis,
 ) -> Result<usize, SendError> {
     let timeout = out.remote_timeout(link.to);
     let Outgoing { head, bytes, range, asked } = outgoing;
@@ -298,7 +326,7 @@ async fn write_and_read(
     let Link { reader, writer, wrote_all, .. } = link;
     let mut write = pin!(writer.write_all(head, bytes, range));
     let (mut early, mut early_reads) = (None, 0);
-    slot.arm(out.now().after(timeout), Patience::Busy);
+    slot.arm(now.after(timeout), Patience::Busy);
     let written = poll_fn(|context| {
         if let Poll::Ready(written) = write.as_mut().poll(context) {
             return Poll::Ready(Ok(written));

@@ -73,7 +73,7 @@ impl Worker {
         let (bell, heard) = UnixStream::pair()?;
         bell.set_nonblocking(true)?;
         let own_bell = bell.try_clone()?;
-        let handle = Arc::new(Handle::new(index, bell));
+        let handle = Arc::new(Handle::new(index, bell, start.settings.endpoints.len()));
         let (ready, started) = bounded(1);
         let inside = handle.clone();
         let thread =

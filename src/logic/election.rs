@@ -7,7 +7,7 @@ use crate::base::time::{Millis, UnixMillis};
 use crate::logic::continuity::Continuity;
 use crate::logic::expiry::{Expiry, Presence, Rhythm};
 use crate::logic::source::{Payload, SourceId, Weight};
-use crate::logic::view::{Event, Fill, Grip, Heard, Heir, Lead, Stage, View};
+use crate::logic::view::{Cause, Event, Fill, Grip, Heard, Heir, Lead, Stage, View};
 
 /// One source of a group at the moment of a tick.
 #[derive(Clone, Copy, Debug)]
@@ -300,7 +300,7 @@ pub struct Change {
     before: View,
     after: View,
     lost_after: Option<Millis>,
-    is_ordered: bool,
+    cause: Option<Cause>,
 }
 
 impl Change {
@@ -325,8 +325,27 @@ impl Change {
                 _,
             ) => None,
         };
-        let is_ordered = matches!(event, Event::Ordered { .. });
-        Change { before, after, lost_after, is_ordered }
+        let cause = match event {
+            Event::Looked { .. } => Some(Cause::Silence),
+            Event::Returned { .. } => Some(Cause::Return),
+            Event::Heard(_) if before.promoted.is_none() => Some(Cause::Empty),
+            Event::Heard(_) | Event::Claimed { .. } => Some(Cause::Weight),
+            Event::Lagged { .. } => Some(Cause::Lag),
+            Event::Ordered { .. } => Some(Cause::Order),
+            Event::Suspected(_)
+            | Event::Cleared(_)
+            | Event::Gripped { .. }
+            | Event::Left(_)
+            | Event::Led(_)
+            | Event::Opened(_)
+            | Event::Settled(_) => None,
+        };
+        Change { before, after, lost_after, cause }
+    }
+
+    /// Why the seat changed, if it has: then there are lines in the log.
+    pub fn cause(&self) -> Option<Cause> {
+        self.cause.filter(|_| !self.lines().is_empty())
     }
 
     /// The view that came of it.
@@ -368,7 +387,7 @@ impl Change {
             Some(before) if self.lost_after.is_none() => before.weight,
             Some(_) | None => Weight(0),
         };
-        if self.is_ordered {
+        if self.cause == Some(Cause::Order) {
             return Some(format!(
                 "new source : '{}' (wanted by an operator) ({old} -> {})",
                 promoted.address, promoted.weight

@@ -72,7 +72,8 @@ impl Opened {
         log: &Log,
     ) -> Result<Backlog, StartError> {
         let Opened { endpoint, running, rule, heard } = self;
-        let (name, counters) = (endpoints[endpoint.0].name.clone(), Arc::<Counters>::default());
+        let name = endpoints[endpoint.0].name.clone();
+        let counters = Arc::new(Counters::of_endpoints(endpoints.len()));
         let start = sender::Start {
             endpoints,
             id: endpoint,

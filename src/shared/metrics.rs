@@ -1,8 +1,13 @@
-//! Counters: a block per thread, each with one writer, added up by whoever asks.
+//! Counters and histograms: a block per thread, each with one writer, added up by whoever asks.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crossbeam::utils::CachePadded;
+
+use crate::base::time::Nanos;
+use crate::logic::view::Cause;
+use crate::shared::histogram::Histogram;
+use crate::shared::labels::{Code, Course};
 
 macro_rules! counters {
     ($($name:ident = $text:literal: $doc:literal,)*) => {
@@ -63,6 +68,10 @@ counters! {
     Skipped = "highlander_handover_samples_skipped_total":
         "Held samples that had been delivered already.",
     Lost = "highlander_handover_samples_lost_total": "Held samples that the endpoint rejected.",
+    BridgedMillis = "highlander_handover_bridged_seconds_total":
+        "From the newest sample delivered before a hand-over to the newest one sent on.",
+    HandOverMillis = "highlander_handover_duration_seconds_total":
+        "From a change of a seat to the endpoint's last answer to what was held.",
     Unreadable = "highlander_bodies_unreadable_total":
         "Remote write bodies that could not be read, and were sent as they were.",
     Relayed = "highlander_requests_relayed_total":
@@ -117,31 +126,106 @@ counters! {
         "Tries of a request out of a queue that will be tried again.",
     WeightsUnreadable = "highlander_weights_unreadable_total":
         "Weights that are no number and count as 0.",
-    Promotions = "highlander_promotions_total": "Changes of a seat.",
 }
 
-/// The counters of one thread.
+impl Counter {
+    /// What is counted, in the unit of the metric's name.
+    pub fn in_its_unit(self, count: u64) -> f64 {
+        match self {
+            Counter::BridgedMillis | Counter::HandOverMillis => count as f64 / 1000.0,
+            _ => count as f64,
+        }
+    }
+}
+
+/// What one thread has seen of one endpoint.
+#[derive(Debug, Default)]
+pub struct Tally {
+    codes: [AtomicU64; Code::ALL.len()],
+    /// From the begin of a request to the head of its answer, if one came.
+    pub duration: Histogram,
+}
+
+/// The counters of one thread. Two threads never write to one line of the cache.
 #[derive(Debug)]
-pub struct Counters(CachePadded<[AtomicU64; Counter::ALL.len()]>);
+pub struct Counters {
+    counters: CachePadded<[AtomicU64; Counter::ALL.len()]>,
+    promotions: CachePadded<[AtomicU64; Cause::ALL.len()]>,
+    requests: CachePadded<[Histogram; Course::ALL.len()]>,
+    endpoints: Box<[CachePadded<Tally>]>,
+}
 
 impl Default for Counters {
     fn default() -> Self {
-        Counters(CachePadded::new([const { AtomicU64::new(0) }; Counter::ALL.len()]))
+        Counters::of_endpoints(0)
     }
 }
 
 impl Counters {
-    /// Adds `amount`. To be called by the owning thread only.
-    pub fn add(&self, counter: Counter, amount: u64) {
-        let place = &self.0[counter as usize];
-        // Two plain moves in place of a locked add: there is one writer.
-        place.store(place.load(Ordering::Relaxed) + amount, Ordering::Relaxed);
+    /// Of a thread that sends to so many endpoints.
+    pub fn of_endpoints(endpoints: usize) -> Counters {
+        Counters {
+            counters: CachePadded::new([const { AtomicU64::new(0) }; Counter::ALL.len()]),
+            promotions: CachePadded::default(),
+            requests: CachePadded::default(),
+            endpoints: (0..endpoints).map(|_| CachePadded::default()).collect(),
+        }
     }
 
-    /// The value now; any thread may ask.
-    pub fn value(&self, counter: Counter) -> u64 {
-        self.0[counter as usize].load(Ordering::Relaxed)
+    /// Adds `amount`. To be called by the owning thread only, as all that begins with `add`.
+    pub fn add(&self, counter: Counter, amount: u64) {
+        add(&self.counters[counter as usize], amount);
     }
+
+    /// A seat has changed.
+    pub fn add_promotion(&self, cause: Cause) {
+        add(&self.promotions[cause as usize], 1);
+    }
+
+    /// A request has been answered, so long after its head had been read.
+    pub fn add_request(&self, course: Course, span: Nanos) {
+        self.requests[course as usize].add(span);
+    }
+
+    /// The endpoint in this place has said something, so long after the request had been begun, or has said
+    /// nothing. An endpoint that was not asked for at the start is not counted.
+    pub fn add_said(&self, endpoint: usize, code: Code, span: Option<Nanos>) {
+        if let Some(tally) = self.endpoints.get(endpoint) {
+            add(&tally.codes[code as usize], 1);
+            span.into_iter().for_each(|span| tally.duration.add(span));
+        }
+    }
+
+    /// The value now; any thread may ask, for this and all below.
+    pub fn value(&self, counter: Counter) -> u64 {
+        self.counters[counter as usize].load(Ordering::Relaxed)
+    }
+
+    /// Changes of a seat for this cause.
+    pub fn promotions(&self, cause: Cause) -> u64 {
+        self.promotions[cause as usize].load(Ordering::Relaxed)
+    }
+
+    /// How long requests took.
+    pub fn requests(&self, course: Course) -> &Histogram {
+        &self.requests[course as usize]
+    }
+
+    /// How often the endpoint in this place has said so.
+    pub fn said(&self, endpoint: usize, code: Code) -> u64 {
+        let tally = self.endpoints.get(endpoint);
+        tally.map_or(0, |tally| tally.codes[code as usize].load(Ordering::Relaxed))
+    }
+
+    /// How long it took.
+    pub fn endpoint(&self, endpoint: usize) -> Option<&Histogram> {
+        self.endpoints.get(endpoint).map(|tally| &tally.duration)
+    }
+}
+
+fn add(place: &AtomicU64, amount: u64) {
+    // Two plain moves in place of a locked add: there is one writer.
+    place.store(place.load(Ordering::Relaxed) + amount, Ordering::Relaxed);
 }
 
 /// How much a core has to do, for whoever hands out connections.
@@ -156,6 +240,7 @@ pub struct Load {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::shared::histogram::Spans;
 
     #[test]
     fn every_counter_has_a_place_and_a_name_of_its_own() {
@@ -171,5 +256,43 @@ mod tests {
         }
         let names: std::collections::BTreeSet<_> = Counter::ALL.iter().map(|c| c.name()).collect();
         assert_eq!(names.len(), Counter::ALL.len());
+    }
+
+    #[test]
+    fn what_each_endpoint_has_said_is_counted_in_a_place_of_its_own() {
+        let counters = Counters::of_endpoints(2);
+        for (place, code) in Code::ALL.iter().enumerate() {
+            assert_eq!(*code as usize, place);
+            counters.add_said(1, *code, (place == 0).then_some(Nanos(1)));
+            counters.add_said(2, *code, None);
+        }
+        assert!(Code::ALL.iter().all(|code| counters.said(1, *code) == 1));
+        assert!(
+            Code::ALL.iter().all(|code| counters.said(0, *code) + counters.said(2, *code) == 0)
+        );
+        let mut spans = Spans::default();
+        counters.endpoint(1).expect("there are two").add_to(&mut spans);
+        assert_eq!(
+            spans.buckets.iter().sum::<u64>(),
+            1,
+            "an endpoint that says nothing has no span"
+        );
+    }
+
+    #[test]
+    fn every_cause_and_course_has_a_place_of_its_own() {
+        let counters = Counters::default();
+        for (place, cause) in Cause::ALL.iter().enumerate() {
+            assert_eq!(*cause as usize, place);
+            (0..=place).for_each(|_| counters.add_promotion(*cause));
+            assert_eq!(counters.promotions(*cause), place as u64 + 1);
+        }
+        for (place, course) in Course::ALL.iter().enumerate() {
+            assert_eq!(*course as usize, place);
+            let mut spans = Spans::default();
+            counters.add_request(*course, Nanos(1));
+            counters.requests(*course).add_to(&mut spans);
+            assert_eq!(spans.buckets.iter().sum::<u64>(), 1);
+        }
     }
 }

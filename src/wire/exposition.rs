@@ -18,6 +18,8 @@ pub enum Kind {
     Counter,
     /// It is so now.
     Gauge,
+    /// How many of what is counted were at most so large.
+    Histogram,
 }
 
 /// A text that grows by families.
@@ -39,6 +41,7 @@ impl Exposition {
         let kind = match kind {
             Kind::Counter => "counter",
             Kind::Gauge => "gauge",
+            Kind::Histogram => "histogram",
         };
         let help = Escaped { text: help.into(), quotes: false };
         // Writing to a text does not fail.
@@ -60,16 +63,37 @@ impl Exposition {
 impl Family<'_> {
     /// Adds a sample, unless one with these labels has been added: names that are no text may look alike.
     pub fn sample(&mut self, labels: &[(&str, Cow<'_, str>)], value: f64) {
+        self.sample_called("", labels, value);
+    }
+
+    /// Adds a histogram: the upper `ends` of all `buckets` but the last, how much fell into each, and the
+    /// sum of it all.
+    pub fn histogram(&mut self, label: (&str, &str), ends: &[f64], buckets: &[u64], sum: f64) {
+        let mut labels = vec![(label.0, Cow::from(label.1))];
+        let mut count = 0;
+        let ends = ends.iter().map(f64::to_string).chain(["+Inf".to_owned()]);
+        for (end, bucket) in ends.zip(buckets) {
+            count += bucket;
+            labels.push(("le", end.into()));
+            self.sample_called("_bucket", &labels, count as f64);
+            labels.pop();
+        }
+        self.sample_called("_sum", &labels, sum);
+        self.sample_called("_count", &labels, count as f64);
+    }
+
+    fn sample_called(&mut self, suffix: &str, labels: &[(&str, Cow<'_, str>)], value: f64) {
         let begin = self.text.len();
         self.text.push_str(self.name);
-        let labels_from = self.text.len();
+        let name_end = self.text.len();
+        self.text.push_str(suffix);
         for (place, (name, text)) in labels.iter().enumerate() {
             let sign = if place == 0 { '{' } else { ',' };
             let text = Escaped { text: text.clone(), quotes: true };
             let _ = write!(self.text, "{sign}{name}=\"{text}\"");
         }
         // Of a hundred thousand samples not two have one hash by chance.
-        if !self.seen.insert(self.hasher.hash_one(&self.text[labels_from..])) {
+        if !self.seen.insert(self.hasher.hash_one(&self.text[name_end..])) {
             return self.text.truncate(begin);
         }
         let end = if labels.is_empty() { "" } else { "}" };
@@ -100,6 +124,24 @@ impl fmt::Display for Escaped<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_histogram_counts_what_is_at_most_so_large() {
+        let mut exposition = Exposition::default();
+        let mut family = exposition.family("a_seconds", Kind::Histogram, "How long.");
+        family.histogram(("of", "x"), &[0.0005, 1.0], &[1, 2, 4], 0.75);
+        family.histogram(("of", "y"), &[0.0005, 1.0], &[0, 0, 0], 0.0);
+        let expected = "# HELP a_seconds How long.\n# TYPE a_seconds histogram\n\
+                        a_seconds_bucket{of=\"x\",le=\"0.0005\"} 1\n\
+                        a_seconds_bucket{of=\"x\",le=\"1\"} 3\n\
+                        a_seconds_bucket{of=\"x\",le=\"+Inf\"} 7\n\
+                        a_seconds_sum{of=\"x\"} 0.75\na_seconds_count{of=\"x\"} 7\n\
+                        a_seconds_bucket{of=\"y\",le=\"0.0005\"} 0\n\
+                        a_seconds_bucket{of=\"y\",le=\"1\"} 0\n\
+                        a_seconds_bucket{of=\"y\",le=\"+Inf\"} 0\n\
+                        a_seconds_sum{of=\"y\"} 0\na_seconds_count{of=\"y\"} 0\n";
+        assert_eq!(exposition.into_text(), expected);
+    }
 
     #[test]
     fn families_stand_as_prometheus_reads_them() {

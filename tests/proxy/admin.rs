@@ -10,7 +10,7 @@ use highlander::wire::remote_write::protocol::Protocol;
 use crate::handover::{await_hand_overs, now_ms, write};
 use crate::support::*;
 
-fn with_admin(endpoint: &Endpoint) -> Proxy {
+pub fn with_admin(endpoint: &Endpoint) -> Proxy {
     with_admin_and(endpoint, |_| {})
 }
 
@@ -34,7 +34,7 @@ pub fn text(answer: &Answer) -> String {
 }
 
 /// The value of the one sample that begins so.
-fn value(metrics: &str, sample: &str) -> Option<f64> {
+pub fn value(metrics: &str, sample: &str) -> Option<f64> {
     let mut found = metrics.lines().filter_map(|line| line.strip_prefix(sample)?.strip_prefix(' '));
     let value = found.next()?;
     assert_eq!(found.next(), None, "{sample}");
@@ -51,7 +51,7 @@ pub fn push_of(group: &str, tenant: &str, source: &str) -> Vec<u8> {
 }
 
 /// What `promtool check metrics` thinks of a text.
-fn promtool(metrics: &str) -> (bool, String) {
+pub fn promtool(metrics: &str) -> (bool, String) {
     let mut command = Command::new("promtool");
     command.args(["check", "metrics"]).stdin(Stdio::piped()).stderr(Stdio::piped());
     let mut child =

@@ -410,7 +410,7 @@ fn a_relayed_source_is_idle_while_its_connection_is_open_and_lost_when_it_is_clo
     let follower = 1 - leader(&nodes);
     let mut source = nodes[follower].connect();
     let mut standby = nodes[follower].connect();
-    let promotions = || nodes.iter().map(|node| count(node, Counter::Promotions)).sum::<u64>();
+    let promotions = || nodes.iter().map(|node| node.running.promotions()).sum::<u64>();
     until("the heavier one has the seat", || {
         let at = now_ms();
         assert_eq!(source.ask(&write("a", 9, Protocol::V1, at, 1.0)).status, 204);

@@ -332,7 +332,7 @@ fn a_hand_over_sends_on_to_all_and_waits_for_all() {
         let (one, other) = (Endpoint::storage(), saying(&STATUS));
         let proxy = before_all(driver, &[&one, &other], quick);
         let (mut b, start) = leave_in_doubt(&proxy, &STATUS);
-        until("the other has the seat", || proxy.running.count(Counter::Promotions) == 2);
+        until("the other has the seat", || proxy.running.promotions() == 2);
         std::thread::sleep(Duration::from_millis(1000));
         assert_eq!(proxy.running.count(Counter::HandOvers), 0, "it is not certain of both");
         STATUS.store(204, Ordering::Relaxed);

@@ -238,7 +238,7 @@ fn an_endpoint_that_asks_to_wait_does_not_cost_the_source_its_seat() {
         while start.elapsed() < Duration::from_millis(1500) {
             standby.ask(&push(1, b"x"));
         }
-        assert_eq!(proxy.running.count(Counter::Promotions), 1);
+        assert_eq!(proxy.running.promotions(), 1);
     });
 }
 
@@ -293,9 +293,9 @@ fn a_source_whose_requests_are_in_flight_keeps_its_seat() {
         let mut standby = proxy.connect();
         let mut promoted = proxy.connect();
         promoted.send(&push(50, b"slow"));
-        until("it is promoted", || proxy.running.count(Counter::Promotions) == 1);
+        until("it is promoted", || proxy.running.promotions() == 1);
         standby.ask(&push(1, b"standby"));
         assert_eq!(promoted.answer().status, 204);
-        assert_eq!(proxy.running.count(Counter::Promotions), 1);
+        assert_eq!(proxy.running.promotions(), 1);
     });
 }

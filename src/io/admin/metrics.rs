@@ -9,7 +9,9 @@ use crate::base::time::Millis;
 use crate::io::admin::sight::{Sight, beat_age, name, text};
 use crate::io::process;
 use crate::logic::source::SourceName;
-use crate::logic::view::Lead;
+use crate::logic::view::{Cause, Lead};
+use crate::shared::histogram::{BOUNDS, Histogram, Spans};
+use crate::shared::labels::{Code, Course};
 use crate::shared::metrics::Counter;
 use crate::shared::state::Seat;
 use crate::wire::exposition::{Exposition, Family, Kind};
@@ -21,8 +23,12 @@ pub fn exposition(sight: &Sight) -> String {
     let help = "Which program this is; always 1.";
     out.family("highlander_build_info", Kind::Gauge, help).sample(&version, 1.0);
     for counter in Counter::ALL {
-        out.single(counter.name(), Kind::Counter, counter.help(), sight.count(*counter) as f64);
+        let value = counter.in_its_unit(sight.count(*counter));
+        out.single(counter.name(), Kind::Counter, counter.help(), value);
     }
+    promotions(sight, &mut out);
+    requests(sight, &mut out);
+    endpoints(sight, &mut out);
     cores(sight, &mut out);
     let help = "Log lines that found no room.";
     let dropped = sight.log.dropped() as f64;
@@ -46,6 +52,54 @@ pub fn exposition(sight: &Sight) -> String {
 
 fn seconds(span: Millis) -> f64 {
     span.0 as f64 / 1000.0
+}
+
+fn promotions(sight: &Sight, out: &mut Exposition) {
+    let mut family =
+        out.family("highlander_promotions_total", Kind::Counter, "Changes of a seat, by why.");
+    // When this node takes the lead the source stays: that is a change of the lead.
+    for cause in Cause::ALL.iter().filter(|cause| **cause != Cause::Lead) {
+        family.sample(&[("reason", cause.name().into())], sight.promotions(*cause) as f64);
+    }
+}
+
+fn requests(sight: &Sight, out: &mut Exposition) {
+    let help =
+        "From the whole head of a request to the last byte of its answer, by what became of it.";
+    let mut family = out.family("highlander_request_duration_seconds", Kind::Histogram, help);
+    for course in Course::ALL {
+        let all = sight.threads().map(|counters| counters.requests(*course));
+        histogram(&mut family, ("outcome", course.name()), all);
+    }
+}
+
+fn endpoints(sight: &Sight, out: &mut Exposition) {
+    let help = "From the begin of a request to the head of the endpoint's answer, if one came.";
+    let mut family = out.family("highlander_endpoint_duration_seconds", Kind::Histogram, help);
+    for (place, endpoint) in sight.endpoints.iter().enumerate() {
+        let all = sight.threads().filter_map(|counters| counters.endpoint(place));
+        histogram(&mut family, ("endpoint", &endpoint.name), all);
+    }
+    let help = "Requests to an endpoint by what it said: its status, or the class of it, or why it said nothing.";
+    let mut family = out.family("highlander_endpoint_requests_total", Kind::Counter, help);
+    for (place, endpoint) in sight.endpoints.iter().enumerate() {
+        for code in Code::ALL {
+            let count: u64 = sight.threads().map(|counters| counters.said(place, *code)).sum();
+            let labels =
+                [("endpoint", text(endpoint.name.as_bytes())), ("code", code.name().into())];
+            family.sample(&labels, count as f64);
+        }
+    }
+}
+
+fn histogram<'h>(
+    family: &mut Family<'_>,
+    label: (&str, &str),
+    all: impl Iterator<Item = &'h Histogram>,
+) {
+    let mut spans = Spans::default();
+    all.for_each(|histogram| histogram.add_to(&mut spans));
+    family.histogram(label, &BOUNDS, &spans.buckets, spans.nanos.0 as f64 / 1e9);
 }
 
 fn cores(sight: &Sight, out: &mut Exposition) {

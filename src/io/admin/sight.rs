@@ -13,7 +13,7 @@ use crate::io::endpoint::Endpoint;
 use crate::io::log::Log;
 use crate::io::queue::thread::Queue;
 use crate::logic::source::{GroupName, SourceName};
-use crate::logic::view::Lead;
+use crate::logic::view::{Cause, Lead};
 use crate::shared::history::History;
 use crate::shared::memory::Memory;
 use crate::shared::metrics::{Counter, Counters};
@@ -51,8 +51,18 @@ pub struct Sight {
 impl Sight {
     /// The sum of a counter over all threads.
     pub fn count(&self, counter: Counter) -> u64 {
-        let cores = self.cores.iter().map(|core| core.counters.value(counter));
-        cores.chain(self.counters.iter().map(|counters| counters.value(counter))).sum()
+        self.threads().map(|counters| counters.value(counter)).sum()
+    }
+
+    /// The changes of a seat for this cause.
+    pub fn promotions(&self, cause: Cause) -> u64 {
+        self.threads().map(|counters| counters.promotions(cause)).sum()
+    }
+
+    /// The counters of all threads.
+    pub fn threads(&self) -> impl Iterator<Item = &Counters> {
+        let cores = self.cores.iter().map(|core| &core.counters);
+        cores.chain(self.counters.iter().map(|counters| &**counters))
     }
 
     /// What is wrong with the process itself, in plain words; nothing if it is healthy.
@@ -176,7 +186,7 @@ mod tests {
     #[test]
     fn a_core_that_does_not_beat_is_no_healthy_one() {
         let core = |index, beat| {
-            let handle = Handle::new(index, UnixStream::pair().expect("two descriptors").0);
+            let handle = Handle::new(index, UnixStream::pair().expect("two descriptors").0, 1);
             handle.load.beat.store(beat, Ordering::Relaxed);
             Arc::new(handle)
         };

@@ -9,12 +9,11 @@ use crate::io::buffers::Share;
 use crate::io::conn::{Body, Conn, Request};
 use crate::io::fan::{outcome_of, refusal_of};
 use crate::io::link::{EndpointId, Link};
-use crate::io::passage::{FORWARDED, Fault, Passage};
+use crate::io::passage::{Counted, FORWARDED, Fault, Passage};
 use crate::io::upstream::{self, Outgoing, Said};
 use crate::logic::shelf::{Kept, Sent};
 use crate::logic::source::Payload;
 use crate::logic::view::Fate;
-use crate::shared::metrics::Counter;
 use crate::shared::presence::Answered;
 use crate::wire::http::answer::Answer;
 use crate::wire::http::head::{Framing, Persistence};
@@ -127,6 +126,7 @@ impl Conn {
             stream: &mut self.stream,
             speaker: &self.speaker,
             manner: request.manner(),
+            begun: request.begun,
             push,
             is_held: false,
             has_parked: false,
@@ -193,7 +193,7 @@ impl Conn {
         &mut self,
         request: &Request,
         body_bytes: usize,
-        (requests, bytes): (Counter, Counter),
+        (requests, bytes, course): Counted,
         link: Link,
         answer: Answer,
     ) -> Result<Persistence, Fault> {
@@ -201,9 +201,10 @@ impl Conn {
         self.count(requests, bytes, body_bytes);
         answer::count(&self.core.handle.counters, requests, &answer);
         let (slot, stream) = (&self.slot, &mut self.stream);
-        answer::pass_on(&self.core, slot, stream, link, answer, request.manner())
-            .await
-            .map_err(|_| Fault::Gone)
+        let passed = answer::pass_on(&self.core, slot, stream, link, answer, request.manner());
+        let persistence = passed.await.map_err(|_| Fault::Gone)?;
+        self.core.on_answered(course, request.begun);
+        Ok(persistence)
     }
 
     /// Puts the head for the endpoint right before the body. With it comes how many bytes of the

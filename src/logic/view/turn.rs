@@ -45,9 +45,21 @@ pub enum Cause {
     Order,
 }
 
-impl fmt::Display for Cause {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
+impl Cause {
+    /// Every cause.
+    pub const ALL: &[Cause] = &[
+        Cause::Silence,
+        Cause::Weight,
+        Cause::Empty,
+        Cause::Return,
+        Cause::Lag,
+        Cause::Lead,
+        Cause::Order,
+    ];
+
+    /// In a word.
+    pub fn name(self) -> &'static str {
+        match self {
             Cause::Silence => "silence",
             Cause::Weight => "weight",
             Cause::Empty => "empty",
@@ -55,7 +67,13 @@ impl fmt::Display for Cause {
             Cause::Lag => "lag",
             Cause::Lead => "lead",
             Cause::Order => "order",
-        })
+        }
+    }
+}
+
+impl fmt::Display for Cause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
     }
 }
 
