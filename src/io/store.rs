@@ -21,6 +21,7 @@ use crate::logic::pressure::Pressure;
 use crate::logic::shelf::{Kept, Sent, Shelves, Wanted};
 use crate::logic::source::SourceId;
 use crate::logic::view::{Epoch, Voice};
+use crate::shared::marks::{Extent, Kind};
 use crate::shared::memory::Holding;
 use crate::shared::metrics::{Counter, Counters};
 use crate::shared::presence::Source;
@@ -233,6 +234,16 @@ impl Store {
         let is_alone = seat.sources().all.len() <= 1;
         stock.shelves.borrow_mut().set_alone(is_alone, ALONE_BYTES_MAX);
         self.drop_delivered(stock, counters);
+        self.tell_kept(stock);
+    }
+
+    /// Says how much is kept, for whoever looks at it.
+    fn tell_kept(&self, stock: &Stock) {
+        let shelves = stock.shelves.borrow();
+        let held = Extent { bytes: shelves.held_bytes(), since: shelves.held_since() };
+        let (bytes, since) = (shelves.delivered_bytes(), shelves.delivered_since());
+        stock.seat.marks.set_kept(self.core, Kind::Held, held);
+        stock.seat.marks.set_kept(self.core, Kind::Delivered, Extent { bytes, since });
     }
 
     fn drop_delivered(&self, stock: &Stock, counters: &Counters) {

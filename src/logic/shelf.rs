@@ -41,6 +41,10 @@ impl Shelf {
         Some(kept)
     }
 
+    fn since(&self) -> Option<Nanos> {
+        self.kept.front().map(|kept| kept.arrived)
+    }
+
     fn release(&mut self, mark: Nanos, released: &mut impl FnMut(Kept)) {
         while self.kept.front().is_some_and(|kept| kept.arrived < mark) {
             self.pop().into_iter().for_each(&mut *released);
@@ -306,6 +310,16 @@ impl Shelves {
     /// What the delivered requests take, as allocated.
     pub fn delivered_bytes(&self) -> usize {
         self.delivered.bytes
+    }
+
+    /// When the oldest of the delivered requests came.
+    pub fn delivered_since(&self) -> Option<Nanos> {
+        self.delivered.since()
+    }
+
+    /// When the oldest of the held requests came.
+    pub fn held_since(&self) -> Option<Nanos> {
+        self.held.values().filter_map(Shelf::since).min()
     }
 
     /// What the held requests take, as allocated.

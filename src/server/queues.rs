@@ -7,13 +7,14 @@ use super::fault::StartError;
 use crate::base::time::Millis;
 use crate::config::Config;
 use crate::config::queue::Delivery;
+use crate::io::admin::sight::Seen;
 use crate::io::clock::Clock;
 use crate::io::endpoint::Endpoint;
 use crate::io::link::EndpointId;
 use crate::io::log::Log;
 use crate::io::queue::bell::{Bell, Heard};
 use crate::io::queue::sender::{self, Sender};
-use crate::io::queue::thread::{Queue, Running};
+use crate::io::queue::thread::Running;
 use crate::logic::queue::dispatch::Rule;
 use crate::shared::metrics::Counters;
 use crate::wire::queue::sequence::Salt;
@@ -91,9 +92,10 @@ impl Opened {
 }
 
 impl Backlog {
-    /// The name of its endpoint, and the queue, for whoever looks how full it is.
-    pub fn seen(&self) -> (String, Queue) {
-        (self.name.clone(), self.running.queue.clone())
+    /// For whoever looks how full it is.
+    pub fn seen(&self) -> Seen {
+        let (endpoint, queue) = (self.name.clone(), self.running.queue.clone());
+        Seen { endpoint, queue, sender: self.sender.watch() }
     }
 
     /// Waits for what is under way to the endpoint, until `deadline` at the latest, stores what is on its

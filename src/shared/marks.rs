@@ -14,8 +14,8 @@ use crate::logic::desk::Covered;
 /// The marks of one group.
 #[derive(Debug)]
 pub struct Marks {
-    /// The low mark as each core sees it, `i64::MAX` if it sees none.
-    cores: Box<[CachePadded<AtomicI64>]>,
+    /// As each core sees it.
+    cores: Box<[CachePadded<OfCore>]>,
     /// How far the cores look back for it.
     span: AtomicU64,
     /// The low mark of the promoted source, `i64::MIN` if it is not known.
@@ -33,11 +33,48 @@ pub struct Marks {
     dropped: AtomicU64,
 }
 
+/// What one core sees of a group.
+#[derive(Debug)]
+struct OfCore {
+    /// The low mark, `i64::MAX` if it sees none.
+    low: AtomicI64,
+    /// Of what is held, and of what was delivered.
+    kept: [OfKind; 2],
+}
+
+/// Requests of one kind that a core keeps.
+#[derive(Debug)]
+struct OfKind {
+    bytes: AtomicU64,
+    /// When the oldest came, `u64::MAX` if there is none.
+    since: AtomicU64,
+}
+
+/// How much is kept of a group, and since when.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Extent {
+    /// What it takes, as allocated.
+    pub bytes: usize,
+    /// When the oldest came.
+    pub since: Option<Nanos>,
+}
+
+/// What is kept for a hand-over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// What standbys have sent.
+    Held,
+    /// What the promoted source has sent.
+    Delivered,
+}
+
 // Relaxed everywhere: each is a lone number, a core that sees it a beat late keeps more for a beat.
 impl Marks {
     /// Nothing is known, on so many cores.
     pub fn new(cores: usize) -> Marks {
-        let none = || CachePadded::new(AtomicI64::new(i64::MAX));
+        let nothing = || OfKind { bytes: AtomicU64::new(0), since: AtomicU64::new(u64::MAX) };
+        let low = || AtomicI64::new(i64::MAX);
+        let none = || CachePadded::new(OfCore { low: low(), kept: [nothing(), nothing()] });
         Marks {
             cores: (0..cores).map(|_| none()).collect(),
             span: AtomicU64::new(LOW_MARK_SPAN_MIN.0),
@@ -52,13 +89,29 @@ impl Marks {
 
     /// What `core` sees of the low mark.
     pub fn set_core(&self, core: usize, low: Option<UnixMillis>) {
-        self.cores[core].store(low.map_or(i64::MAX, |low| low.0), Ordering::Relaxed);
+        self.cores[core].low.store(low.map_or(i64::MAX, |low| low.0), Ordering::Relaxed);
     }
 
     /// What all cores together see of it.
     pub fn of_cores(&self) -> Option<UnixMillis> {
-        let lows = self.cores.iter().map(|core| core.load(Ordering::Relaxed));
+        let lows = self.cores.iter().map(|core| core.low.load(Ordering::Relaxed));
         lows.min().filter(|low| *low != i64::MAX).map(UnixMillis)
+    }
+
+    /// What `core` keeps, to be told at every beat.
+    pub fn set_kept(&self, core: usize, kind: Kind, extent: Extent) {
+        let OfKind { bytes, since } = &self.cores[core].kept[kind as usize];
+        bytes.store(extent.bytes as u64, Ordering::Relaxed);
+        since.store(extent.since.map_or(u64::MAX, |since| since.0), Ordering::Relaxed);
+    }
+
+    /// What all cores together keep.
+    pub fn kept(&self, kind: Kind) -> Extent {
+        let all = || self.cores.iter().map(|core| &core.kept[kind as usize]);
+        let bytes: u64 = all().map(|it| it.bytes.load(Ordering::Relaxed)).sum();
+        let since = all().map(|it| it.since.load(Ordering::Relaxed)).min();
+        let since = since.filter(|since| *since != u64::MAX).map(Nanos);
+        Extent { bytes: bytes as usize, since }
     }
 
     /// How far the cores look back.
@@ -141,6 +194,19 @@ mod tests {
         assert_eq!(marks.of_cores(), Some(UnixMillis(50)));
         marks.set_core(2, None);
         assert_eq!(marks.of_cores(), Some(UnixMillis(70)));
+    }
+
+    #[test]
+    fn what_the_cores_keep_is_added_up_and_as_old_as_the_oldest_of_it() {
+        let marks = Marks::new(2);
+        assert_eq!(marks.kept(Kind::Held), Extent::default());
+        let extent = |bytes, since| Extent { bytes, since: Some(Nanos(since)) };
+        marks.set_kept(0, Kind::Held, extent(5, 70));
+        marks.set_kept(1, Kind::Held, extent(7, 50));
+        assert_eq!(marks.kept(Kind::Held), extent(12, 50));
+        assert_eq!(marks.kept(Kind::Delivered), Extent::default());
+        marks.set_kept(1, Kind::Held, Extent::default());
+        assert_eq!(marks.kept(Kind::Held), extent(5, 70));
     }
 
     const NOW: UnixMillis = UnixMillis(1000);

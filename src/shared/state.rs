@@ -122,6 +122,13 @@ impl Seat {
         self.sure_until.store(until.0, Ordering::Relaxed);
     }
 
+    /// Until when it may, if not for ever. It is over if it never might.
+    pub fn lease_ends(&self) -> Option<Millis> {
+        // Relaxed: see `leads`.
+        let until = self.leads_until.load(Ordering::Relaxed);
+        (until != u64::MAX).then_some(Millis(until))
+    }
+
     /// Says until when it may.
     pub fn set_leads_until(&self, until: Millis) {
         // Relaxed: see `leads`.

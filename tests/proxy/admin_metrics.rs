@@ -137,6 +137,12 @@ fn what_each_endpoint_says_is_seen_with_a_queue_and_without() {
     assert_eq!((count("good", "count"), count("slow", "count")), (Some(3.0), Some(2.0)));
     assert!(count("slow", "sum").is_some_and(|seconds| seconds >= 0.12), "each took 60 ms");
     assert_eq!(count("nowhere", "count"), Some(0.0), "who says nothing takes no time");
+    let age = "highlander_queue_oldest_age_seconds{endpoint=\"nowhere\"}";
+    until("what waits in a queue ages", || {
+        value(&metrics_of(&proxy), age).is_some_and(|seconds| seconds > 0.2)
+    });
+    let age = age.replace("nowhere", "slow");
+    until("nothing waits any more", || value(&metrics_of(&proxy), &age) == Some(0.0));
     let (succeeded, said) = promtool(&metrics);
     assert!(succeeded && said.is_empty(), "{said}");
     proxy.running.stop();
@@ -157,6 +163,13 @@ fn why_a_seat_changed_and_what_a_hand_over_bridged_is_seen() {
     }
     // What is held and newer is what is bridged.
     assert_eq!(two.ask(&write("two", 1, Protocol::V1, at + 4500, 1.0)).status, 204);
+    let group = |name: &str| format!("highlander_group_{name}{{tenant=\"\",group=\"\"}}");
+    until("what is held is seen", || {
+        let metrics = metrics_of(&proxy);
+        let of = |name: &str| value(&metrics, &group(name)).unwrap_or_default();
+        ["held_bytes", "delivered_bytes"].iter().all(|name| of(name) > 100.0)
+            && ["held_age_seconds", "delivered_age_seconds"].iter().all(|name| of(name) > 0.1)
+    });
     drop(one);
     await_hand_overs(&proxy, 1);
     let metrics = metrics_of(&proxy);
@@ -208,7 +221,7 @@ fn a_thousand_groups_of_four_sources_are_shown_within_bounds() {
 }
 
 #[test]
-fn who_leads_and_who_relays_is_seen() {
+fn who_leads_by_a_lease_and_who_relays_is_seen() {
     let (endpoint, ports) = (Endpoint::storage(), ports(3));
     let nodes: Vec<Proxy> = (0..3)
         .map(|place| {
@@ -223,9 +236,11 @@ fn who_leads_and_who_relays_is_seen() {
     }
     let all: Vec<String> = nodes.iter().map(metrics_of).collect();
     let of = |name: &str| all.iter().map(|it| value(it, name).expect("it is there")).collect();
+    let leases: Vec<f64> = of("highlander_cluster_leases");
     let relayed: Vec<f64> = of("highlander_request_duration_seconds_count{outcome=\"relayed\"}");
     let leads: Vec<f64> = of("highlander_leader{tenant=\"\",group=\"\"}");
     assert_eq!(leads.iter().sum::<f64>(), 1.0, "{leads:?}");
+    assert_eq!(leases, leads, "one lease, and who has it leads");
     let is_relayed = |(leads, relayed): (&f64, &f64)| (*leads == 0.0) == (*relayed >= 1.0);
     assert!(leads.iter().zip(&relayed).all(is_relayed), "{leads:?} {relayed:?}");
     nodes.into_iter().for_each(|node| node.running.stop());

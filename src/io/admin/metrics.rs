@@ -6,12 +6,13 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use crate::base::time::Millis;
-use crate::io::admin::sight::{Sight, beat_age, name, text};
+use crate::io::admin::sight::{Seen, Sight, beat_age, name, text};
 use crate::io::process;
 use crate::logic::source::SourceName;
 use crate::logic::view::{Cause, Lead};
 use crate::shared::histogram::{BOUNDS, Histogram, Spans};
 use crate::shared::labels::{Code, Course};
+use crate::shared::marks::{Extent, Kind as Kept};
 use crate::shared::metrics::Counter;
 use crate::shared::state::Seat;
 use crate::wire::exposition::{Exposition, Family, Kind};
@@ -45,6 +46,10 @@ pub fn exposition(sight: &Sight) -> String {
         out.single("highlander_cluster_settled", Kind::Gauge, help, settled);
         let (help, members) = ("Nodes of the cluster, this one too.", nodes.others().len() + 1);
         out.single("highlander_cluster_members", Kind::Gauge, help, members as f64);
+        let help = "Groups that this node leads by a lease which it has now.";
+        let (now, seats) = (sight.clock.now(), sight.seats.all());
+        let leases = seats.values().filter(|seat| seat.lease_ends().is_some_and(|end| now < end));
+        out.single("highlander_cluster_leases", Kind::Gauge, help, leases.count() as f64);
     }
     process(sight, &mut out);
     out.into_text()
@@ -143,6 +148,22 @@ fn groups(sight: &Sight, out: &mut Exposition) {
     each("highlander_low_mark_timestamp_seconds", help, &|seat| {
         seat.marks.low().map(|low| low.0 as f64 / 1000.0)
     });
+    let now = sight.clock.nanos();
+    let age = |extent: Extent| extent.since.map_or(0.0, |since| now.since(since).0 as f64 / 1e9);
+    let help = "What is held of standbys takes so many bytes, as of the last beat.";
+    each("highlander_group_held_bytes", help, &|seat| {
+        Some(seat.marks.kept(Kept::Held).bytes as f64)
+    });
+    let help = "How old the oldest of it is.";
+    each("highlander_group_held_age_seconds", help, &|seat| Some(age(seat.marks.kept(Kept::Held))));
+    let help = "What is kept of the promoted source takes so many bytes, as of the last beat.";
+    each("highlander_group_delivered_bytes", help, &|seat| {
+        Some(seat.marks.kept(Kept::Delivered).bytes as f64)
+    });
+    let help = "How old the oldest of that is.";
+    each("highlander_group_delivered_age_seconds", help, &|seat| {
+        Some(age(seat.marks.kept(Kept::Delivered)))
+    });
     sources(sight, &seats, out);
 }
 
@@ -191,17 +212,23 @@ fn queues(sight: &Sight, out: &mut Exposition) {
     if sight.queues.is_empty() {
         return;
     }
-    let endpoint = |name: &String| [("endpoint", Cow::from(name.clone()))];
-    let help = "Bytes on disk of an endpoint's queue.";
-    let mut family = out.family("highlander_queue_bytes", Kind::Gauge, help);
-    for (name, queue) in &sight.queues {
-        family.sample(&endpoint(name), queue.depth().bytes() as f64);
-    }
+    let mut each = |name, help, value: &dyn Fn(&Seen) -> f64| {
+        let mut family = out.family(name, Kind::Gauge, help);
+        for seen in &sight.queues {
+            family.sample(&[("endpoint", text(seen.endpoint.as_bytes()))], value(seen));
+        }
+    };
+    each("highlander_queue_bytes", "Bytes on disk of an endpoint's queue.", &|seen| {
+        seen.queue.depth().bytes() as f64
+    });
     let help = "Requests in an endpoint's queue that have not been sent.";
-    let mut family = out.family("highlander_queue_requests", Kind::Gauge, help);
-    for (name, queue) in &sight.queues {
-        family.sample(&endpoint(name), queue.depth().records() as f64);
-    }
+    each("highlander_queue_requests", help, &|seen| seen.queue.depth().records() as f64);
+    let help = "How long the oldest of them has waited.";
+    let now = sight.clock.unix_now().0;
+    each("highlander_queue_oldest_age_seconds", help, &|seen| {
+        let oldest = seen.sender.oldest().map_or(now, |oldest| oldest.0);
+        now.saturating_sub(oldest).max(0) as f64 / 1000.0
+    });
 }
 
 fn process(sight: &Sight, out: &mut Exposition) {

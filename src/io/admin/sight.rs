@@ -11,6 +11,7 @@ use crate::io::clock::Clock;
 use crate::io::core::Handle;
 use crate::io::endpoint::Endpoint;
 use crate::io::log::Log;
+use crate::io::queue::sender::Watch;
 use crate::io::queue::thread::Queue;
 use crate::logic::source::{GroupName, SourceName};
 use crate::logic::view::{Cause, Lead};
@@ -34,8 +35,8 @@ pub struct Sight {
     pub history: Arc<History>,
     /// The endpoints.
     pub endpoints: Arc<[Endpoint]>,
-    /// Those of them that have a queue, by their names.
-    pub queues: Vec<(String, Queue)>,
+    /// The queues of those that have one.
+    pub queues: Vec<Seen>,
     /// The nodes, if this is one of a cluster.
     pub nodes: Option<Arc<Nodes>>,
     /// The clock.
@@ -46,6 +47,16 @@ pub struct Sight {
     pub log: Log,
     /// Whether the process is about to end.
     pub is_ending: AtomicBool,
+}
+
+/// What is looked at of one queue.
+pub struct Seen {
+    /// The name of its endpoint.
+    pub endpoint: String,
+    /// How full it is.
+    pub queue: Queue,
+    /// How old what waits in it is.
+    pub sender: Watch,
 }
 
 impl Sight {
@@ -96,7 +107,7 @@ impl Sight {
             obstacles.push("it does not know yet how the groups of the cluster stand".into());
         }
         // What has a queue is stored all the same.
-        let is_queued = |it: &&Endpoint| self.queues.iter().any(|(name, _)| *name == it.name);
+        let is_queued = |it: &&Endpoint| self.queues.iter().any(|queue| queue.endpoint == it.name);
         let direct = self.endpoints.iter().filter(|it| !is_queued(it));
         obstacles.extend(direct.filter_map(unknown));
         let seats = self.seats.all();

@@ -133,7 +133,7 @@ fn handover(record: &Record) -> Value {
 
 fn endpoints(sight: &Sight) -> Vec<Value> {
     let of = |name: &str| {
-        let queue = sight.queues.iter().find(|(of, _)| of == name).map(|(_, queue)| queue.depth());
+        let queue = sight.queues.iter().find(|it| it.endpoint == *name).map(|it| it.queue.depth());
         queue.map(|depth| json!({ "bytes": depth.bytes(), "requests": depth.records() }))
     };
     let each = sight.endpoints.iter().map(|endpoint| {

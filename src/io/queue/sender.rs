@@ -74,6 +74,19 @@ struct Shared {
     oldest: AtomicI64,
 }
 
+/// Looks at a sender from outside.
+#[derive(Clone, Debug)]
+pub struct Watch(Arc<Shared>);
+
+impl Watch {
+    /// See [`Sender::oldest`].
+    pub fn oldest(&self) -> Option<UnixMillis> {
+        // Relaxed: a lone number.
+        let oldest = self.0.oldest.load(Ordering::Relaxed);
+        (oldest != NONE).then_some(UnixMillis(oldest))
+    }
+}
+
 /// Nothing is known to wait.
 const NONE: i64 = i64::MAX;
 /// Nobody wants it to stop.
@@ -127,9 +140,12 @@ impl Sender {
 
     /// When the oldest record came that was not sent, if any is known to wait.
     pub fn oldest(&self) -> Option<UnixMillis> {
-        // Relaxed: a lone number.
-        let oldest = self.shared.oldest.load(Ordering::Relaxed);
-        (oldest != NONE).then_some(UnixMillis(oldest))
+        self.watch().oldest()
+    }
+
+    /// The same for whoever outlives it.
+    pub fn watch(&self) -> Watch {
+        Watch(self.shared.clone())
     }
 
     /// Begins no more requests, waits for what is under way, until `deadline` at the latest, and ends.
