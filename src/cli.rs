@@ -118,6 +118,14 @@ pub struct Cli {
     #[argh(option, arg_name = "number")]
     pub max_connections: Option<String>,
 
+    /// most groups, 10000 at most, in a cluster 1000; further ones are answered 503 (default 1000)
+    #[argh(option, arg_name = "number")]
+    pub max_groups: Option<String>,
+
+    /// most sources of one group, 1000 at most, further ones are answered 503 (default 64)
+    #[argh(option, arg_name = "number")]
+    pub max_sources: Option<String>,
+
     /// how many cores to run on (default all)
     #[argh(option, arg_name = "number")]
     pub cores: Option<String>,

@@ -24,8 +24,8 @@ use std::net::{SocketAddr, ToSocketAddrs as _};
 use std::path::PathBuf;
 
 use crate::base::limits::{
-    BODY_BYTES_MAX, CONNECTIONS_MAX, DECODED_BYTES_MAX, HOLD_BYTES_MAX, HOLD_WINDOW,
-    LARGE_BODIES_BYTES_MAX,
+    BODY_BYTES_MAX, CONNECTIONS_MAX, DECODED_BYTES_MAX, GROUPS_LIMIT, GROUPS_MAX, HOLD_BYTES_MAX,
+    HOLD_WINDOW, LARGE_BODIES_BYTES_MAX, SOURCES_LIMIT, SOURCES_MAX,
 };
 use crate::base::time::Millis;
 use crate::cli::Cli;
@@ -83,6 +83,10 @@ pub struct Config {
     pub state: Option<PathBuf>,
     /// The most connections.
     pub connections_max: usize,
+    /// The most groups.
+    pub groups_max: usize,
+    /// The most sources of each.
+    pub sources_max: usize,
     /// How many cores, `None` for all.
     pub cores: Option<usize>,
     /// Which driver.
@@ -138,6 +142,16 @@ impl Config {
             connections_max: faults
                 .number("--max-connections", &cli.max_connections)
                 .unwrap_or(CONNECTIONS_MAX),
+            groups_max: faults.number_to(
+                "--max-groups",
+                &cli.max_groups,
+                (GROUPS_MAX, GROUPS_LIMIT),
+            ),
+            sources_max: faults.number_to(
+                "--max-sources",
+                &cli.max_sources,
+                (SOURCES_MAX, SOURCES_LIMIT),
+            ),
             cores: faults.number("--cores", &cli.cores),
             driver: faults.choice(
                 "--driver",
@@ -166,6 +180,10 @@ impl Config {
         if config.body_bytes_max > LARGE_BODIES_BYTES_MAX {
             let max = LARGE_BODIES_BYTES_MAX >> 20;
             faults.add("--max-body", format_args!("is more than the {max}MiB for all bodies"));
+        }
+        if config.cluster.is_some() && config.groups_max > GROUPS_MAX {
+            let what = format_args!("is more than the {GROUPS_MAX} that a cluster can have");
+            faults.add("--max-groups", what);
         }
         if faults.are_none() { Ok(config) } else { Err(faults.into_all()) }
     }

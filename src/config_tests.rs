@@ -33,6 +33,8 @@ fn every_fault_is_named_at_once() {
         health_expiry: some("soon"),
         driver: some("kqueue"),
         cores: some("0"),
+        max_groups: some("10001"),
+        max_sources: some("0"),
         max_body: some("big"),
         remote_password: Some(Secret("x".into())),
         cluster_bind: some("0.0.0.0:6746"),
@@ -47,6 +49,8 @@ fn every_fault_is_named_at_once() {
         "--health-expiry 'soon'",
         "--driver 'kqueue'",
         "--cores '0'",
+        "--max-groups '10001' is more than 10000",
+        "--max-sources '0' is not a number from 1 on",
         "--max-body 'big'",
         "--remote-password needs",
         "--cluster-bind '0.0.0.0:6746' is no loopback",
@@ -57,6 +61,27 @@ fn every_fault_is_named_at_once() {
         assert_eq!(named, 1, "{flag}: {found:?}");
     }
     assert_eq!(found.len(), flags.len(), "{found:?}");
+}
+
+#[test]
+fn how_many_groups_and_sources_there_may_be_is_read_and_bounded() {
+    let of = |groups: &str, sources: &str, bind: Option<&str>| {
+        let cli = Cli {
+            max_groups: some(groups),
+            max_sources: some(sources),
+            cluster_bind: bind.map(str::to_owned),
+            ..Cli::default()
+        };
+        Config::from_cli(&cli).map(|config| (config.groups_max, config.sources_max))
+    };
+    assert_eq!(of("10000", "1000", None), Ok((10_000, 1000)));
+    assert_eq!(of("1000", "1", Some("127.0.0.1")), Ok((1000, 1)));
+    let config = Config::from_cli(&Cli::default()).expect("the defaults are good");
+    assert_eq!((config.groups_max, config.sources_max), (1000, 64));
+    let fault = |groups, sources, bind| of(groups, sources, bind).expect_err("it is faulty");
+    assert_eq!(fault("1", "1001", None), ["--max-sources '1001' is more than 1000"]);
+    let in_cluster = fault("1001", "1", Some("127.0.0.1"));
+    assert_eq!(in_cluster, ["--max-groups is more than the 1000 that a cluster can have"]);
 }
 
 #[test]

@@ -10,7 +10,7 @@ use std::net::{SocketAddr, UdpSocket};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use crate::base::limits::{PIECES_IDLE_PART, RESERVED, SOURCES_MAX};
+use crate::base::limits::{PIECES_IDLE_PART, RESERVED};
 use crate::base::time::Millis;
 use crate::config::queue::Delivery;
 use crate::config::{Admin, Config, web};
@@ -101,12 +101,13 @@ pub fn start(config: Config) -> Result<Running, StartError> {
     let cpus = worker::cpus();
     let cores = config.cores.unwrap_or_else(|| all_cores(&cpus));
     let sources_max = match config.identity {
-        Identity::Auto => SOURCES_MAX,
-        Identity::Connection => SOURCES_MAX.max(config.connections_max),
+        Identity::Auto => config.sources_max,
+        Identity::Connection => config.sources_max.max(config.connections_max),
     };
     let state = state(&config)?;
     let ground = ground(&config, &addresses, clock, &log)?;
-    let seats = Seats::new(cores, sources_max).with_reserved(reserved(&state, clock));
+    let seats = Seats::new(cores, sources_max).with_groups_max(config.groups_max);
+    let seats = seats.with_reserved(reserved(&state, clock));
     let seats = Arc::new(if ground.is_some() { seats.unled() } else { seats });
     let memory = Arc::new(Memory::new(config.hold_bytes_max));
     let words = conductor::words();

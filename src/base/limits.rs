@@ -31,10 +31,16 @@ pub const NAME_BYTES_MAX: usize = 256;
 
 /// Connections at a time unless `--max-connections` says otherwise.
 pub const CONNECTIONS_MAX: usize = 10_000;
-/// Groups that one process keeps a seat for.
+/// Groups that one process keeps a seat for, unless `--max-groups` says otherwise, and the most in a
+/// cluster: so many it can tell the other nodes of.
 pub const GROUPS_MAX: usize = 1000;
-/// Sources of one group that are told apart at a time.
+/// The most that `--max-groups` may say: each new seat copies the map of all, so that to take so many
+/// costs some 20 s in all, and all are looked at ten times a second.
+pub const GROUPS_LIMIT: usize = 10_000;
+/// Sources of one group that are told apart at a time, unless `--max-sources` says otherwise.
 pub const SOURCES_MAX: usize = 64;
+/// The most that `--max-sources` may say: to elect one, all are looked at.
+pub const SOURCES_LIMIT: usize = 1000;
 
 /// The first read of a connection: a head fits, and a thousand silent clients cost 4 MB.
 pub const FIRST_READ_BYTES: usize = 4 * 1024;

@@ -125,6 +125,22 @@ impl Faults {
         }
     }
 
+    /// Reads a number from 1 to `max`.
+    pub fn number_to(
+        &mut self,
+        flag: &str,
+        text: &Option<String>,
+        (default, max): (usize, usize),
+    ) -> usize {
+        match self.number(flag, text) {
+            Some(number) if number > max => {
+                self.add(flag, format_args!("'{number}' is more than {max}"));
+                default
+            }
+            number => number.unwrap_or(default),
+        }
+    }
+
     /// Reads a size in bytes.
     pub fn size(&mut self, flag: &str, text: &Option<String>, default_bytes: usize) -> usize {
         let Some(text) = text.as_deref() else { return default_bytes };

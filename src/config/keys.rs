@@ -52,6 +52,8 @@ pub const KEYS: &[(&str, Slot)] = &[
     ("max_lag", Text(|cli| &mut cli.max_lag)),
     ("state", Path(|cli| &mut cli.state)),
     ("max_connections", Text(|cli| &mut cli.max_connections)),
+    ("max_groups", Text(|cli| &mut cli.max_groups)),
+    ("max_sources", Text(|cli| &mut cli.max_sources)),
     ("cores", Text(|cli| &mut cli.cores)),
     ("driver", Text(|cli| &mut cli.driver)),
     ("shutdown_timeout", Text(|cli| &mut cli.shutdown_timeout)),

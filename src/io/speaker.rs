@@ -20,7 +20,7 @@ use crate::logic::source::{GroupName, Payload, SourceName, Weight};
 use crate::logic::view::{Event, Fate, Heard, Lead};
 use crate::shared::metrics::Counter;
 use crate::shared::presence::{Answered, Source};
-use crate::shared::state::Seat;
+use crate::shared::state::{Full, Seat};
 use crate::wire::http::head::Head;
 use crate::wire::http::reply::Refusal;
 use crate::wire::http::rewrite::Stretch;
@@ -268,7 +268,7 @@ impl Speaker {
             let claim = self.claim.as_ref().expect("a head came before");
             let Claim { group, name, weight, address, .. } = claim;
             let attached = self.core.seats.attach(group, name, *weight, *address);
-            let (seat, source) = attached.map_err(|_| Refusal::TooManySources)?;
+            let (seat, source) = attached.map_err(|full| self.on_full(full))?;
             let stock = self.core.store.stock(&seat);
             self.known = Some(Known { seat, source, weight: *weight, stock });
         }
@@ -281,6 +281,15 @@ impl Speaker {
             known.source.on_write();
         }
         self.decide(payload)
+    }
+
+    fn on_full(&self, full: Full) -> Refusal {
+        let (counter, refusal) = match full {
+            Full::Groups => (Counter::GroupsRefused, Refusal::TooManyGroups),
+            Full::Sources => (Counter::SourcesRefused, Refusal::TooManySources),
+        };
+        self.core.handle.counters.add(counter, 1);
+        refusal
     }
 
     /// What becomes of a request that was heard before.

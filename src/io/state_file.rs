@@ -12,7 +12,6 @@ use std::path::{Path, PathBuf};
 
 use percent_encoding::{NON_ALPHANUMERIC, percent_decode_str, percent_encode};
 
-use crate::base::limits::GROUPS_MAX;
 use crate::logic::source::{GroupName, SourceName, Weight};
 use crate::shared::state::Seats;
 
@@ -52,7 +51,7 @@ impl StateFile {
     /// Writes down who sits where, if that is not what stands there already.
     pub fn keep(&mut self, seats: &Seats) -> io::Result<()> {
         let mut sitting = Sitting::new();
-        for (group, seat) in seats.all().iter().take(GROUPS_MAX) {
+        for (group, seat) in seats.all().iter() {
             let promoted = seat.view().promoted;
             let name = promoted.and_then(|promoted| seat.name(promoted.source));
             // A seat that is empty is still that of whoever sat in it last: the rest of its data

@@ -98,6 +98,10 @@ counters! {
         "Times that this node took or lost the lead of a group.",
     Malformed = "highlander_requests_malformed_total": "Requests answered 4xx by ourselves.",
     Refused = "highlander_requests_refused_total": "Requests answered 503 by ourselves.",
+    GroupsRefused = "highlander_groups_refused_total":
+        "Those of groups beyond --max-groups.",
+    SourcesRefused = "highlander_sources_refused_total":
+        "Those of sources beyond --max-sources.",
     EndpointFailed = "highlander_endpoint_failures_total":
         "Requests answered 502 or 504 by ourselves: an endpoint did not answer.",
     EndpointRefused = "highlander_endpoint_refusals_total":

@@ -218,7 +218,7 @@ impl Seat {
 /// Why a source can't be taken on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Full {
-    /// [`GROUPS_MAX`] seats are kept.
+    /// So many seats are kept as may be.
     Groups,
     /// So many sources of this group are remembered as may be.
     Sources,
@@ -231,6 +231,7 @@ pub struct Seats {
     next_source: AtomicU64,
     next_seat: AtomicU64,
     cores: usize,
+    groups_max: usize,
     sources_max: usize,
     reserved: Reserved,
     /// How each begins.
@@ -253,8 +254,13 @@ impl Seats {
         let seats = ArcSwap::from_pointee(HashMap::new());
         let (next_source, next_seat) = (AtomicU64::new(1), AtomicU64::new(1));
         let reserved = Reserved::default();
-        let view = View::EMPTY;
-        Seats { seats, next_source, next_seat, cores, sources_max, reserved, view }
+        let (view, groups_max) = (View::EMPTY, GROUPS_MAX);
+        Seats { seats, next_source, next_seat, cores, groups_max, sources_max, reserved, view }
+    }
+
+    /// The same, of so many groups at most.
+    pub fn with_groups_max(self, groups_max: usize) -> Seats {
+        Seats { groups_max, ..self }
     }
 
     /// The same in a cluster, where it must be learned first who leads a group.
@@ -300,7 +306,7 @@ impl Seats {
             if let Some(seat) = seats.get(group) {
                 return Ok(seat.clone());
             }
-            if seats.len() >= GROUPS_MAX {
+            if seats.len() >= self.groups_max {
                 return Err(Full::Groups);
             }
             let mut more = HashMap::clone(&seats);
@@ -388,13 +394,13 @@ mod tests {
 
     #[test]
     fn groups_and_sources_are_bounded() {
-        let seats = Seats::new(1, SOURCES_MAX);
-        for number in 0..GROUPS_MAX {
+        let seats = Seats::new(1, 3).with_groups_max(2);
+        for number in 0..2 {
             seats.seat(&group(&number.to_string())).expect("there is room");
         }
         assert_eq!(seats.seat(&group("one more")).err(), Some(Full::Groups));
         let of = group("0");
-        for number in 0..SOURCES_MAX {
+        for number in 0..3 {
             seats.attach(&of, &named(number.to_string()), Weight(0), AT).expect("there is room");
         }
         let more = seats.attach(&of, &named("one more".into()), Weight(0), AT);

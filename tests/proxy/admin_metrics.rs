@@ -245,3 +245,33 @@ fn who_leads_by_a_lease_and_who_relays_is_seen() {
     assert!(leads.iter().zip(&relayed).all(is_relayed), "{leads:?} {relayed:?}");
     nodes.into_iter().for_each(|node| node.running.stop());
 }
+
+#[test]
+fn more_groups_than_are_usual_are_taken_and_shown() {
+    // Ten thousand take a hundred times as long as a thousand: 20 s here.
+    const GROUPS: usize = 3000;
+    let endpoint = Endpoint::storage();
+    let proxy = with_admin_and(&endpoint, |cli| cli.max_groups = Some(GROUPS.to_string()));
+    let mut client = proxy.connect();
+    let begun = std::time::Instant::now();
+    for group in 0..GROUPS {
+        let group = format!("cluster-{group:05}");
+        assert_eq!(client.ask(&push_of(&group, "tenant", "prometheus")).status, 204);
+    }
+    let taken_in = begun.elapsed();
+    assert_eq!(proxy.connect().ask(&push_of("more", "tenant", "prometheus")).status, 503);
+    let begun = std::time::Instant::now();
+    let metrics = metrics_of(&proxy);
+    let (shown_in, bytes) = (begun.elapsed(), metrics.len());
+    eprintln!("{GROUPS} groups: taken in {taken_in:?}, {bytes} bytes shown in {shown_in:?}");
+    let promoted = metrics.lines().filter(|line| line.starts_with("highlander_promoted_info{"));
+    assert_eq!(promoted.count(), GROUPS);
+    assert_eq!(value(&metrics, "highlander_groups_refused_total"), Some(1.0));
+    assert!(taken_in < Duration::from_secs(60) && bytes < 6_000_000, "{taken_in:?}, {bytes}");
+    // The cores still move, and so does who keeps the time.
+    let ages =
+        metrics.lines().filter_map(|it| it.strip_prefix("highlander_core_beat_age_seconds{"));
+    let ages = ages.filter_map(|it| it.split(' ').next_back()?.parse::<f64>().ok());
+    assert!(ages.fold(0.0, f64::max) < 2.0, "{metrics}");
+    proxy.running.stop();
+}

@@ -47,24 +47,38 @@ fn eight_connections_are_never_spread_worse_than_five_to_three() {
 }
 
 #[test]
-fn more_groups_or_sources_than_are_kept_are_refused_and_counted() {
+fn more_groups_or_sources_than_there_may_be_are_refused_and_counted() {
     on_both_drivers(|driver| {
         let endpoint = Endpoint::storage();
-        let proxy = Proxy::start(driver, endpoint.address);
-        let ask = |query: String| {
-            let head = format!("GET /?{query} HTTP/1.1\r\nHost: a\r\n\r\n");
-            proxy.connect().ask(head.as_bytes())
-        };
-        for number in 0..64 {
-            assert_eq!(ask(format!("highlander_source={number}")).status, 204);
-        }
-        let refused = ask("highlander_source=more".into());
-        assert_eq!(refused.status, 503);
-        assert!(refused.head.contains("Retry-After"));
-        let mut first = proxy.connect();
-        first.ask(b"GET /?highlander_group=0 HTTP/1.1\r\nHost: a\r\n\r\n");
-        for number in 1..999 {
-            assert_eq!(ask(format!("highlander_group={number}")).status, 204);
+        for limits in [None, Some((5, 3))] {
+            let proxy = Proxy::with(driver, endpoint.address, |cli| {
+                cli.max_groups = limits.map(|(groups, _)| groups.to_string());
+                cli.max_sources = limits.map(|(_, sources)| sources.to_string());
+            });
+            let (groups, sources) = limits.unwrap_or((1000, 64));
+            let ask = |query: String| {
+                let head = format!("GET /?{query} HTTP/1.1\r\nHost: a\r\n\r\n");
+                proxy.connect().ask(head.as_bytes())
+            };
+            for number in 0..sources {
+                assert_eq!(ask(format!("highlander_source={number}")).status, 204);
+            }
+            let refused = ask("highlander_source=more".into());
+            assert_eq!(refused.status, 503);
+            assert!(refused.head.contains("Retry-After"));
+            let mut first = proxy.connect();
+            first.ask(b"GET /?highlander_group=0 HTTP/1.1\r\nHost: a\r\n\r\n");
+            for number in 1..groups - 1 {
+                assert_eq!(ask(format!("highlander_group={number}")).status, 204);
+            }
+            let count = |counter| proxy.running.count(counter);
+            assert_eq!((count(Counter::SourcesRefused), count(Counter::GroupsRefused)), (1, 0));
+            assert_eq!(ask("highlander_group=more".into()).status, 503);
+            assert_eq!(ask("highlander_group=more".into()).status, 503);
+            assert_eq!((count(Counter::SourcesRefused), count(Counter::GroupsRefused)), (1, 2));
+            assert_eq!(count(Counter::Refused), 3);
+            let long = ask(format!("highlander_source={}", "a".repeat(257)));
+            assert_eq!(long.status, 400);
         }
     });
 }

@@ -37,7 +37,9 @@ pub enum Refusal {
     EndpointTimedOut,
     /// The bodies under way take all the memory there is for them.
     NoRoom,
-    /// More groups, or more sources in one, than we keep.
+    /// More groups than `--max-groups`.
+    TooManyGroups,
+    /// More sources in one than `--max-sources`.
     TooManySources,
     /// The seat changed hands while the request came in.
     SeatChanged,
@@ -89,7 +91,8 @@ impl Refusal {
             Refusal::EndpointUnreadable => (502, "the endpoint's answer is not HTTP"),
             Refusal::EndpointTimedOut => (504, "the endpoint did not answer in time"),
             Refusal::NoRoom => (503, "no memory left for request bodies"),
-            Refusal::TooManySources => (503, "too many groups, or sources in the group"),
+            Refusal::TooManyGroups => (503, "more groups than --max-groups"),
+            Refusal::TooManySources => (503, "more sources in the group than --max-sources"),
             Refusal::SeatChanged => (503, "the promoted source is changing"),
             Refusal::HandOver => (503, "the seat is being handed over"),
             Refusal::SeatReserved => (503, "waiting for the source that was promoted before"),
@@ -113,6 +116,7 @@ impl Refusal {
             | Refusal::BodyTooLarge
             | Refusal::NoRoom
             | Refusal::NameTooLong
+            | Refusal::TooManyGroups
             | Refusal::TooManySources
             | Refusal::PassStale
             | Refusal::TooManyConnections
