@@ -201,8 +201,11 @@ impl Conn {
     async fn read_head(&mut self) -> Result<Request, Fault> {
         // A connection that has never sent a request is not waited on for long: silent ones must
         // not use up the descriptors.
-        let idle = if self.is_proven { IDLE_DEADLINE } else { HEAD_DEADLINE };
-        let mut due = self.core.now().after(idle);
+        let mut due = match self.is_proven {
+            // That of this connection, a moment ago: the clock need not be read again.
+            true => self.core.last_answer.get().after(IDLE_DEADLINE),
+            false => self.core.now().after(HEAD_DEADLINE),
+        };
         let mut patience = Patience::Idle;
         loop {
             if !self.inbound.bytes().is_empty() {

@@ -203,6 +203,8 @@ pub struct Core {
     pub reader: RefCell<Reader>,
     /// Whether it only finishes what is in flight.
     pub draining: Cell<bool>,
+    /// When a request was last answered to the last byte.
+    pub last_answer: Cell<Millis>,
     /// The state of a small generator for jitter.
     pub jitter: Cell<u64>,
 }
@@ -238,7 +240,9 @@ impl Core {
 
     /// A request has been answered to the last byte, whose head had been read at `begun`.
     pub fn on_answered(&self, course: Course, begun: Nanos) {
-        self.handle.counters.add_request(course, self.clock.nanos().since(begun));
+        let (now, nanos) = self.clock.both();
+        self.last_answer.set(now);
+        self.handle.counters.add_request(course, nanos.since(begun));
     }
 
     /// Seconds for a Retry-After, different each time.

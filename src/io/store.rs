@@ -117,7 +117,7 @@ impl Store {
         counters: &Counters,
         look: impl FnOnce(&Push) -> Option<UnixMillis>,
     ) {
-        let (now, is_certain) = (self.clock.now(), outcome.is_certain());
+        let ((now, nanos), is_certain) = (self.clock.both(), outcome.is_certain());
         self.change(stock, |shelves| {
             if is_certain {
                 shelves.on_acknowledged(sent, now);
@@ -125,7 +125,7 @@ impl Store {
                 counters.add(Counter::DoubtsForgotten, 1);
             }
         });
-        self.drop_delivered(stock, counters);
+        self.drop_delivered(stock, nanos, counters);
         if !is_certain || source.has_doubts() {
             source.set_doubts(self.core, stock.shelves.borrow().doubts());
         }
@@ -144,8 +144,9 @@ impl Store {
         bytes: usize,
         counters: &Counters,
     ) {
-        stock.shelves.borrow_mut().on_unkept(first, bytes, self.clock.now());
-        stock.seat.marks.on_dropped(self.nanos(), self.clock.unix_now());
+        let (now, nanos) = self.clock.both();
+        stock.shelves.borrow_mut().on_unkept(first, bytes, now);
+        stock.seat.marks.on_dropped(nanos, self.clock.unix_now());
         counters.add(Counter::DeliveredDropped, 1);
         if source.has_doubts() {
             source.set_doubts(self.core, 0);
@@ -233,7 +234,7 @@ impl Store {
         self.holding.change(idle_bytes, self.pieces.bytes());
         let is_alone = seat.sources().all.len() <= 1;
         stock.shelves.borrow_mut().set_alone(is_alone, ALONE_BYTES_MAX);
-        self.drop_delivered(stock, counters);
+        self.drop_delivered(stock, self.nanos(), counters);
         self.tell_kept(stock);
     }
 
@@ -246,9 +247,8 @@ impl Store {
         stock.seat.marks.set_kept(self.core, Kind::Delivered, Extent { bytes, since });
     }
 
-    fn drop_delivered(&self, stock: &Stock, counters: &Counters) {
+    fn drop_delivered(&self, stock: &Stock, now: Nanos, counters: &Counters) {
         let mut dropped = None;
-        let now = self.nanos();
         self.change(stock, |shelves| dropped = shelves.drop_delivered(ALONE_BYTES_MAX, now));
         if let Some(dropped) = dropped {
             stock.seat.marks.on_dropped(dropped, self.clock.unix_at(dropped));

@@ -133,6 +133,7 @@ fn inside_of(handle: Arc<Handle>, start: Start, bell: UnixStream) -> Core {
         deadlines: Deadlines::new(bell),
         buffers: Buffers::new(start.headroom),
         draining: Cell::new(false),
+        last_answer: Cell::default(),
         jitter: Cell::new(seed),
     }
 }
