@@ -177,6 +177,27 @@ fn what_cannot_be_done_is_refused_with_the_reason() {
     proxy.running.stop();
 }
 
+/// Of a Prometheus whose connections are sources of their own, the first that is found may be a standby.
+#[test]
+fn one_that_has_several_sources_is_drained_as_a_whole() {
+    let endpoint = Endpoint::storage();
+    let proxy = with_admin_and(&endpoint, |cli| cli.source_identity = Some("connection".into()));
+    let (mut one, mut two) = (proxy.connect(), proxy.connect());
+    assert_eq!(one.ask(&push_of("a", "", "x")).status, 204);
+    assert_eq!(two.ask(&push_of("a", "", "x")).status, 204);
+    let names: Vec<String> = group(&proxy)["sources"]
+        .as_array()
+        .map(|all| all.iter().map(|it| it["name"].to_string()).collect())
+        .unwrap_or_default();
+    assert_eq!(names, ["\"127.0.0.1\"", "\"127.0.0.1\""]);
+    let (status, answer) = post(&proxy, "/-/drain?source=127.0.0.1");
+    let error = answer["error"].as_str().unwrap_or_default();
+    assert!(status == 409 && error.contains("nobody else is there"), "{status} {answer}");
+    let (status, answer) = post(&proxy, "/-/promote?source=127.0.0.1");
+    assert!(status == 409 && answer["error"].to_string().contains("two sources"), "{answer}");
+    proxy.running.stop();
+}
+
 #[test]
 fn nothing_is_steered_by_a_look_or_by_a_page_of_somebody_else() {
     let endpoint = Endpoint::storage();
