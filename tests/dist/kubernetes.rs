@@ -151,3 +151,25 @@ fn a_pod_has_no_rights_a_key_and_time_to_end() {
     }
     assert_eq!(config["cluster_key_file"], "/etc/highlander-keys/keys");
 }
+
+#[test]
+fn only_the_data_port_is_open_to_everybody() {
+    let policy = one("NetworkPolicy", "highlander");
+    let set = one("StatefulSet", "highlander");
+    let ports = container(&set)["ports"].as_array().expect("a list").clone();
+    let rules = policy["spec"]["ingress"].as_array().expect("a list");
+    let mut named = Vec::new();
+    for rule in rules {
+        let port = &rule["ports"][0];
+        let is_it = |it: &&Value| it["name"] == port["port"];
+        let of_pod = ports.iter().find(is_it).expect("the pod has such a port");
+        let protocol = of_pod.get("protocol").cloned().unwrap_or_else(|| json!("TCP"));
+        assert_eq!(port["protocol"], protocol);
+        assert_eq!(rule["from"].is_null(), port["port"] == "data", "{rule}");
+        named.push(port["port"].clone());
+    }
+    assert_eq!(named, ["data", "gossip", "admin"]);
+    assert_eq!(named.len(), ports.len());
+    let selector = &policy["spec"]["podSelector"]["matchLabels"];
+    assert_eq!(*selector, set["spec"]["selector"]["matchLabels"]);
+}
