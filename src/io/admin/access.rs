@@ -53,6 +53,8 @@ struct Look {
     at: Instant,
     /// When each had changed; `None`: what was read is not from them, so that they are read once more.
     changed: Option<Vec<Option<SystemTime>>>,
+    /// It is only made sure of what was read a moment ago: nobody need be told.
+    is_check: bool,
     faults: Vec<String>,
 }
 
@@ -60,8 +62,9 @@ impl Access {
     /// Reads them for the first time.
     pub fn new(read: ReadRules, log: &Log) -> Result<Access, Vec<String>> {
         let rules = read()?;
-        let changed = Some(changes(&rules.files));
-        let look = Mutex::new(Look { at: Instant::now(), changed, faults: Vec::new() });
+        // Which files there are was not known before: they are read once more.
+        let (at, faults) = (Instant::now(), Vec::new());
+        let look = Mutex::new(Look { at, changed: None, is_check: true, faults });
         Ok(Access { read, rules: ArcSwap::from_pointee(rules), look, log: log.clone() })
     }
 
@@ -87,18 +90,21 @@ impl Access {
         match (self.read)() {
             Ok(rules) => {
                 let rules = Rules { users: rules.users.knowing(&before.users), ..rules };
-                self.log.info("who may reach the admin listener was read again");
+                if !std::mem::take(&mut look.is_check) {
+                    self.log.info("who may reach the admin listener was read again");
+                }
                 if before.asks && !rules.asks {
                     self.log.warn("whoever reaches the admin listener may steer now");
                 }
                 // Of those that are named anew it is not known yet.
-                look.changed = (rules.files == before.files).then_some(changed);
+                look.is_check = rules.files != before.files;
+                look.changed = (!look.is_check).then_some(changed);
                 look.faults.clear();
                 self.rules.store(Arc::new(rules));
             }
             Err(faults) => {
                 // What they name may come, or be given to us, without any that is watched changing.
-                look.changed = None;
+                (look.changed, look.is_check) = (None, false);
                 for fault in faults.iter().filter(|fault| !look.faults.contains(fault)) {
                     self.log.error(&format!("admin listener: {fault}; it goes on as before"));
                 }
