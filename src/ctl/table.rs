@@ -75,9 +75,11 @@ fn endpoints(endpoints: &[Value], out: &mut String) {
             Value::Null => "direct".to_owned(),
             queue => format!("{} requests, {}", text(&queue["requests"]), bytes(&queue["bytes"])),
         };
-        [text(&endpoint["name"]), addresses.join(", "), queue]
+        let said = endpoint["said"].as_object().into_iter().flatten();
+        let said: Vec<String> = said.map(|(code, count)| format!("{count} x {code}")).collect();
+        [text(&endpoint["name"]), addresses.join(", "), queue, said.join(", ")]
     });
-    table(["name", "addresses", "queue"], rows, out);
+    table(["name", "addresses", "queue", "said"], rows, out);
 }
 
 fn handovers(handovers: &[Value], now: &Value, out: &mut String) {
@@ -185,7 +187,8 @@ mod tests {
                       "silence": 61_000, "newest": null, "why_not": "its weight is smaller" },
                 ],
             }],
-            "endpoints": [{ "name": "e", "addresses": ["10.0.0.3:1"], "queue": null }],
+            "endpoints": [{ "name": "e", "addresses": ["10.0.0.3:1"], "queue": null,
+                "said": { "2xx": 7, "5xx": 1 } }],
             "handovers": [{ "tenant": "t", "group": "g", "from": "b", "to": "a", "reason": "weight",
                 "at": 40_000, "bridged": 0, "replayed": 3, "skipped": 4, "lost": 0 }],
             "hold": { "bytes": 1_048_576, "limit": 536_870_912 },
@@ -201,8 +204,8 @@ group 'g': led here, steady, pinned, 'b' is to be promoted and pinned
      b       5       10.0.0.2:9  1m1s    -       its weight is smaller
 
 endpoints
-  name  addresses   queue
-  e     10.0.0.3:1  direct
+  name  addresses   queue   said
+  e     10.0.0.3:1  direct  7 x 2xx, 1 x 5xx
 
 last hand-overs
   when      group                    from -> to  reason  bridged  replayed  skipped  lost

@@ -11,9 +11,10 @@ pub fn document() -> Value {
     document["groups"] = groups();
     document["handovers"] = handovers();
     document["endpoints"] = json!([
-        { "name": "mimir", "addresses": ["10.20.4.11:8080", "10.20.4.12:8080"], "queue": null },
+        { "name": "mimir", "addresses": ["10.20.4.11:8080", "10.20.4.12:8080"], "queue": null,
+          "said": { "2xx": 8_123_456, "5xx": 12, "timeout": 1 } },
         { "name": "archive", "addresses": ["10.20.9.3:8428"],
-          "queue": { "bytes": 48_300_000, "requests": 1_312 } },
+          "queue": { "bytes": 48_300_000, "requests": 1_312 }, "said": { "2xx": 8_122_144 } },
     ]);
     document["hold"] = json!({ "bytes": 187_000_000, "limit": 536_870_912 });
     document["cluster"] =

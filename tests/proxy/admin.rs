@@ -130,6 +130,8 @@ fn the_status_tells_who_is_promoted_who_is_not_and_what_a_hand_over_cost() {
     assert_eq!((&handover["from"], &handover["to"]), (&"one".into(), &"<b>".into()));
     assert_eq!(handover["lost"], 0);
     assert_eq!(status["endpoints"][0]["addresses"][0], endpoint.address.to_string());
+    let said = &status["endpoints"][0]["said"];
+    assert!(said["2xx"].as_u64() >= Some(2) && said.as_object().map(|it| it.len()) == Some(1));
     assert_eq!(status["cluster"], serde_json::Value::Null);
     proxy.running.stop();
 }

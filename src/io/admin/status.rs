@@ -11,6 +11,7 @@ use crate::io::admin::sight::{Sight, beat_age, name, text};
 use crate::io::admin::why::why_not;
 use crate::logic::view::{Grip, Lead, Stage, View};
 use crate::shared::history::Record;
+use crate::shared::labels::Code;
 use crate::shared::presence::Source;
 use crate::shared::state::{Order, Seat};
 
@@ -136,12 +137,17 @@ fn endpoints(sight: &Sight) -> Vec<Value> {
         let queue = sight.queues.iter().find(|it| it.endpoint == *name).map(|it| it.queue.depth());
         queue.map(|depth| json!({ "bytes": depth.bytes(), "requests": depth.records() }))
     };
-    let each = sight.endpoints.iter().map(|endpoint| {
+    let each = sight.endpoints.iter().enumerate().map(|(place, endpoint)| {
         let known = endpoint.addresses.now();
+        let said = |code: &Code| {
+            let count: u64 = sight.threads().map(|counters| counters.said(place, *code)).sum();
+            (count > 0).then(|| (code.name().to_owned(), Value::from(count)))
+        };
         json!({
             "name": endpoint.name,
             "addresses": known.iter().map(ToString::to_string).collect::<Vec<_>>(),
             "queue": of(&endpoint.name),
+            "said": Code::ALL.iter().filter_map(said).collect::<serde_json::Map<_, _>>(),
         })
     });
     each.collect()
