@@ -85,7 +85,7 @@ impl Plan {
             _ => plan.hold_bytes_max = 10_000_000,
         }
         plan.changes(&mut dice);
-        plan.orders(&mut Dice::new(seed ^ 0x0de4_ed00));
+        plan.orders(&mut Dice::new(seed ^ 0x004d_e4ed));
         plan.faults.sort_by_key(|(at, _)| *at);
         plan.dice = dice;
         plan
