@@ -44,6 +44,12 @@ impl Browser {
             "--disable-dev-shm-usage",
             "--window-size=1280,900",
             "--hide-scrollbars",
+            // It is to ask the page that it is given, and nobody else.
+            "--no-first-run",
+            "--disable-background-networking",
+            "--disable-component-update",
+            "--disable-sync",
+            "--disable-quic",
             &format!("--user-data-dir={}", dir.join("profile").display()),
         ];
         let wanted = json!({ "capabilities": { "alwaysMatch": {
