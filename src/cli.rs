@@ -229,85 +229,102 @@ pub enum Command {
     Status(Status),
 }
 
-/// Have a node that runs put a source into a seat (promote), keep it there whatever others weigh (pin,
-/// unpin), or give away all that it sits in (drain); or have another node lead its groups (handover).
-/// Waits until that is done without losing a sample; exits 0 if it is.
-#[derive(FromArgs, Clone, Debug, Default)]
-#[argh(subcommand, name = "ctl")]
-pub struct Ctl {
-    /// promote, pin, unpin, drain or handover
-    #[argh(positional)]
-    pub act: String,
-
-    /// the node's admin listener, https://HOST:PORT if it speaks TLS (default 127.0.0.1:9092)
-    #[argh(option, arg_name = "address", default = "ADMIN.into()")]
-    pub admin: String,
-
-    /// who asks, if the listener wants to know
-    #[argh(option, arg_name = "name")]
-    pub user: Option<String>,
-
-    /// file that holds the password
-    #[argh(option, arg_name = "file")]
-    pub password_file: Option<String>,
-
-    /// certificates to trust the listener by, if not the system's
-    #[argh(option, arg_name = "file")]
-    pub ca_file: Option<String>,
-
-    /// certificate to show the listener
-    #[argh(option, arg_name = "file")]
-    pub cert_file: Option<String>,
-
-    /// key of that certificate
-    #[argh(option, arg_name = "file")]
-    pub key_file: Option<String>,
-
-    /// the group, if there are several
-    #[argh(option, arg_name = "name")]
-    pub group: Option<String>,
-
-    /// the tenant of the group, if it has one
-    #[argh(option, arg_name = "name")]
-    pub tenant: Option<String>,
-
-    /// the source, as the status calls it
-    #[argh(option, arg_name = "name")]
-    pub source: Option<String>,
-
-    /// do not wait until it is done
-    #[argh(switch)]
-    pub no_wait: bool,
+/// How the admin listener of a node is reached, and what is shown to it.
+#[derive(Clone, Copy, Debug)]
+pub struct Door<'o> {
+    /// A host and a port, or `https://` and these.
+    pub admin: &'o str,
+    /// Who asks.
+    pub user: Option<&'o str>,
+    /// The file of the password.
+    pub password_file: Option<&'o str>,
+    /// The certificates by which the listener is trusted.
+    pub ca_file: Option<&'o str>,
+    /// The certificate that is shown, and its key.
+    pub certificate: Option<(&'o str, &'o str)>,
 }
 
-/// Print how a node that runs stands: groups, sources and why they are not promoted, endpoints, the last
-/// hand-overs. Exits 0 if it is ready.
-#[derive(FromArgs, Clone, Debug, Default)]
-#[argh(subcommand, name = "status")]
-pub struct Status {
-    /// the node's admin listener, https://HOST:PORT if it speaks TLS (default 127.0.0.1:9092)
-    #[argh(option, arg_name = "address", default = "ADMIN.into()")]
-    pub admin: String,
+/// A command that asks a node that runs: the flags that say how come first, then its own.
+macro_rules! asking {
+    ($(#[$about:meta])* $name:ident { $($own:tt)* }) => {
+        #[derive(FromArgs, Clone, Debug, Default)]
+        $(#[$about])*
+        pub struct $name {
+            /// the node's admin listener, https://HOST:PORT if it speaks TLS (default 127.0.0.1:9092)
+            #[argh(option, arg_name = "address", default = "ADMIN.into()")]
+            pub admin: String,
 
-    /// who asks, if the listener wants to know
-    #[argh(option, arg_name = "name")]
-    pub user: Option<String>,
+            /// who asks, if the listener wants to know
+            #[argh(option, arg_name = "name")]
+            pub user: Option<String>,
 
-    /// file that holds the password
-    #[argh(option, arg_name = "file")]
-    pub password_file: Option<String>,
+            /// file that holds the password
+            #[argh(option, arg_name = "file")]
+            pub password_file: Option<String>,
 
-    /// certificates to trust the listener by, if not the system's
-    #[argh(option, arg_name = "file")]
-    pub ca_file: Option<String>,
+            /// certificates to trust the listener by, if not the system's
+            #[argh(option, arg_name = "file")]
+            pub ca_file: Option<String>,
 
-    /// certificate to show the listener
-    #[argh(option, arg_name = "file")]
-    pub cert_file: Option<String>,
+            /// certificate to show the listener
+            #[argh(option, arg_name = "file")]
+            pub cert_file: Option<String>,
 
-    /// key of that certificate
-    #[argh(option, arg_name = "file")]
-    pub key_file: Option<String>,
+            /// key of that certificate
+            #[argh(option, arg_name = "file")]
+            pub key_file: Option<String>,
+
+            $($own)*
+        }
+
+        impl $name {
+            /// Where and how it asks.
+            pub fn door(&self) -> Door<'_> {
+                Door {
+                    admin: &self.admin,
+                    user: self.user.as_deref(),
+                    password_file: self.password_file.as_deref(),
+                    ca_file: self.ca_file.as_deref(),
+                    certificate: self.cert_file.as_deref().zip(self.key_file.as_deref()),
+                }
+            }
+        }
+    };
+}
+
+asking! {
+    /// Have a node that runs put a source into a seat (promote), keep it there whatever others weigh (pin,
+    /// unpin), or give away all that it sits in (drain); or have another node lead its groups (handover).
+    /// Waits until that is done without losing a sample; exits 0 if it is.
+    #[argh(subcommand, name = "ctl")]
+    Ctl {
+        /// promote, pin, unpin, drain or handover
+        #[argh(positional)]
+        pub act: String,
+
+        /// the group, if there are several
+        #[argh(option, arg_name = "name")]
+        pub group: Option<String>,
+
+        /// the tenant of the group, if it has one
+        #[argh(option, arg_name = "name")]
+        pub tenant: Option<String>,
+
+        /// the source, as the status calls it
+        #[argh(option, arg_name = "name")]
+        pub source: Option<String>,
+
+        /// do not wait until it is done
+        #[argh(switch)]
+        pub no_wait: bool,
+    }
+}
+
+asking! {
+    /// Print how a node that runs stands: groups, sources and why they are not promoted, endpoints, the
+    /// last hand-overs. Exits 0 if it is ready.
+    #[argh(subcommand, name = "status")]
+    Status {}
 }
 
 /// Where an admin listener is looked for.

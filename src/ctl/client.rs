@@ -10,6 +10,7 @@ use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use rustls::{ClientConnection, StreamOwned};
 
+use crate::cli::Door;
 use crate::io::tls::files::{Belief, TlsFiles, client_config};
 use crate::io::tls::server_name;
 
@@ -34,21 +35,6 @@ pub struct Answer {
     pub status: u16,
     /// The body.
     pub body: String,
-}
-
-/// A listener, and what is shown to it.
-#[derive(Clone, Copy, Debug)]
-pub struct Door<'o> {
-    /// A host and a port, or `https://` and these.
-    pub admin: &'o str,
-    /// Who asks.
-    pub user: Option<&'o str>,
-    /// The file of the password.
-    pub password_file: Option<&'o str>,
-    /// The certificates by which it is trusted.
-    pub ca_file: Option<&'o str>,
-    /// The certificate that is shown, and its key.
-    pub certificate: Option<(&'o str, &'o str)>,
 }
 
 impl Door<'_> {

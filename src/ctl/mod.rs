@@ -10,22 +10,22 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use crate::base::limits::ORDER_PATIENCE;
-use crate::cli::{Ctl, Status};
-use client::{Answer, Door, Method};
+use crate::base::limits::{LEAD_GIVEN_MAX, ORDER_PATIENCE};
+use crate::cli::{Ctl, Door, Status};
+use client::{Answer, Method};
 
 /// How often it is asked whether something has come about.
 const ASK_EVERY: Duration = Duration::from_millis(300);
 /// What is open for so long has not come about, or a series of the old source has not been spoken for.
 const OPEN_MAX: Duration = Duration::from_secs(ORDER_PATIENCE.0 / 1000 + 30);
+/// The same of a lead: for so long it is waited for its hand-over to be over, then for another to take it.
+const GIVEN_MAX: Duration = Duration::from_millis(LEAD_GIVEN_MAX.0 * 2 + 1000);
 /// What was asked for makes no sense.
 const USAGE: u8 = 2;
 
 /// Prints how a node stands. Fails if it is not ready.
 pub fn status(options: &Status) -> ExitCode {
-    let Status { admin, user, password_file, ca_file, cert_file, key_file } = options;
-    let shown = [user, password_file, ca_file, cert_file, key_file];
-    let document = match look(&door(admin, shown)) {
+    let document = match look(&options.door()) {
         Ok(document) => document,
         Err(why) => return fail(&why),
     };
@@ -43,8 +43,7 @@ pub fn ctl(options: &Ctl) -> ExitCode {
         eprintln!("highlander: '{act}' is none of promote, pin, unpin, drain and handover");
         return ExitCode::from(USAGE);
     }
-    let Ctl { admin, user, password_file, ca_file, cert_file, key_file, .. } = options;
-    let door = door(admin, [user, password_file, ca_file, cert_file, key_file]);
+    let door = options.door();
     let Answer { status, body } = match door.ask(Method::Post, &target(options)) {
         Ok(answer) => answer,
         Err(error) => return fail(&unreachable(&options.admin, &error)),
@@ -62,12 +61,6 @@ pub fn ctl(options: &Ctl) -> ExitCode {
         (_, _, Some(error)) => fail(&table::plain(error)),
         _ => fail(&format!("{} answers {status}: {}", options.admin, table::plain(body.trim()))),
     }
-}
-
-/// `shown` are user, password, authority, certificate and key.
-fn door<'o>(admin: &'o str, shown: [&'o Option<String>; 5]) -> Door<'o> {
-    let [user, password_file, ca_file, cert_file, key_file] = shown.map(Option::as_deref);
-    Door { admin, user, password_file, ca_file, certificate: cert_file.zip(key_file) }
 }
 
 fn target(options: &Ctl) -> String {
@@ -96,6 +89,7 @@ fn wait(options: &Ctl, door: &Door<'_>) -> ExitCode {
         };
         let groups: Vec<&Value> = groups(&document, options).collect();
         let waited = begun.elapsed();
+        let open_max = if options.act == "handover" { GIVEN_MAX } else { OPEN_MAX };
         match groups.iter().map(|group| state(group, options)).max() {
             Some(State::Done) => {
                 println!("done after {:.1} s", waited.as_secs_f64());
@@ -104,7 +98,7 @@ fn wait(options: &Ctl, door: &Door<'_>) -> ExitCode {
             Some(State::GivenUp) => return fail("it was given up; the log of the node says more"),
             Some(State::Elsewhere) => return fail("another node leads now: ask that one"),
             None => return fail("the group is not known any more"),
-            Some(State::Open) if waited > OPEN_MAX => return fail("it is still open"),
+            Some(State::Open) if waited > open_max => return fail("it is still open"),
             Some(State::Open) => {}
         }
     }

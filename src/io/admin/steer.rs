@@ -110,6 +110,14 @@ impl<'t> Wanted<'t> {
         }
     }
 
+    /// The group if one is named, else all.
+    fn seats(&self, sight: &Sight) -> Result<Vec<Arc<Seat>>, Refused> {
+        match self.group.is_some() || self.tenant.is_some() {
+            true => Ok(vec![self.seat(sight)?]),
+            false => Ok(sight.seats.all().values().cloned().collect()),
+        }
+    }
+
     /// The group; that of the node if there is but one and none is named.
     fn seat(&self, sight: &Sight) -> Result<Arc<Seat>, Refused> {
         let all = sight.seats.all();
@@ -295,11 +303,7 @@ fn unpin(wanted: &Wanted<'_>, sight: &Sight, who: &str) -> Done {
 /// In all groups, or in one. The one that takes the seat is pinned if it would not keep it else.
 fn drain(wanted: &Wanted<'_>, sight: &Sight, who: &str) -> Done {
     let drained = wanted.source()?;
-    let is_one = wanted.group.is_some() || wanted.tenant.is_some();
-    let seats: Vec<Arc<Seat>> = match is_one {
-        true => vec![wanted.seat(sight)?],
-        false => sight.seats.all().values().cloned().collect(),
-    };
+    let seats = wanted.seats(sight)?;
     let now = sight.clock.now();
     let (mut messages, mut is_known) = (Vec::new(), false);
     let mut faults = Vec::new();
@@ -363,11 +367,7 @@ fn hand_over(wanted: &Wanted<'_>, sight: &Sight, who: &str) -> Done {
     let Some(nodes) = sight.nodes.as_ref().filter(|nodes| !nodes.others().is_empty()) else {
         return refused(Status::Conflict, "there is no other node");
     };
-    let is_one = wanted.group.is_some() || wanted.tenant.is_some();
-    let seats: Vec<Arc<Seat>> = match is_one {
-        true => vec![wanted.seat(sight)?],
-        false => sight.seats.all().values().cloned().collect(),
-    };
+    let seats = wanted.seats(sight)?;
     let led: Vec<&Arc<Seat>> = seats.iter().filter(|seat| seat.view().lead == Lead::Us).collect();
     if led.is_empty() {
         return Ok((Status::Ok, "this node does not lead it".to_owned()));
@@ -376,7 +376,7 @@ fn hand_over(wanted: &Wanted<'_>, sight: &Sight, who: &str) -> Done {
         if !nodes.want_gone(seat.group.clone()) {
             return refused(Status::Conflict, "too many groups wait to be given away");
         }
-        say(sight, who, "another node to lead", &seat.group);
+        say(sight, who, "another node to take the lead", &seat.group);
     }
     let count = led.len();
     Ok((Status::Accepted, format!("{count} of its groups are given to other nodes")))
