@@ -19,6 +19,11 @@ pub struct Cli {
     #[argh(option, short = 'l', arg_name = "address")]
     pub listen: Vec<String>,
 
+    /// file that says who may push, in the format of Prometheus' web.config.file: TLS and users; read again
+    /// when it changes
+    #[argh(option, arg_name = "file")]
+    pub web_config: Option<String>,
+
     /// address for metrics and health, never for data (default: none)
     #[argh(option, arg_name = "address")]
     pub admin: Option<String>,

@@ -57,6 +57,8 @@ pub struct Admin {
 pub struct Config {
     /// Where to listen; at least one.
     pub listen: Vec<SocketAddr>,
+    /// The file that says who may push, see [`web`]; without one everybody may.
+    pub web: Option<PathBuf>,
     /// Where metrics and health are shown, `None` for nowhere.
     pub admin: Option<Admin>,
     /// Where requests go; at least one.
@@ -117,6 +119,7 @@ impl Config {
         let cli = &cli;
         let config = Config {
             listen: listen(&cli.listen, &mut faults),
+            web: web_config(cli, &mut faults, &mut warnings),
             admin: admin(cli, &mut faults, &mut warnings),
             endpoints: endpoints(flags, cli, file.as_ref(), &mut faults, &mut warnings),
             health_tick: faults.duration("--health-tick", &cli.health_tick, 1000),
@@ -214,6 +217,21 @@ fn listen(texts: &[String], faults: &mut Faults) -> Vec<SocketAddr> {
         }
     }
     found
+}
+
+/// Who may push.
+fn web_config(cli: &Cli, faults: &mut Faults, warnings: &mut Vec<String>) -> Option<PathBuf> {
+    let path = cli.web_config.as_ref()?;
+    match web::rules(path) {
+        Err(found) => found.iter().for_each(|fault| faults.add("--web-config", fault)),
+        Ok(rules) if rules.tls.is_none() && !rules.users.are_none() => {
+            let clear =
+                "--web-config has users and no TLS: whoever is on the way reads their passwords";
+            warnings.push(clear.into());
+        }
+        Ok(_) => {}
+    }
+    Some(path.into())
 }
 
 fn admin(cli: &Cli, faults: &mut Faults, warnings: &mut Vec<String>) -> Option<Admin> {

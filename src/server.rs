@@ -7,16 +7,18 @@ mod settings;
 use std::hash::{BuildHasher as _, RandomState};
 use std::io;
 use std::net::{SocketAddr, UdpSocket};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use std::thread::JoinHandle;
 
 use crate::base::limits::{PIECES_IDLE_PART, RESERVED};
 use crate::base::time::Millis;
 use crate::config::queue::Delivery;
 use crate::config::{Admin, Config, web};
 use crate::io::acceptor::{self, Acceptor};
+use crate::io::access::{Access, ReadRules, Rules};
 use crate::io::admin;
-use crate::io::admin::access::{Access, ReadRules, Rules};
 use crate::io::admin::sight::Sight;
 use crate::io::clock::Clock;
 use crate::io::conductor::{self, Conductor};
@@ -24,6 +26,7 @@ use crate::io::control::{self, Control};
 use crate::io::core::Relaying;
 use crate::io::descriptors;
 use crate::io::etcd::Etcd;
+use crate::io::gate::Gate;
 use crate::io::gossip::{self, Gossip};
 use crate::io::leases::Leases;
 use crate::io::log::Log;
@@ -58,6 +61,8 @@ pub struct Running {
     cluster_address: Option<SocketAddr>,
     sight: Arc<Sight>,
     workers: Vec<Worker>,
+    /// Ends when the last core has.
+    door: Option<JoinHandle<()>>,
     backlogs: Vec<Backlog>,
     clock: Clock,
     log: Log,
@@ -78,6 +83,7 @@ pub fn start(config: Config) -> Result<Running, StartError> {
     let bind =
         |address| acceptor::bind(address).map_err(|error| StartError::Listen(address, error));
     let access = access(config.admin.as_ref(), &log)?;
+    let (gate, door) = gate(&config, &log)?;
     let admin = config.admin.as_ref().map(|admin| bind(admin.address)).transpose()?;
     for line in opening_lines(&config, &addresses) {
         log.info(&line);
@@ -121,6 +127,7 @@ pub fn start(config: Config) -> Result<Running, StartError> {
         memory: memory.clone(),
         idle_bytes_max: config.hold_bytes_max / PIECES_IDLE_PART / cores.max(1),
         conductor: words.0.clone(),
+        gate,
         settings,
         seats: seats.clone(),
         clock,
@@ -223,6 +230,7 @@ pub fn start(config: Config) -> Result<Running, StartError> {
         cluster_address,
         sight,
         workers,
+        door,
         backlogs,
         clock,
         log,
@@ -287,6 +295,8 @@ impl Running {
                 self.log.error(&format!("a core ended badly: {error}"));
             }
         }
+        // It has no panics of its own.
+        self.door.into_iter().for_each(|door| _ = door.join());
         if let Some(gossip) = self.gossip {
             gossip.stop();
         }
@@ -316,10 +326,26 @@ pub fn opening_lines(config: &Config, addresses: &[SocketAddr]) -> Vec<String> {
 /// Who may reach the admin listener.
 fn access(admin: Option<&Admin>, log: &Log) -> Result<Access, StartError> {
     let read: ReadRules = match admin.and_then(|admin| admin.web.clone()) {
-        Some(path) => Box::new(move || web::rules(&path.display().to_string())),
+        Some(path) => read_rules(path),
         None => Box::new(|| Rules::for_all().map_err(|error| vec![error.to_string()])),
     };
-    Access::new(read, log).map_err(StartError::Access)
+    let fault = |faults| StartError::Access("--admin-web-config", faults);
+    Access::new("admin listener", read, log).map_err(fault)
+}
+
+/// The way in for sources, and the thread behind it, if not all may come.
+type Way = (Option<Arc<Gate>>, Option<JoinHandle<()>>);
+
+fn gate(config: &Config, log: &Log) -> Result<Way, StartError> {
+    let Some(path) = config.web.clone() else { return Ok((None, None)) };
+    let fault = |faults| StartError::Access("--web-config", faults);
+    let access = Access::new("listener of sources", read_rules(path), log).map_err(fault)?;
+    let (gate, thread) = Gate::start(access).map_err(StartError::Thread)?;
+    Ok((Some(gate), Some(thread)))
+}
+
+fn read_rules(path: PathBuf) -> ReadRules {
+    Box::new(move || web::rules(&path.display().to_string()))
 }
 
 /// What a node of a cluster stands on: its socket, its seal, its peers.

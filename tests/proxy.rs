@@ -19,6 +19,8 @@ mod cluster;
 mod election;
 #[path = "proxy/fan.rs"]
 mod fan;
+#[path = "proxy/guests.rs"]
+mod guests;
 #[path = "proxy/handover.rs"]
 mod handover;
 #[path = "proxy/hostile.rs"]

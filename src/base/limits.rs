@@ -359,6 +359,10 @@ pub const LEADS_GIVEN_AT_ONCE: usize = GROUPS_MAX;
 /// The hash of a password takes a second at this cost, and twice as long with each more; others who are not
 /// known yet wait for it.
 pub const BCRYPT_COST_MAX: u32 = 14;
+/// So many passwords wait at the data listeners to be checked against their hash; more are answered 503.
+pub const STRANGERS_MAX: usize = 1024;
+/// No request waits longer for its password to be checked.
+pub const PASSWORD_DEADLINE: Millis = Millis(30_000);
 /// With so many connections to the admin listener, those that ask nothing are closed after
 /// [`ADMIN_CROWDED_IDLE_MAX`].
 pub const ADMIN_CROWDED: usize = ADMIN_CONNECTIONS_MAX * 3 / 4;

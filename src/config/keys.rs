@@ -28,6 +28,7 @@ use Slot::{Commas, List, Path, Switch, Text};
 /// Every flag, but for those that make no sense in a file.
 pub const KEYS: &[(&str, Slot)] = &[
     ("listen", List(|cli| &mut cli.listen)),
+    ("web_config", Path(|cli| &mut cli.web_config)),
     ("admin", Text(|cli| &mut cli.admin)),
     ("admin_web_config", Path(|cli| &mut cli.admin_web_config)),
     ("remote", Text(|cli| &mut cli.remote)),

@@ -3,19 +3,16 @@
 
 use std::collections::HashMap;
 use std::path::PathBuf;
-use std::sync::Arc;
-
-use rustls::ServerConfig;
 
 use super::faults::Faults;
 use super::file::File;
 use super::named::Named;
 use super::section::{Refused, Section, text};
 use crate::base::limits::BCRYPT_COST_MAX;
-use crate::io::admin::access::Rules;
-use crate::io::admin::users::Users;
+use crate::io::access::Rules;
 use crate::io::tls::files::{TlsFile, TlsFileFault};
-use crate::io::tls::server::{ClientProof, ServerFiles, server_config};
+use crate::io::tls::server::{ClientProof, ServerFiles, ServerTls, server_tls};
+use crate::io::users::Users;
 
 const KEYS: &[&str] = &["tls_server_config", "basic_auth_users"];
 
@@ -62,7 +59,7 @@ pub fn rules(path: &str) -> Result<Rules, Vec<String>> {
 
 /// What stands in it.
 struct Web {
-    tls: Option<Arc<ServerConfig>>,
+    tls: Option<ServerTls>,
     /// What those have to show who come.
     proof: ClientProof,
     /// Of the users.
@@ -80,7 +77,7 @@ fn web(root: &Section<'_>, named: &Named, faults: &mut Faults) -> Web {
     let users = root.section("basic_auth_users", faults);
     let hashes = users.map(|section| hashes(&section, faults)).unwrap_or_default();
     let proof = tls.as_ref().map(|(_, proof)| *proof).unwrap_or_default();
-    Web { tls: tls.map(|(config, _)| Arc::new(config)), proof, hashes, files }
+    Web { tls: tls.map(|(tls, _)| tls), proof, hashes, files }
 }
 
 fn tls_server(
@@ -88,7 +85,7 @@ fn tls_server(
     named: &Named,
     files: &mut Vec<PathBuf>,
     faults: &mut Faults,
-) -> Option<(ServerConfig, ClientProof)> {
+) -> Option<(ServerTls, ClientProof)> {
     section.refuse_others(TLS_KEYS, TLS_REFUSED, faults);
     let mut file = |key: &str| {
         let path = named.path(&section.text(key, faults)?);
@@ -121,8 +118,8 @@ fn tls_server(
         }
     }
     let (certificate, key) = cert.zip(key)?;
-    match server_config(&ServerFiles { certificate, key, authority, proof }) {
-        Ok(config) => Some((config, proof)),
+    match server_tls(&ServerFiles { certificate, key, authority, proof }) {
+        Ok(tls) => Some((tls, proof)),
         Err(found) => {
             found.into_iter().for_each(|fault| of_file(section, fault, faults));
             None

@@ -1,13 +1,11 @@
 //! The admin listener: what the process does, for people and for scrapers. It has threads of its own and
 //! asks nobody, so that it answers when a core does not. Nothing is forwarded from here.
 
-pub mod access;
 pub mod metrics;
 pub mod sight;
 pub mod status;
 pub mod status_page;
 pub mod steer;
-pub mod users;
 pub mod why;
 pub mod wire;
 
@@ -26,18 +24,18 @@ use crate::base::limits::{
     ADMIN_IDLE_MAX, ADMIN_TURN_MAX, LINGER_DEADLINE,
 };
 use crate::base::time::Millis;
+use crate::io::access::Access;
 use crate::io::log::Log;
+use crate::io::users::Who;
 use crate::wire::exposition;
 use crate::wire::http::accept::wants_html;
 use crate::wire::http::head::{Framing, Head, Persistence, Version, header_room};
 use crate::wire::http::page::{Page, Status};
 use crate::wire::http::reply::Refusal;
 
-use access::Access;
 use sight::Sight;
 use status_page::VARY;
 use steer::Act;
-use users::Who;
 use wire::Wire;
 
 const INDEX: &str = "highlander\n\n/status\n/metrics\n/-/healthy\n/-/ready\n";
@@ -163,7 +161,7 @@ fn serve(stream: TcpStream, access: &Access, sight: &Sight, shared: &Shared) -> 
     stream.set_read_timeout(Some(LOOK_EVERY))?;
     stream.set_write_timeout(Some(LOOK_EVERY))?;
     let first = access.rules();
-    let mut stream = Wire::new(stream, first.tls.as_ref())?;
+    let mut stream = Wire::new(stream, first.tls.as_ref().map(|tls| &tls.config))?;
     let (mut bytes, mut idle_max) = (Vec::new(), ADMIN_TURN_MAX);
     loop {
         let mut begun = Instant::now();
@@ -208,7 +206,7 @@ fn serve(stream: TcpStream, access: &Access, sight: &Sight, shared: &Shared) -> 
         let rules = access.rules();
         let who = rules.users.judge(asked.authorization.as_deref());
         let is_same = match (&rules.tls, &first.tls) {
-            (Some(now), Some(first)) => Arc::ptr_eq(now, first),
+            (Some(now), Some(first)) => Arc::ptr_eq(&now.config, &first.config),
             (now, first) => now.is_none() && first.is_none(),
         };
         let persistence = match (&who, is_same) {

@@ -3,11 +3,8 @@
 //! An answer that is there whole and says nothing about its connection is one write of the bytes
 //! as they came. Longer ones are passed on piece by piece, never gathered.
 
-use monoio::buf::IoBuf as _;
-use monoio::io::AsyncWriteRentExt as _;
-use monoio::net::TcpStream;
-
 use crate::base::limits::{ANSWER_DEADLINE, BUFFER_BYTES};
+use crate::io::channel::Channel;
 use crate::io::core::Core;
 use crate::io::deadline::{Patience, Slot};
 use crate::io::link::Link;
@@ -44,7 +41,7 @@ pub fn count(counters: &Counters, as_what: Counter, answer: &Answer) {
 pub async fn pass_on(
     core: &Core,
     slot: &Slot,
-    stream: &mut TcpStream,
+    channel: &mut Channel,
     mut link: Link,
     answer: Answer,
     manner: Manner,
@@ -60,7 +57,7 @@ pub async fn pass_on(
         && persistence == Persistence::KeepAlive
         && manner.version == Version::Http11;
     if as_it_is {
-        return pass_whole(core, slot, stream, link, answer, manner).await;
+        return pass_whole(core, slot, channel, link, answer, manner).await;
     }
     let raw = std::mem::take(&mut link.reader.bytes);
     let mut rewritten = Vec::with_capacity(raw.len() + 64);
@@ -69,7 +66,7 @@ pub async fn pass_on(
     rewritten.extend_from_slice(&raw[answer.bytes..]);
     link.reader.bytes = rewritten;
     let answer = Answer { bytes: head_bytes, ..answer };
-    pass_whole(core, slot, stream, link, answer, manner).await
+    pass_whole(core, slot, channel, link, answer, manner).await
 }
 
 /// How the body goes on. An answer that ends with the endpoint's connection goes on in chunks, so
@@ -86,20 +83,20 @@ fn framing_for(answer: &Answer, version: Version) -> AnswerFraming {
 async fn pass_whole(
     core: &Core,
     slot: &Slot,
-    stream: &mut TcpStream,
+    channel: &mut Channel,
     mut link: Link,
     answer: Answer,
     manner: Manner,
 ) -> Result<Persistence, Broken> {
     let surplus = match answer.framing {
         AnswerFraming::Length(length) => {
-            pass_length(core, slot, stream, &mut link, answer.bytes, length).await?
+            pass_length(core, slot, channel, &mut link, answer.bytes, length).await?
         }
         AnswerFraming::Chunked => {
-            pass_chunks(core, slot, stream, &mut link, answer.bytes, manner).await?
+            pass_chunks(core, slot, channel, &mut link, answer.bytes, manner).await?
         }
         AnswerFraming::UntilClose => {
-            pass_until_close(core, slot, stream, &mut link, answer.bytes, manner).await?;
+            pass_until_close(core, slot, channel, &mut link, answer.bytes, manner).await?;
             return Ok(manner.persistence);
         }
     };
@@ -113,7 +110,7 @@ async fn pass_whole(
 async fn pass_length(
     core: &Core,
     slot: &Slot,
-    stream: &mut TcpStream,
+    channel: &mut Channel,
     link: &mut Link,
     head_bytes: usize,
     length: u64,
@@ -121,7 +118,7 @@ async fn pass_length(
     let mut left = (head_bytes as u64).saturating_add(length);
     loop {
         let piece = usize::try_from(left).unwrap_or(usize::MAX).min(link.reader.bytes.len());
-        write_front(core, slot, stream, &mut link.reader.bytes, piece).await?;
+        write_front(core, slot, channel, &mut link.reader.bytes, piece).await?;
         left -= piece as u64;
         if left == 0 {
             return Ok(link.reader.bytes.len());
@@ -133,7 +130,7 @@ async fn pass_length(
 async fn pass_chunks(
     core: &Core,
     slot: &Slot,
-    stream: &mut TcpStream,
+    channel: &mut Channel,
     link: &mut Link,
     head_bytes: usize,
     manner: Manner,
@@ -152,7 +149,7 @@ async fn pass_chunks(
             link.reader.bytes.splice(body_start..piece, data.iter().copied());
             piece = body_start + data.len();
         }
-        write_front(core, slot, stream, &mut link.reader.bytes, piece).await?;
+        write_front(core, slot, channel, &mut link.reader.bytes, piece).await?;
         if chunks.is_done() {
             return Ok(link.reader.bytes.len());
         }
@@ -164,7 +161,7 @@ async fn pass_chunks(
 async fn pass_until_close(
     core: &Core,
     slot: &Slot,
-    stream: &mut TcpStream,
+    channel: &mut Channel,
     link: &mut Link,
     head_bytes: usize,
     manner: Manner,
@@ -176,14 +173,14 @@ async fn pass_until_close(
             frame(&mut link.reader.bytes, data_start);
         }
         let piece = link.reader.bytes.len();
-        write_front(core, slot, stream, &mut link.reader.bytes, piece).await?;
+        write_front(core, slot, channel, &mut link.reader.bytes, piece).await?;
         data_start = 0;
         let due = core.now().after(core.outlet().remote_timeout(link.to));
         match upstream::read_more(link, slot, due).await {
             Ok(0) if in_chunks => {
                 let mut last = b"0\r\n\r\n".to_vec();
                 let piece = last.len();
-                return write_front(core, slot, stream, &mut last, piece).await;
+                return write_front(core, slot, channel, &mut last, piece).await;
             }
             Ok(0) => return Ok(()),
             Ok(_) => {}
@@ -219,15 +216,15 @@ async fn read_more(core: &Core, slot: &Slot, link: &mut Link) -> Result<(), Brok
 async fn write_front(
     core: &Core,
     slot: &Slot,
-    stream: &mut TcpStream,
+    channel: &mut Channel,
     bytes: &mut Vec<u8>,
     piece: usize,
 ) -> Result<(), Broken> {
     let buffer = std::mem::take(bytes);
-    let work = stream.write_all(buffer.slice(..piece));
+    let work = channel.write_front(buffer, piece);
     let due = core.now().after(ANSWER_DEADLINE);
-    let (written, slice) = slot.within(due, Patience::Busy, work).await.map_err(|_| Broken)?;
-    *bytes = slice.into_inner();
+    let (written, back) = slot.within(due, Patience::Busy, work).await.map_err(|_| Broken)?;
+    *bytes = back;
     bytes.drain(..piece);
-    written.map(drop).map_err(|_| Broken)
+    written.map_err(|_| Broken)
 }

@@ -1,27 +1,31 @@
 //! One connection of a source: read a request, find out who speaks, decide, answer, again.
 
+mod enter;
 mod forward;
+mod refuse;
 mod relay;
 
 use std::net::SocketAddr;
 use std::rc::Rc;
 
 use monoio::buf::IoBuf;
-use monoio::io::{AsyncReadRent as _, AsyncWriteRent as _, AsyncWriteRentExt as _};
 use monoio::net::TcpStream;
 
 use crate::base::limits::{
     ANSWER_DEADLINE, BUFFER_BYTES, BUFFER_BYTES_TRUSTED, DIRECT_BYTES_MIN, HEAD_DEADLINE,
-    IDLE_DEADLINE, LARGE_READ_CONNECTIONS_MAX, LINGER_DEADLINE,
+    IDLE_DEADLINE, LARGE_READ_CONNECTIONS_MAX,
 };
 use crate::base::time::Nanos;
 use crate::io::answer::Manner;
 use crate::io::buffers::Share;
+use crate::io::channel::Channel;
 use crate::io::core::Core;
 use crate::io::deadline::{Patience, Slot};
+use crate::io::door::{Door, Step};
 use crate::io::inbound::{Awaited, Inbound, Keeping, ReadError};
 use crate::io::passage::Fault;
 use crate::io::speaker::Speaker;
+use crate::io::users::Stranger;
 use crate::logic::source::Payload;
 use crate::logic::view::Fate;
 use crate::shared::labels::Course;
@@ -29,7 +33,7 @@ use crate::shared::metrics::Counter;
 use crate::shared::presence::Answered;
 use crate::wire::http::answer::Asked;
 use crate::wire::http::head::{Framing, Head, Persistence, Version, header_room};
-use crate::wire::http::reply::{self, MISDIRECTED, Refusal};
+use crate::wire::http::reply::{self, Refusal};
 use crate::wire::http::rewrite::{LENGTH_LINE_BYTES_MAX, PASS_LINE_BYTES_MAX};
 use crate::wire::remote_write::protocol::Protocol;
 
@@ -37,7 +41,9 @@ use crate::wire::remote_write::protocol::Protocol;
 pub struct Conn {
     core: Rc<Core>,
     slot: Rc<Slot>,
-    stream: TcpStream,
+    channel: Channel,
+    /// Who may come, if not everybody.
+    door: Option<Door>,
     inbound: Inbound,
     speaker: Speaker,
     /// The head for the endpoint, written as soon as the source's is read.
@@ -63,6 +69,16 @@ struct Request {
     protocol: Option<Protocol>,
     /// When its head had been read.
     begun: Nanos,
+}
+
+/// What was read of a head.
+enum Parsed {
+    /// A part of it.
+    Part,
+    /// All of it, and whether somebody with this password may come in is to be asked.
+    From(Stranger),
+    /// All of it.
+    Whole(Request),
 }
 
 /// Where a request goes, as far as that is known when its head has been read.
@@ -120,7 +136,8 @@ enum End {
 pub async fn serve(core: Rc<Core>, stream: TcpStream, peer: SocketAddr, number: u64) {
     let mut conn = Conn {
         slot: core.deadlines.slot(),
-        stream,
+        channel: Channel::new(stream),
+        door: Door::new(&core),
         inbound: Inbound::new(core.clone()),
         speaker: Speaker::new(core.clone(), peer, number),
         head_out: Vec::new(),
@@ -128,6 +145,9 @@ pub async fn serve(core: Rc<Core>, stream: TcpStream, peer: SocketAddr, number: 
         like: None,
         core,
     };
+    if conn.door.is_some() && conn.shake_hands(peer).await.is_err() {
+        return;
+    }
     loop {
         match conn.turn().await {
             End::Next => {}
@@ -209,8 +229,15 @@ impl Conn {
         let mut patience = Patience::Idle;
         loop {
             if !self.inbound.bytes().is_empty() {
-                if let Some(request) = self.parse_head()? {
-                    return Ok(request);
+                match self.parse_head()? {
+                    Parsed::Whole(request) => return Ok(request),
+                    Parsed::From(stranger) => {
+                        if let Some(door) = &self.door {
+                            Box::pin(door.ask(&self.core, &self.slot, stranger)).await?;
+                        }
+                        continue;
+                    }
+                    Parsed::Part => {}
                 }
                 // An empty line is not yet the beginning of a request.
                 let has_begun = !b"\r\n".starts_with(self.inbound.bytes());
@@ -222,7 +249,7 @@ impl Conn {
                 return Err(Fault::Gone);
             }
             self.inbound.grow_for_head();
-            let read = self.inbound.read(&mut self.stream, &self.slot, due, patience).await;
+            let read = self.inbound.read(&mut self.channel, &self.slot, due, patience).await;
             match (read, patience) {
                 (Ok(()), _) => {}
                 (Err(ReadError::TimedOut), Patience::Busy) => {
@@ -235,10 +262,19 @@ impl Conn {
     }
 
     /// Parses a head, finds out who speaks and writes the head for the endpoint.
-    fn parse_head(&mut self) -> Result<Option<Request>, Fault> {
+    fn parse_head(&mut self) -> Result<Parsed, Fault> {
         let mut room = header_room();
         let head = Head::parse(self.inbound.bytes(), &mut room).map_err(Refusal::Head)?;
-        let Some(head) = head else { return Ok(None) };
+        let Some(head) = head else { return Ok(Parsed::Part) };
+        if let Some(door) = &mut self.door
+            // A node of ours has let in whom it relays for.
+            && !self.speaker.is_vouched_for(&head)
+        {
+            if let Step::Ask(stranger) = door.judge(&head, &self.channel)? {
+                return Ok(Parsed::From(stranger));
+            }
+            self.speaker.on_guest(door.guest());
+        }
         self.speaker.identify(&head)?;
         let protocol = protocol_of(&head);
         let payload = protocol.map_or(Payload::Other, |_| Payload::RemoteWrite);
@@ -278,7 +314,7 @@ impl Conn {
             route.append_head(&head, stretch, &mut self.head_out);
         }
         self.inbound.consume(request.head_bytes);
-        Ok(Some(request))
+        Ok(Parsed::Whole(request))
     }
 
     async fn read_body(&mut self, request: &Request) -> Result<Body, Fault> {
@@ -301,12 +337,12 @@ impl Conn {
         let large = length.filter(|bytes| *bytes >= BUFFER_BYTES);
         self.like = kept.or(large).map(|bytes| request.head_bytes + bytes);
         let apart = kept.filter(|bytes| !self.inbound.has_room(*bytes));
-        let (stream, slot) = (&mut self.stream, &self.slot);
+        let (channel, slot) = (&mut self.channel, &self.slot);
         let read = match (request.framing, request.keeping, apart) {
             (Framing::Length(_), Keeping::Keep, Some(bytes)) => {
                 let mut piece = self.core.store.piece(self.head_out.len() + bytes);
                 piece.extend_from_slice(&self.head_out);
-                let read = self.inbound.read_piece(stream, slot, piece, bytes).await;
+                let read = self.inbound.read_piece(channel, slot, piece, bytes).await;
                 read.map(|(piece, share)| Body {
                     bytes,
                     gathered: Some(piece),
@@ -317,17 +353,17 @@ impl Conn {
             (Framing::Length(length), Keeping::Keep, None) => {
                 // It was compared with the limit, which is a usize.
                 let bytes = length as usize;
-                let read = self.inbound.read_body(stream, slot, (front, bytes), at_once).await;
+                let read = self.inbound.read_body(channel, slot, (front, bytes), at_once).await;
                 read.map(|()| Body::in_place(bytes))
             }
             (Framing::Length(length), Keeping::Skip, _) => {
                 let bytes = length as usize;
-                let read = self.inbound.skip_body(stream, slot, bytes).await;
+                let read = self.inbound.skip_body(channel, slot, bytes).await;
                 read.map(|()| Body::in_place(bytes))
             }
             (Framing::Chunked, keeping, _) => {
                 let limit = self.core.settings.body_bytes_max;
-                let read = self.inbound.read_chunks(stream, slot, (front, limit), keeping).await;
+                let read = self.inbound.read_chunks(channel, slot, (front, limit), keeping).await;
                 read.map(|gathered| Body {
                     bytes: gathered.data_bytes,
                     gathered: Some(gathered.buffer),
@@ -385,91 +421,16 @@ impl Conn {
         Ok(request.persistence)
     }
 
-    /// Refuses a request that was read to its end.
-    async fn refuse(&mut self, refusal: Refusal, request: &Request) -> End {
-        self.speaker.answered(Answered::Refused);
-        let persistence = match (request.persistence, refusal.persistence()) {
-            (Persistence::KeepAlive, Persistence::KeepAlive) => Persistence::KeepAlive,
-            (Persistence::Close, _) | (_, Persistence::Close) => Persistence::Close,
-        };
-        let written = self.write_refusal(refusal, request.asked, persistence).await;
-        if written.is_ok() {
-            self.core.on_answered(course_of(refusal), request.begun);
-        }
-        match (written, persistence) {
-            (Err(_), _) => End::Close,
-            (Ok(()), Persistence::KeepAlive) if request.version == Version::Http11 => End::Next,
-            (Ok(()), _) => End::Linger,
-        }
-    }
-
-    /// Refuses a request whose end was not found: nothing behind it can be trusted.
-    async fn refuse_unread(&mut self, fault: Fault) -> End {
-        let Fault::Refused(refusal) = fault else { return End::Close };
-        if refusal.status().0 == 503 {
-            // It is alive, and will try again when we say; it must not lose its seat for that.
-            self.speaker.refused_unread();
-        }
-        match self.write_refusal(refusal, Asked::Other, Persistence::Close).await {
-            Ok(()) => End::Linger,
-            Err(_) => End::Close,
-        }
-    }
-
-    async fn write_refusal(
-        &mut self,
-        refusal: Refusal,
-        asked: Asked,
-        persistence: Persistence,
-    ) -> Result<(), Fault> {
-        let counter = match course_of(refusal) {
-            Course::Failed => Counter::EndpointFailed,
-            _ if refusal.status().0 == MISDIRECTED => Counter::Misdirected,
-            Course::Refused => Counter::Refused,
-            _ => Counter::Malformed,
-        };
-        self.core.handle.counters.add(counter, 1);
-        let mut text = Vec::new();
-        refusal.append(asked, persistence, self.core.retry_after_seconds(), &mut text);
-        self.say(text).await
-    }
-
-    async fn say(&mut self, text: impl IoBuf) -> Result<(), Fault> {
+    async fn say(&mut self, text: impl IoBuf + AsRef<[u8]>) -> Result<(), Fault> {
         let due = self.core.now().after(ANSWER_DEADLINE);
-        let work = self.stream.write_all(text);
+        let work = self.channel.write_all(text);
         let written = self.slot.within(due, Patience::Busy, work).await.map_err(|_| Fault::Gone)?;
-        written.0.map(drop).map_err(|_| Fault::Gone)
+        written.map_err(|_| Fault::Gone)
     }
 
     fn count(&self, requests: Counter, bytes: Counter, body_bytes: usize) {
         self.core.handle.counters.add(requests, 1);
         self.core.handle.counters.add(bytes, body_bytes as u64);
-    }
-
-    /// Says that nothing more comes, and reads away what the other end still sends: closing with
-    /// unread bytes would reset the connection and take our answer with it.
-    async fn linger(mut self) {
-        if self.stream.shutdown().await.is_err() {
-            return;
-        }
-        let due = self.core.now().after(LINGER_DEADLINE);
-        let mut buffer = vec![0; 4096];
-        // Whoever sends fast enough is never waited for, so the time is looked at here too.
-        while self.core.now() < due && !self.core.draining.get() {
-            let work = self.stream.read(buffer);
-            match self.slot.within(due, Patience::Idle, work).await {
-                Ok((Ok(bytes), back)) if bytes > 0 => buffer = back,
-                Ok(_) | Err(_) => return,
-            }
-        }
-    }
-}
-
-fn course_of(refusal: Refusal) -> Course {
-    match refusal.status().0 {
-        502 | 504 => Course::Failed,
-        503 | MISDIRECTED => Course::Refused,
-        _ => Course::Malformed,
     }
 }
 

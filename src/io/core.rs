@@ -16,6 +16,7 @@ use crate::io::buffers::{Budget, Buffers};
 use crate::io::clock::Clock;
 use crate::io::deadline::Deadlines;
 use crate::io::endpoint::{Endpoint, Outlet};
+use crate::io::gate::{Gate, Guests};
 use crate::io::link::EndpointId;
 use crate::io::links::Links;
 use crate::io::log::Log;
@@ -199,6 +200,12 @@ pub struct Core {
     pub store: Store,
     /// What it has given to queues.
     pub appends: Appends,
+    /// The way in, if not everybody may come.
+    pub gate: Option<Arc<Gate>>,
+    /// Whose passwords are being checked.
+    pub guests: Guests,
+    /// When it was last said that a handshake had failed.
+    pub fault_told: Cell<Option<Millis>>,
     /// Reads the fronts of bodies, and held ones of version 2 for their counts.
     pub reader: RefCell<Reader>,
     /// Whether it only finishes what is in flight.

@@ -6,14 +6,13 @@
 use std::rc::Rc;
 
 use monoio::buf::IoBufMut as _;
-use monoio::io::AsyncReadRent as _;
-use monoio::net::TcpStream;
 
 use crate::base::limits::{
     BODY_DEADLINE, BODY_PROGRESS_BYTES, BODY_PROGRESS_STEPS, BUFFER_BYTES, FIRST_READ_BYTES,
 };
 use crate::base::time::Millis;
 use crate::io::buffers::Share;
+use crate::io::channel::Channel;
 use crate::io::core::Core;
 use crate::io::deadline::{Elapsed, Patience, Slot};
 use crate::wire::http::body::{ChunkError, Chunks};
@@ -123,7 +122,7 @@ impl Inbound {
     /// Reads once, behind what is there. There must be room.
     pub async fn read(
         &mut self,
-        stream: &mut TcpStream,
+        channel: &mut Channel,
         slot: &Slot,
         due: Millis,
         patience: Patience,
@@ -132,7 +131,7 @@ impl Inbound {
         let start = std::mem::take(&mut self.start);
         let (from, to) = (buffer.len(), buffer.capacity());
         assert!(from < to, "a read needs room");
-        match slot.within(due, patience, stream.read(buffer.slice_mut(from..to))).await {
+        match slot.within(due, patience, channel.read(buffer.slice_mut(from..to))).await {
             Err(Elapsed) => Err(ReadError::TimedOut),
             Ok((read, slice)) => {
                 self.buffer = slice.into_inner();
@@ -150,7 +149,7 @@ impl Inbound {
     /// promises is given memory `at_once`.
     pub async fn read_body(
         &mut self,
-        stream: &mut TcpStream,
+        channel: &mut Channel,
         slot: &Slot,
         (front, length): (usize, usize),
         at_once: usize,
@@ -158,7 +157,7 @@ impl Inbound {
         let mut pace = Pace::new(&self.core, self.bytes().len(), length);
         while self.bytes().len() < length {
             self.make_room(front, length, at_once)?;
-            self.read(stream, slot, pace.due, Patience::Busy).await?;
+            self.read(channel, slot, pace.due, Patience::Busy).await?;
             pace.on_bytes(&self.core, self.bytes().len());
         }
         Ok(())
@@ -167,7 +166,7 @@ impl Inbound {
     /// Reads a body of `length` bytes to the end of `piece`, which has room for it.
     pub async fn read_piece(
         &mut self,
-        stream: &mut TcpStream,
+        channel: &mut Channel,
         slot: &Slot,
         mut piece: Vec<u8>,
         length: usize,
@@ -181,7 +180,7 @@ impl Inbound {
         let mut pace = Pace::new(&self.core, have, length);
         while piece.len() < end {
             let from = piece.len();
-            let read = stream.read(piece.slice_mut(from..end));
+            let read = channel.read(piece.slice_mut(from..end));
             let read = slot.within(pace.due, Patience::Busy, read).await;
             let (read, slice) = read.map_err(|Elapsed| ReadError::TimedOut)?;
             piece = slice.into_inner();
@@ -196,7 +195,7 @@ impl Inbound {
     /// Reads a body of `length` bytes and forgets it.
     pub async fn skip_body(
         &mut self,
-        stream: &mut TcpStream,
+        channel: &mut Channel,
         slot: &Slot,
         length: usize,
     ) -> Result<(), ReadError> {
@@ -214,7 +213,7 @@ impl Inbound {
             if left > self.buffer.capacity() - self.buffer.len() {
                 self.exchange_buffer(0, BUFFER_BYTES);
             }
-            self.read(stream, slot, pace.due, Patience::Busy).await?;
+            self.read(channel, slot, pace.due, Patience::Busy).await?;
             pace.on_bytes(&self.core, length - left + self.bytes().len());
         }
     }
@@ -223,7 +222,7 @@ impl Inbound {
     /// head of `front` bytes before it.
     pub async fn read_chunks(
         &mut self,
-        stream: &mut TcpStream,
+        channel: &mut Channel,
         slot: &Slot,
         (front, limit): (usize, usize),
         keeping: Keeping,
@@ -248,7 +247,7 @@ impl Inbound {
                 return Ok(gathered);
             }
             self.move_to_front();
-            self.read(stream, slot, pace.due, Patience::Busy).await?;
+            self.read(channel, slot, pace.due, Patience::Busy).await?;
             pace.on_bytes(&self.core, gathered.data_bytes);
         }
     }

@@ -1,11 +1,13 @@
 //! Threads, sockets and clocks: the floor that does what the others decide.
 
 pub mod acceptor;
+pub mod access;
 pub mod admin;
 pub mod answer;
 pub mod appends;
 pub mod asks;
 pub mod buffers;
+pub mod channel;
 pub mod clock;
 pub mod conductor;
 pub mod conn;
@@ -13,10 +15,12 @@ pub mod control;
 pub mod core;
 pub mod deadline;
 pub mod descriptors;
+pub mod door;
 pub mod driver;
 pub mod endpoint;
 pub mod etcd;
 pub mod fan;
+pub mod gate;
 pub mod gossip;
 pub mod inbound;
 pub mod leases;
@@ -36,5 +40,6 @@ pub mod state_file;
 pub mod store;
 pub mod tls;
 pub mod upstream;
+pub mod users;
 pub mod watch;
 pub mod worker;

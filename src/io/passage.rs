@@ -7,12 +7,11 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use monoio::buf::IoBuf;
-use monoio::io::AsyncWriteRentExt as _;
-use monoio::net::TcpStream;
 
 use crate::base::limits::{ANSWER_DEADLINE, PARK_MAX};
 use crate::base::time::{Millis, Nanos, UnixMillis};
 use crate::io::answer::{self, Manner};
+use crate::io::channel::Channel;
 use crate::io::core::Core;
 use crate::io::deadline::{Patience, Slot};
 use crate::io::fan::{self, Ending};
@@ -66,7 +65,7 @@ pub struct Passage<'c> {
     /// The deadline of its connection.
     pub slot: &'c Slot,
     /// Its connection.
-    pub stream: &'c mut TcpStream,
+    pub channel: &'c mut Channel,
     /// Who sends it.
     pub speaker: &'c Speaker,
     /// How its source is spoken to.
@@ -159,8 +158,8 @@ impl Passage<'_> {
         self.speaker.answered(Answered::with(answer.status));
         self.count(requests, bytes);
         answer::count(&self.core.handle.counters, requests, &answer);
-        let (slot, stream) = (self.slot, &mut *self.stream);
-        let passed = answer::pass_on(self.core, slot, stream, link, answer, self.manner);
+        let (slot, channel) = (self.slot, &mut *self.channel);
+        let passed = answer::pass_on(self.core, slot, channel, link, answer, self.manner);
         let persistence = passed.await.map_err(|_| Fault::Gone)?;
         self.core.on_answered(course, self.begun);
         Ok(persistence)
@@ -298,11 +297,11 @@ impl Passage<'_> {
         Counts::of_block(Protocol::V2, self.push.body(), limit, &mut reader.decoder).ok()
     }
 
-    async fn write(&mut self, text: impl IoBuf) -> Result<(), Fault> {
+    async fn write(&mut self, text: impl IoBuf + AsRef<[u8]>) -> Result<(), Fault> {
         let due = self.core.now().after(ANSWER_DEADLINE);
-        let work = self.stream.write_all(text);
+        let work = self.channel.write_all(text);
         let written = self.slot.within(due, Patience::Busy, work).await.map_err(|_| Fault::Gone)?;
-        written.0.map(drop).map_err(|_| Fault::Gone)
+        written.map_err(|_| Fault::Gone)
     }
 
     fn count(&self, requests: Counter, bytes: Counter) {

@@ -12,6 +12,7 @@ use std::sync::atomic::Ordering;
 use crate::base::limits::NAME_BYTES_MAX;
 use crate::base::time::{Millis, UnixMillis};
 use crate::io::core::{Core, Reader};
+use crate::io::gate::Guest;
 use crate::io::orders::Word;
 use crate::io::store::Stock;
 use crate::logic::cluster::pass::{self, Forged, Pass};
@@ -42,6 +43,8 @@ pub struct Speaker {
     /// The beat at which its age was looked at.
     looked_at: Millis,
     claim: Option<Claim>,
+    /// Whom the door has let in.
+    guest: Guest,
     /// Whether it has spoken for more than one: then it is no source's own.
     is_shared: bool,
     known: Option<Known>,
@@ -114,11 +117,32 @@ impl Speaker {
             pass_made: None,
             looked_at: Millis(0),
             claim: None,
+            guest: Guest::default(),
             is_shared: false,
             known: None,
             lookout: Cell::default(),
             own_pass: RefCell::default(),
         }
+    }
+
+    /// Somebody has come in.
+    pub fn on_guest(&mut self, guest: &Guest) {
+        if self.guest != *guest {
+            self.guest = guest.clone();
+            // Who speaks is to be found out anew.
+            self.target.clear();
+        }
+    }
+
+    /// Whether a node of ours has relayed a request with this head, and says for whom.
+    pub fn is_vouched_for(&self, head: &Head<'_>) -> bool {
+        let relaying = self.core.settings.relaying.as_ref();
+        let Some((pass, relaying)) = head.pass.zip(relaying) else { return false };
+        if self.pass_made.is_some() && self.pass == pass {
+            // Its age is looked at when it is found out who speaks.
+            return true;
+        }
+        Pass::open(&relaying.seal, pass, self.core.clock.unix_now()).is_ok()
     }
 
     /// Finds out who sends a request with this head.

@@ -1,4 +1,4 @@
-//! TLS to the endpoint: what all its connections share.
+//! TLS: to the endpoints, and of those who come. What all connections to one endpoint share.
 //!
 //! rustls is driven directly, by [`session`]: bytes in, bytes out, no socket. There is one
 //! configuration for the process, and with it one store of tickets: a core's next connection resumes
@@ -6,6 +6,7 @@
 
 pub mod fault;
 pub mod files;
+pub mod name;
 pub mod server;
 pub mod session;
 pub mod verify;

@@ -22,6 +22,7 @@ use crate::io::core::{Accepted, Core, Handle, Settings};
 use crate::io::deadline::Deadlines;
 use crate::io::driver::{self, Choice, Kind};
 use crate::io::fan::{self, Ending};
+use crate::io::gate::{Gate, Guests};
 use crate::io::links::Links;
 use crate::io::log::Log;
 use crate::io::orders::{Order, Word};
@@ -54,6 +55,8 @@ pub struct Start {
     pub idle_bytes_max: usize,
     /// The conductor.
     pub conductor: Sender<Word>,
+    /// The way in, if not everybody may come.
+    pub gate: Option<Arc<Gate>>,
     /// The processor to run on, if the core is to be pinned.
     pub cpu: Option<usize>,
 }
@@ -117,11 +120,16 @@ fn inside_of(handle: Arc<Handle>, start: Start, bell: UnixStream) -> Core {
     let pieces = Pieces::new(start.idle_bytes_max);
     let outside = handle.clone();
     let appends = Appends::new(Box::new(move || outside.ring()));
+    let outside = handle.clone();
+    let guests = Guests::new(Box::new(move || outside.ring()));
     let links = Links::new(start.settings.endpoints.len());
     let store = Store::new(handle.index, holding, pieces, start.conductor, start.clock);
     Core {
         store,
         appends,
+        gate: start.gate,
+        guests,
+        fault_told: Cell::default(),
         links,
         name: format!("core {}", handle.index),
         reader: RefCell::default(),
@@ -155,6 +163,7 @@ async fn run(core: Rc<Core>, mut bell: Bell) -> io::Result<()> {
             follow(&core, order);
         }
         core.appends.on_rung();
+        core.guests.on_rung();
         core.deadlines.resume();
         core.store.wake_parked();
         let now = core.now();

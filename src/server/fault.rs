@@ -25,8 +25,8 @@ pub enum StartError {
     Lease(io::Error),
     /// TLS can't be spoken with the endpoint: a file can't be used any more.
     Tls(TlsSettingFault),
-    /// The file that says who may reach the admin listener can't be used any more.
-    Access(Vec<String>),
+    /// The file of this flag, which says who may reach a listener, can't be used any more.
+    Access(&'static str, Vec<String>),
     /// The queue in this folder can't be opened.
     Queue(PathBuf, OpenError),
 }
@@ -43,7 +43,7 @@ impl fmt::Display for StartError {
             }
             StartError::Lease(error) => write!(f, "--cluster-lease: {error}"),
             StartError::Tls(fault) => write!(f, "TLS: {} {}", fault.key, fault.what),
-            StartError::Access(faults) => write!(f, "--admin-web-config {}", faults.join(", ")),
+            StartError::Access(flag, faults) => write!(f, "{flag} {}", faults.join(", ")),
             StartError::Queue(dir, OpenError::Disk(error))
                 if error.kind() == io::ErrorKind::WouldBlock =>
             {

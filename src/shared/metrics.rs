@@ -97,6 +97,10 @@ counters! {
     LeadChanges = "highlander_cluster_lead_changes_total":
         "Times that this node took or lost the lead of a group.",
     Malformed = "highlander_requests_malformed_total": "Requests answered 4xx by ourselves.",
+    Unauthorized = "highlander_requests_unauthorized_total":
+        "Requests answered 401: no name and password, or wrong ones.",
+    HandshakesFailed = "highlander_tls_handshakes_failed_total":
+        "Connections of sources that did not get past the TLS handshake.",
     Refused = "highlander_requests_refused_total": "Requests answered 503 by ourselves.",
     GroupsRefused = "highlander_groups_refused_total":
         "Those of groups beyond --max-groups.",

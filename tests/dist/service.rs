@@ -62,6 +62,7 @@ fn the_configuration_of_the_package_is_good() {
     );
     fs::write(folder.join("password"), "geheim\n").expect("a new file");
     fs::write(folder.join("keys"), "A".repeat(43) + "=\n").expect("a new file");
+    fs::write(folder.join("web.yml"), "basic_auth_users: {}\n").expect("a new file");
     for (name, text) in [("as-installed.yml", &written), ("all-shown.yml", &shown)] {
         let file = folder.join(name);
         // Here nothing is installed.

@@ -1,6 +1,6 @@
 //! A proxy in this process, an endpoint that plays a part, a client that writes raw bytes.
 
-use std::io::{Read, Write as _};
+use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -62,8 +62,8 @@ impl Proxy {
 }
 
 /// A client that writes what a test says and reads whole answers.
-pub struct Client {
-    pub stream: TcpStream,
+pub struct Client<S = TcpStream> {
+    pub stream: S,
     unread: Vec<u8>,
 }
 
@@ -80,6 +80,12 @@ impl Client {
         let stream = TcpStream::connect(address).expect("the proxy listens");
         stream.set_read_timeout(Some(PATIENCE)).expect("a live socket");
         stream.set_nodelay(true).expect("a live socket");
+        Client::over(stream)
+    }
+}
+
+impl<S: Read + Write> Client<S> {
+    pub fn over(stream: S) -> Client<S> {
         Client { stream, unread: Vec::new() }
     }
 

@@ -123,7 +123,7 @@ impl Conn {
         Passage {
             core: &self.core,
             slot: &self.slot,
-            stream: &mut self.stream,
+            channel: &mut self.channel,
             speaker: &self.speaker,
             manner: request.manner(),
             begun: request.begun,
@@ -200,8 +200,8 @@ impl Conn {
         self.speaker.answered(Answered::with(answer.status));
         self.count(requests, bytes, body_bytes);
         answer::count(&self.core.handle.counters, requests, &answer);
-        let (slot, stream) = (&self.slot, &mut self.stream);
-        let passed = answer::pass_on(&self.core, slot, stream, link, answer, request.manner());
+        let (slot, channel) = (&self.slot, &mut self.channel);
+        let passed = answer::pass_on(&self.core, slot, channel, link, answer, request.manner());
         let persistence = passed.await.map_err(|_| Fault::Gone)?;
         self.core.on_answered(course, request.begun);
         Ok(persistence)

@@ -67,7 +67,7 @@ impl TlsFault {
             }
             CertificateError::BadEncoding => TlsFault::BadCertificate("can't be read"),
             CertificateError::InvalidPurpose | CertificateError::InvalidPurposeContext { .. } => {
-                TlsFault::BadCertificate("is not one for servers")
+                TlsFault::BadCertificate("is made out for another use")
             }
             CertificateError::UnsupportedSignatureAlgorithmContext { .. }
             | CertificateError::UnsupportedSignatureAlgorithmForPublicKeyContext { .. } => {
@@ -81,25 +81,30 @@ impl TlsFault {
     }
 }
 
+impl TlsFault {
+    /// In a sentence about whoever is at the other end.
+    pub fn of_whom(self, who: &str) -> String {
+        match self {
+            TlsFault::NotTls => format!("{who} does not speak TLS"),
+            TlsFault::NothingInCommon => format!("{who} speaks no TLS that we speak"),
+            TlsFault::UnknownIssuer => {
+                format!("{who}'s certificate is not trusted: nobody known has signed it")
+            }
+            TlsFault::WrongName => format!("{who}'s certificate is made out to another name"),
+            TlsFault::Expired => format!("{who}'s certificate has expired"),
+            TlsFault::NotYetValid => format!("{who}'s certificate is not valid yet"),
+            TlsFault::BadCertificate(how) => format!("{who}'s certificate {how}"),
+            TlsFault::Refused(alert) => format!("{who} refuses the TLS connection: {alert:?}"),
+            TlsFault::Closed => format!("{who} closes the connection in the TLS handshake"),
+            TlsFault::Truncated => format!("{who} closed the connection without an end of TLS"),
+            TlsFault::Broken => format!("{who}'s TLS is broken"),
+        }
+    }
+}
+
 impl fmt::Display for TlsFault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            TlsFault::NotTls => "endpoint does not speak TLS",
-            TlsFault::NothingInCommon => "endpoint speaks no TLS that we speak",
-            TlsFault::UnknownIssuer => {
-                "endpoint's certificate is not trusted: nobody known has signed it"
-            }
-            TlsFault::WrongName => "endpoint's certificate is made out to another name",
-            TlsFault::Expired => "endpoint's certificate has expired",
-            TlsFault::NotYetValid => "endpoint's certificate is not valid yet",
-            TlsFault::BadCertificate(how) => return write!(f, "endpoint's certificate {how}"),
-            TlsFault::Refused(alert) => {
-                return write!(f, "endpoint refuses the TLS connection: {alert:?}");
-            }
-            TlsFault::Closed => "endpoint closes the connection in the TLS handshake",
-            TlsFault::Truncated => "endpoint closed the connection without an end of TLS",
-            TlsFault::Broken => "endpoint's TLS is broken",
-        })
+        f.write_str(&self.of_whom("endpoint"))
     }
 }
 
@@ -118,7 +123,7 @@ mod tests {
             (of(CertificateError::Expired), "has expired"),
             (of(CertificateError::NotValidYet), "not valid yet"),
             (of(CertificateError::NotValidForName), "another name"),
-            (of(CertificateError::InvalidPurpose), "not one for servers"),
+            (of(CertificateError::InvalidPurpose), "for another use"),
             (
                 TlsFault::Refused(AlertDescription::CertificateRequired).to_string(),
                 "refuses the TLS connection: CertificateRequired",

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use rustls::crypto::ring;
+use rustls::pki_types::{CertificateDer, UnixTime};
 use rustls::server::WebPkiClientVerifier;
 use rustls::server::danger::ClientCertVerifier;
 use rustls::{RootCertStore, ServerConfig};
@@ -35,8 +36,31 @@ pub enum ClientProof {
     Needed,
 }
 
+/// How TLS is spoken with those who come. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct ServerTls {
+    /// For a connection that begins.
+    pub config: Arc<ServerConfig>,
+    verifier: Arc<dyn ClientCertVerifier>,
+    proof: ClientProof,
+}
+
+impl ServerTls {
+    /// Whether somebody who has shown these certificates on a connection that began under other rules would
+    /// be let in now too.
+    pub fn admits(&self, shown: &[CertificateDer<'static>]) -> bool {
+        match (shown, self.proof) {
+            (_, ClientProof::None) | ([], ClientProof::IfGiven) => true,
+            ([], ClientProof::Needed) => false,
+            ([own, others @ ..], _) => {
+                self.verifier.verify_client_cert(own, others, UnixTime::now()).is_ok()
+            }
+        }
+    }
+}
+
 /// Reads all files. On failure all that is wrong is in the list.
-pub fn server_config(files: &ServerFiles) -> Result<ServerConfig, Vec<TlsFileFault>> {
+pub fn server_tls(files: &ServerFiles) -> Result<ServerTls, Vec<TlsFileFault>> {
     let provider = Arc::new(ring::default_provider());
     let verifier = verifier(files, &provider);
     let ours = ours(&files.certificate, &files.key, &provider);
@@ -51,10 +75,10 @@ pub fn server_config(files: &ServerFiles) -> Result<ServerConfig, Vec<TlsFileFau
     let mut config = ServerConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
         .expect("ring has ciphers for both versions")
-        .with_client_cert_verifier(verifier)
+        .with_client_cert_verifier(verifier.clone())
         .with_cert_resolver(Arc::new(ours));
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
-    Ok(config)
+    Ok(ServerTls { config: Arc::new(config), verifier, proof: files.proof })
 }
 
 fn verifier(

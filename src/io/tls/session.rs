@@ -7,8 +7,8 @@
 use std::io::{BufRead as _, Write as _};
 use std::sync::Arc;
 
-use rustls::pki_types::ServerName;
-use rustls::{ClientConfig, ClientConnection};
+use rustls::pki_types::{CertificateDer, ServerName};
+use rustls::{ClientConfig, ClientConnection, Connection, ServerConfig, ServerConnection};
 
 use crate::io::tls::fault::TlsFault;
 
@@ -24,10 +24,10 @@ const RECORD_BYTES: usize = 16 * 1024;
 /// and new keys are all that can be of use, and no record is longer than a quarter of this.
 const BABBLE_BYTES_MAX: usize = 64 * 1024;
 
-/// A connection, seen from the client.
+/// A connection, seen from one of its ends.
 #[derive(Debug)]
 pub struct Session {
-    tls: ClientConnection,
+    tls: Connection,
     end: Option<Result<(), TlsFault>>,
     babbled_bytes: usize,
     border: Border,
@@ -74,11 +74,32 @@ impl Session {
         config: &Arc<ClientConfig>,
         name: &ServerName<'static>,
     ) -> Result<Session, TlsFault> {
-        let mut tls = ClientConnection::new(config.clone(), name.clone())
+        let tls = ClientConnection::new(config.clone(), name.clone())
             .map_err(|error| TlsFault::of(&error, true))?;
+        Ok(Session::of(tls.into()))
+    }
+
+    /// A new one of somebody who comes to us, and speaks first.
+    pub fn accept(config: &Arc<ServerConfig>) -> Result<Session, TlsFault> {
+        let tls =
+            ServerConnection::new(config.clone()).map_err(|error| TlsFault::of(&error, true))?;
+        Ok(Session::of(tls.into()))
+    }
+
+    fn of(mut tls: Connection) -> Session {
         // What is sealed is taken out at once, so the bound is that of the caller's pieces.
         tls.set_buffer_limit(None);
-        Ok(Session { tls, end: None, babbled_bytes: 0, border: Border::default() })
+        Session { tls, end: None, babbled_bytes: 0, border: Border::default() }
+    }
+
+    /// The certificates that the other end has shown, its own first; known after the handshake.
+    pub fn shown(&self) -> &[CertificateDer<'static>] {
+        self.tls.peer_certificates().unwrap_or_default()
+    }
+
+    /// Says that nothing more is to come; what is due behind it ends the connection.
+    pub fn say_end(&mut self) {
+        self.tls.send_close_notify();
     }
 
     /// Whether nothing can be sealed yet.
@@ -130,25 +151,50 @@ impl Session {
     /// more than came never, and one record that was begun before.
     pub fn open(&mut self, sealed: &[u8], plain: &mut Vec<u8>) -> usize {
         let before = plain.len();
-        self.border.pass(sealed);
+        self.open_up_to(sealed, plain, usize::MAX);
+        plain.len() - before
+    }
+
+    /// Takes bytes that came as long as `plain` has not `to` bytes, and appends to it the data in them.
+    /// Returned is how many were taken: what is left is to be given again, or nothing, for data that is
+    /// left inside.
+    pub fn open_up_to(&mut self, sealed: &[u8], plain: &mut Vec<u8>, to: usize) -> usize {
+        let before = plain.len();
         let mut rest = sealed;
-        while !rest.is_empty() && self.end.is_none() {
-            let is_handshake = self.tls.is_handshaking();
-            let state = match self.tls.read_tls(&mut rest) {
-                Ok(_) => self.tls.process_new_packets(),
-                // A message longer than any that there is: nothing else keeps bytes from it.
-                Err(_) => Err(rustls::Error::PeerSentOversizedRecord),
-            };
-            self.end = match state {
-                Ok(state) => state.peer_has_closed().then_some(Ok(())),
-                Err(error) => Some(Err(TlsFault::of(&error, is_handshake))),
-            };
+        self.take_plain(plain, to);
+        while !rest.is_empty() && self.end.is_none() && plain.len() < to {
+            self.take(&mut rest);
             // Also behind a fault: what came whole before it is good.
-            self.take_plain(plain);
+            self.take_plain(plain, to);
         }
-        let opened = plain.len() - before;
-        self.listen(sealed.len(), opened);
-        opened
+        let taken = sealed.len() - rest.len();
+        self.border.pass(&sealed[..taken]);
+        self.listen(taken, plain.len() - before);
+        taken
+    }
+
+    /// Takes bytes that came until hands are shaken. Returned is how many.
+    pub fn shake(&mut self, sealed: &[u8]) -> usize {
+        let mut rest = sealed;
+        while !rest.is_empty() && self.end.is_none() && self.tls.is_handshaking() {
+            self.take(&mut rest);
+        }
+        let taken = sealed.len() - rest.len();
+        self.border.pass(&sealed[..taken]);
+        taken
+    }
+
+    fn take(&mut self, rest: &mut &[u8]) {
+        let is_handshake = self.tls.is_handshaking();
+        let state = match self.tls.read_tls(rest) {
+            Ok(_) => self.tls.process_new_packets(),
+            // A message longer than any that there is: nothing else keeps bytes from it.
+            Err(_) => Err(rustls::Error::PeerSentOversizedRecord),
+        };
+        self.end = match state {
+            Ok(state) => state.peer_has_closed().then_some(Ok(())),
+            Err(error) => Some(Err(TlsFault::of(&error, is_handshake))),
+        };
     }
 
     /// The socket has ended.
@@ -157,12 +203,14 @@ impl Session {
         self.end.get_or_insert(Err(fault));
     }
 
-    fn take_plain(&mut self, plain: &mut Vec<u8>) {
+    fn take_plain(&mut self, plain: &mut Vec<u8>, to: usize) {
         let mut reader = self.tls.reader();
         // Ends with an error where more may come, with nothing where the other end has said so.
-        while let Ok(piece @ [_, ..]) = reader.fill_buf() {
-            let bytes = piece.len();
-            plain.extend_from_slice(piece);
+        while plain.len() < to
+            && let Ok(piece @ [_, ..]) = reader.fill_buf()
+        {
+            let bytes = piece.len().min(to - plain.len());
+            plain.extend_from_slice(&piece[..bytes]);
             reader.consume(bytes);
         }
     }
@@ -179,7 +227,8 @@ impl Session {
     }
 }
 
-fn sealed_bytes(plain_bytes: usize) -> usize {
+/// The most that so many bytes of data become in records.
+pub fn sealed_bytes(plain_bytes: usize) -> usize {
     plain_bytes + (plain_bytes / RECORD_BYTES + 1) * RECORD_EXTRA_BYTES
 }
 

@@ -19,6 +19,10 @@ pub enum Refusal {
     BodyTimedOut,
     /// The body is larger than `--max-body`.
     BodyTooLarge,
+    /// No name and password, or wrong ones.
+    Unauthorized,
+    /// Too many passwords have to be checked.
+    DoorBusy,
     /// A group, a source or a tenant with a name longer than we keep.
     NameTooLong,
     /// Anything else than remote write, while every endpoint has a queue, which takes nothing else.
@@ -71,6 +75,9 @@ pub fn is_misdirected(status: u16, head: &[u8]) -> bool {
     status == MISDIRECTED && memchr::memmem::find(head, LED_ELSEWHERE.as_bytes()).is_some()
 }
 
+/// How somebody is asked who he is.
+const WHO: &str = "WWW-Authenticate: Basic realm=\"highlander\", charset=\"UTF-8\"\r\n";
+
 impl Refusal {
     /// The status and what is wrong, in a few words for whoever reads the sender's log.
     pub fn status(&self) -> (u16, &'static str) {
@@ -81,6 +88,8 @@ impl Refusal {
             Refusal::HeadTimedOut => (503, "the head took too long"),
             Refusal::BodyTimedOut => (503, "the body took too long"),
             Refusal::BodyTooLarge => (413, "the body is larger than --max-body"),
+            Refusal::Unauthorized => (401, "a name and a password are needed, and right ones"),
+            Refusal::DoorBusy => (503, "too many passwords are being checked"),
             Refusal::NameTooLong => (400, "group, source or tenant has too long a name"),
             // A vmagent that speaks zstd goes back to snappy for it.
             Refusal::RemoteWriteOnly => (415, "only remote write in snappy can be queued"),
@@ -115,6 +124,8 @@ impl Refusal {
             | Refusal::BodyTimedOut
             | Refusal::BodyTooLarge
             | Refusal::NoRoom
+            | Refusal::Unauthorized
+            | Refusal::DoorBusy
             | Refusal::NameTooLong
             | Refusal::TooManyGroups
             | Refusal::TooManySources
@@ -150,6 +161,9 @@ impl Refusal {
         if status == 503 {
             // Writing to a String can't fail.
             let _ = write!(text, "Retry-After: {retry_after_seconds}\r\n");
+        }
+        if *self == Refusal::Unauthorized {
+            text.push_str(WHO);
         }
         if *self == Refusal::NotLeader {
             text.push_str(LED_ELSEWHERE);

@@ -1,17 +1,17 @@
-//! Who may reach the admin listener, and how: read again when the files have changed, so that a new
-//! certificate or password needs no restart.
+//! Who may reach a listener, and how: read again when the files have changed, so that a new certificate or
+//! password needs no restart.
 
 use std::collections::HashMap;
-use std::fs;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant, SystemTime};
+use std::{fmt, fs};
 
-use arc_swap::ArcSwap;
-use rustls::ServerConfig;
+use arc_swap::{ArcSwap, Guard};
 
-use crate::io::admin::users::Users;
 use crate::io::log::Log;
+use crate::io::tls::server::ServerTls;
+use crate::io::users::Users;
 
 /// How often it is looked whether a file has changed.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
@@ -20,7 +20,7 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub struct Rules {
     /// How TLS is spoken; `None`: it is not.
-    pub tls: Option<Arc<ServerConfig>>,
+    pub tls: Option<ServerTls>,
     /// Who may ask.
     pub users: Users,
     /// Whether everybody has to say who he is.
@@ -42,10 +42,18 @@ pub type ReadRules = Box<dyn Fn() -> Result<Rules, Vec<String>> + Send + Sync>;
 
 /// The rules as they are now.
 pub struct Access {
+    /// Which listener it is, in the log.
+    what: &'static str,
     read: ReadRules,
     rules: ArcSwap<Rules>,
     look: Mutex<Look>,
     log: Log,
+}
+
+impl fmt::Debug for Access {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Access").field("what", &self.what).finish_non_exhaustive()
+    }
 }
 
 /// What was seen of the files at the last look.
@@ -60,16 +68,27 @@ struct Look {
 
 impl Access {
     /// Reads them for the first time.
-    pub fn new(read: ReadRules, log: &Log) -> Result<Access, Vec<String>> {
+    pub fn new(what: &'static str, read: ReadRules, log: &Log) -> Result<Access, Vec<String>> {
         let rules = read()?;
         // Which files there are was not known before: they are read once more.
         let (at, faults) = (Instant::now(), Vec::new());
         let look = Mutex::new(Look { at, changed: None, is_check: true, faults });
-        Ok(Access { read, rules: ArcSwap::from_pointee(rules), look, log: log.clone() })
+        Ok(Access { what, read, rules: ArcSwap::from_pointee(rules), look, log: log.clone() })
     }
 
     /// The rules for a request that comes now. What can't be read leaves those before, and is tried again.
     pub fn rules(&self) -> Arc<Rules> {
+        self.look_if_due();
+        self.rules.load_full()
+    }
+
+    /// The rules as they were read last: for whoever may not wait for a file.
+    pub fn last(&self) -> Guard<Arc<Rules>> {
+        self.rules.load()
+    }
+
+    /// Reads them again if it is time to look, and files have changed.
+    pub fn look_if_due(&self) {
         // A file that is read slowly holds up the one who looks, and nobody else.
         if let Ok(mut look) = self.look.try_lock()
             && look.at.elapsed() >= LOOK_EVERY
@@ -77,7 +96,6 @@ impl Access {
             self.look(&mut look);
             look.at = Instant::now();
         }
-        self.rules.load_full()
     }
 
     fn look(&self, look: &mut Look) {
@@ -91,10 +109,11 @@ impl Access {
             Ok(rules) => {
                 let rules = Rules { users: rules.users.knowing(&before.users), ..rules };
                 if !std::mem::take(&mut look.is_check) {
-                    self.log.info("who may reach the admin listener was read again");
+                    self.log.info(&format!("who may reach the {} was read again", self.what));
                 }
                 if before.asks && !rules.asks {
-                    self.log.warn("whoever reaches the admin listener may steer now");
+                    let all = format!("the {} asks nobody any more who he is", self.what);
+                    self.log.warn(&all);
                 }
                 // Of those that are named anew it is not known yet.
                 look.is_check = rules.files != before.files;
@@ -106,7 +125,7 @@ impl Access {
                 // What they name may come, or be given to us, without any that is watched changing.
                 (look.changed, look.is_check) = (None, false);
                 for fault in faults.iter().filter(|fault| !look.faults.contains(fault)) {
-                    self.log.error(&format!("admin listener: {fault}; it goes on as before"));
+                    self.log.error(&format!("{}: {fault}; it goes on as before", self.what));
                 }
                 look.faults = faults;
             }

@@ -1,13 +1,14 @@
 //! Who may ask, by name and password.
 //!
 //! A password is checked against its bcrypt hash, which is slow on purpose, once; afterwards it is known by
-//! a keyed tag, which is compared in constant time.
+//! a keyed tag, which is compared in constant time, and without a lock: cores look for it too.
 
 use std::collections::HashMap;
 use std::fmt;
 use std::net::SocketAddr;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
+use arc_swap::ArcSwap;
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use bcrypt::HashParts;
@@ -20,7 +21,7 @@ pub struct Users {
     nobody: String,
     key: hmac::Key,
     /// Of each user the tag of the password that was right.
-    right: Mutex<HashMap<String, hmac::Tag>>,
+    right: ArcSwap<HashMap<String, hmac::Tag>>,
     /// One at a time is checked: whoever guesses takes no more than a core.
     one: Mutex<()>,
 }
@@ -43,43 +44,85 @@ impl Users {
         let cost = |hash: &String| hash.parse().map_or(0, |parts: HashParts| parts.get_cost());
         let cost = hashes.values().map(cost).max().unwrap_or(0).max(COST_MIN);
         let nobody = format!("$2y${cost:02}${NOTHING}");
-        Ok(Users { hashes, nobody, key, right: Mutex::default(), one: Mutex::default() })
+        Ok(Users { hashes, nobody, key, right: ArcSwap::default(), one: Mutex::default() })
     }
 
     /// These, of whom those who have the same hash as before need not be checked again.
     pub fn knowing(self, before: &Users) -> Users {
-        let known = before.right.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let known = before.right.load_full();
         let is_same = |name: &String| self.hashes.get(name) == before.hashes.get(name);
-        let known = known.into_iter().filter(|(name, _)| is_same(name)).collect();
-        Users { key: before.key.clone(), right: Mutex::new(known), ..self }
+        let known = known.iter().filter(|(name, _)| is_same(name));
+        let known: HashMap<_, _> = known.map(|(name, tag)| (name.clone(), *tag)).collect();
+        Users { key: before.key.clone(), right: ArcSwap::from_pointee(known), ..self }
+    }
+
+    /// Whether nobody is asked for a name.
+    pub fn are_none(&self) -> bool {
+        self.hashes.is_empty()
+    }
+
+    /// Who asks with this `Authorization`, as far as that is known without the slow hash: `Err` is what is
+    /// to be given to [`Users::check`], if anything can come of it.
+    pub fn recognize(&self, authorization: Option<&[u8]>) -> Result<Who, Option<Stranger>> {
+        if self.are_none() {
+            return Ok(Who::Anybody);
+        }
+        let (name, password) = authorization.and_then(basic).ok_or(None)?;
+        // The length is in it, so that no other pair gives the same.
+        let said = [&name.len().to_le_bytes()[..], name.as_bytes(), password.as_bytes()].concat();
+        let said = digest::digest(&digest::SHA256, &said);
+        match self.was_right(&name, &said) {
+            true => Ok(Who::User(name)),
+            false => Err(Some(Stranger { name, password, said })),
+        }
+    }
+
+    fn was_right(&self, name: &str, said: &digest::Digest) -> bool {
+        let is_right =
+            |tag: &hmac::Tag| hmac::verify(&self.key, said.as_ref(), tag.as_ref()).is_ok();
+        self.right.load().get(name).is_some_and(is_right)
+    }
+
+    /// Checks a password, slowly. `None`: it is wrong.
+    pub fn check(&self, Stranger { name, password, said }: Stranger) -> Option<Who> {
+        let _one = self.one.lock().unwrap_or_else(PoisonError::into_inner);
+        // Many connections of one user come at once: who waited for the first need not be checked.
+        if self.was_right(&name, &said) {
+            return Some(Who::User(name));
+        }
+        let hash = self.hashes.get(&name);
+        let is_right = bcrypt::verify(&password, hash.unwrap_or(&self.nobody)).unwrap_or(false);
+        if hash.is_none() || !is_right {
+            return None;
+        }
+        let tag = hmac::sign(&self.key, said.as_ref());
+        self.right.rcu(|right| {
+            let mut right = HashMap::clone(right);
+            right.insert(name.clone(), tag);
+            Arc::new(right)
+        });
+        Some(Who::User(name))
     }
 
     /// Who asks with this `Authorization`. `None`: somebody who may not.
     pub fn judge(&self, authorization: Option<&[u8]>) -> Option<Who> {
-        if self.hashes.is_empty() {
-            return Some(Who::Anybody);
+        match self.recognize(authorization) {
+            Ok(who) => Some(who),
+            Err(stranger) => self.check(stranger?),
         }
-        let (name, password) = basic(authorization?)?;
-        // The length is in it, so that no other pair gives the same.
-        let said = [&name.len().to_le_bytes()[..], name.as_bytes(), password.as_bytes()].concat();
-        let said = digest::digest(&digest::SHA256, &said);
-        let is_known = {
-            let right = self.right.lock().unwrap_or_else(PoisonError::into_inner);
-            let tag = right.get(&name);
-            tag.is_some_and(|tag| hmac::verify(&self.key, said.as_ref(), tag.as_ref()).is_ok())
-        };
-        if !is_known {
-            let _one = self.one.lock().unwrap_or_else(PoisonError::into_inner);
-            let hash = self.hashes.get(&name);
-            let is_right = bcrypt::verify(&password, hash.unwrap_or(&self.nobody)).unwrap_or(false);
-            if hash.is_none() || !is_right {
-                return None;
-            }
-            let tag = hmac::sign(&self.key, said.as_ref());
-            let mut right = self.right.lock().unwrap_or_else(PoisonError::into_inner);
-            right.insert(name.clone(), tag);
-        }
-        Some(Who::User(name))
+    }
+}
+
+/// Somebody whose password has to be checked.
+pub struct Stranger {
+    name: String,
+    password: String,
+    said: digest::Digest,
+}
+
+impl fmt::Debug for Stranger {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Stranger").field("name", &self.name).finish_non_exhaustive()
     }
 }
 
@@ -130,10 +173,10 @@ mod tests {
         for wrong in ["ann:a:Secret", "ann:", "bob:a:secret", "ann", ":", "anna::secret"] {
             assert_eq!(judge(wrong), None, "{wrong}");
         }
-        assert!(users.right.lock().expect("no panic").is_empty());
+        assert!(users.right.load().is_empty());
         for _ in 0..2 {
             assert_eq!(judge("ann:a:secret"), Some(Who::User("ann".into())));
-            assert_eq!(users.right.lock().expect("no panic").len(), 1);
+            assert_eq!(users.right.load().len(), 1);
             assert_eq!(judge("ann:a:Secret"), None, "another one is checked as before");
         }
         for other in [&b"Bearer x"[..], b"Basic", b"Basic ", b"Basic \xff", b""] {
@@ -172,7 +215,7 @@ mod tests {
             assert!(users.judge(Some(&authorization(who))).is_some());
         }
         let users = of(&ann, &hash("c")).knowing(&users);
-        assert!(users.right.lock().expect("no panic").keys().eq(["ann"]));
+        assert!(users.right.load().keys().eq(["ann"]));
         assert_eq!(users.judge(Some(&authorization("ann:a"))), Some(Who::User("ann".into())));
         assert_eq!(users.judge(Some(&authorization("bob:b"))), None);
         assert_eq!(users.judge(Some(&authorization("bob:c"))), Some(Who::User("bob".into())));

@@ -1,0 +1,288 @@
+//! Who may push: TLS on the listeners of sources, client certificates, users, and all of it read again when
+//! it changes.
+
+use std::io::{self, Read as _, Write as _};
+use std::net::TcpStream;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
+use highlander::base::limits::STRANGERS_MAX;
+use highlander::io::tls::files::{Belief, TlsFiles, client_config};
+use highlander::io::tls::server_name;
+use highlander::shared::metrics::Counter;
+use rustls::{ClientConnection, StreamOwned};
+
+use crate::authority::*;
+use crate::support::*;
+
+const TLS: &str = "tls_server_config:\n  cert_file: ours.pem\n  key_file: ours.key\n";
+const STRICT: &str = "  client_ca_file: ca.pem\n  client_auth_type: RequireAndVerifyClientCert\n";
+
+type Sealed = Client<StreamOwned<ClientConnection, TcpStream>>;
+
+/// A proxy that asks who comes, as `written` says, and shows a certificate for "proxy.example".
+fn asking(driver: &str, authority: &Authority, endpoint: &Endpoint, written: &str) -> Proxy {
+    authority.sign("proxy.example").files(authority);
+    let web = authority.file("web.yml", written);
+    Proxy::with(driver, endpoint.address, |cli| {
+        cli.web_config = web;
+        cli.cores = Some("1".into());
+    })
+}
+
+fn trusting(authority: &Authority, certificate: Option<(PathBuf, PathBuf)>) -> TlsFiles {
+    let authority = authority.ca_file().map(Into::into);
+    TlsFiles { authority, certificate, belief: Belief::Proven }
+}
+
+fn files(signed: &Signed, name: &str, authority: &Authority) -> Option<(PathBuf, PathBuf)> {
+    let (certificate, key) = signed.files_called(name, authority);
+    certificate.map(Into::into).zip(key.map(Into::into))
+}
+
+/// A connection that has shaken hands, as far as this end can tell.
+fn connect(proxy: &Proxy, files: &TlsFiles, name: &str) -> io::Result<Sealed> {
+    let config = client_config(files).expect("the files are good");
+    let name = server_name(name).expect("a name");
+    let mut session = ClientConnection::new(config.into(), name).map_err(io::Error::other)?;
+    let mut stream = TcpStream::connect(proxy.address)?;
+    stream.set_read_timeout(Some(Duration::from_secs(20)))?;
+    while session.is_handshaking() {
+        session.complete_io(&mut stream)?;
+    }
+    Ok(Client::over(StreamOwned::new(session, stream)))
+}
+
+/// The status of the answer to one request over a connection of its own.
+fn status(proxy: &Proxy, files: &TlsFiles) -> io::Result<u16> {
+    let mut client = connect(proxy, files, "proxy.example")?;
+    // What is wrong with our certificate is said behind the handshake.
+    client.stream.write_all(&push(1, b"body"))?;
+    let mut answer = [0; 12];
+    client.stream.read_exact(&mut answer)?;
+    let text = String::from_utf8_lossy(&answer);
+    text[9..].parse().map_err(io::Error::other)
+}
+
+fn with_user(request: &[u8], user: &str) -> Vec<u8> {
+    let at = find(request, b"\r\n").expect("a request line") + 2;
+    let line = format!("Authorization: Basic {}\r\n", BASE64_STANDARD.encode(user));
+    [&request[..at], line.as_bytes(), &request[at..]].concat()
+}
+
+#[test]
+fn what_comes_over_tls_goes_out_as_it_came_and_is_answered_whole() {
+    on_both_drivers(|driver| {
+        let authority = Authority::new();
+        let endpoint = Endpoint::start(|request| {
+            let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", request.body.len());
+            [head.as_bytes(), &request.body].concat()
+        });
+        let proxy = asking(driver, &authority, &endpoint, TLS);
+        let files = trusting(&authority, None);
+        let mut client = connect(&proxy, &files, "proxy.example").expect("a connection");
+        let sizes = [0, 1, 2000, 16_384, 33_000, 65_536, 65_537, 200_000, 5_000_000];
+        for bytes in sizes {
+            let answer = client.ask(&push(1, &body(bytes)));
+            assert!(answer.status == 200 && answer.body == body(bytes), "{bytes}");
+        }
+        // In pieces that are records of their own, and several requests in one.
+        for piece in push(1, &body(9000)).chunks(700) {
+            client.send(piece);
+        }
+        assert!(client.answer().body == body(9000));
+        let three: Vec<u8> = [100, 40_000, 3].iter().flat_map(|it| push(1, &body(*it))).collect();
+        client.send(&three);
+        for bytes in [100, 40_000, 3] {
+            assert!(client.answer().body == body(bytes));
+        }
+        let chunked = b"POST /w?highlander_weight=1 HTTP/1.1\r\nHost: a\r\n\
+                        Transfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n";
+        assert_eq!(client.ask(chunked).body, b"abc");
+        // A standby's is read away and answered.
+        let standby = push(0, &body(100_000));
+        assert_eq!(
+            connect(&proxy, &files, "proxy.example").expect("one").ask(&standby).status,
+            204
+        );
+        client
+            .send(b"POST /w?highlander_weight=1 HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n");
+        assert_eq!(client.answer().status, 200);
+        // Its end is the end of TLS: nobody has cut it.
+        client.assert_closed();
+        proxy.running.stop();
+    });
+}
+
+#[test]
+fn a_certificate_is_wanted_and_only_a_good_one_lets_in() {
+    on_both_drivers(|driver| {
+        let (authority, other) = (Authority::new(), Authority::new());
+        let endpoint = Endpoint::storage();
+        let proxy = asking(driver, &authority, &endpoint, &format!("{TLS}{STRICT}"));
+        let known = files(&authority.sign("ann"), "ann", &authority);
+        assert_eq!(status(&proxy, &trusting(&authority, known.clone())).ok(), Some(204));
+        let expired = files(&authority.sign_expired("ann"), "old", &authority);
+        let foreign = files(&other.sign("ann"), "foreign", &other);
+        for (what, files) in [
+            ("none", trusting(&authority, None)),
+            ("expired", trusting(&authority, expired)),
+            ("of another authority", trusting(&authority, foreign)),
+            ("and who trusts another does not come", trusting(&other, known.clone())),
+        ] {
+            assert!(status(&proxy, &files).is_err(), "{what}");
+        }
+        let files = trusting(&authority, known);
+        assert!(connect(&proxy, &files, "other.example").is_err(), "made out to another name");
+        let mut plain = proxy.connect();
+        plain.send(&push(1, b"body"));
+        let mut answer = Vec::new();
+        let _ = plain.stream.read_to_end(&mut answer);
+        assert!(!answer.starts_with(b"HTTP"), "without TLS there is no answer");
+        until("all are counted", || proxy.running.count(Counter::HandshakesFailed) == 6);
+        assert_eq!(endpoint.got().len(), 1, "nothing of those came through");
+        assert_eq!(status(&proxy, &files).ok(), Some(204), "and the good one is not disturbed");
+        proxy.running.stop();
+    });
+}
+
+#[test]
+fn users_push_and_nobody_else_and_their_name_goes_no_further_than_before() {
+    on_both_drivers(|driver| {
+        let (authority, endpoint) = (Authority::new(), Endpoint::storage());
+        let hash = bcrypt::hash("secret", 4).expect("a hash");
+        let users = format!("basic_auth_users:\n  ann: {hash}\n");
+        let proxy = asking(driver, &authority, &endpoint, &users);
+        let request = push(1, b"body");
+        let mut client = proxy.connect();
+        for _ in 0..3 {
+            assert_eq!(client.ask(&with_user(&request, "ann:secret")).status, 204);
+        }
+        for wrong in [request.clone(), with_user(&request, "ann:no"), with_user(&request, "bob:x")]
+        {
+            let mut stranger = proxy.connect();
+            let answer = stranger.ask(&wrong);
+            assert_eq!(answer.status, 401);
+            assert!(answer.head.contains("\r\nWWW-Authenticate: Basic"), "{}", answer.head);
+            stranger.assert_closed();
+        }
+        // What was right does not make the next one right, nor do two at once.
+        let twice = with_user(&with_user(&request, "ann:secret"), "ann:secret");
+        assert_eq!(proxy.connect().ask(&twice).status, 401);
+        assert_eq!(client.ask(&with_user(&request, "ann:Secret")).status, 401);
+        assert_eq!(endpoint.got().len(), 3);
+        assert_eq!(proxy.running.count(Counter::Unauthorized), 5);
+        proxy.running.stop();
+    });
+}
+
+#[test]
+fn a_slow_hash_holds_up_nobody_who_is_known() {
+    on_both_drivers(|driver| {
+        let (authority, endpoint) = (Authority::new(), Endpoint::storage());
+        let hash = bcrypt::hash("secret", 11).expect("a hash");
+        let users = format!("basic_auth_users:\n  ann: {hash}\n");
+        let proxy = asking(driver, &authority, &endpoint, &users);
+        let request = with_user(&push(1, b"body"), "ann:secret");
+        let mut known = proxy.connect();
+        assert_eq!(known.ask(&request).status, 204);
+        // A shard's new connection is not checked again, though others are.
+        let refused = Arc::new(AtomicUsize::new(0));
+        let guessing = AtomicBool::new(true);
+        std::thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(|| {
+                    while guessing.load(Ordering::Relaxed) {
+                        let wrong = with_user(&push(1, b"body"), "ann:guess");
+                        assert_eq!(proxy.connect().ask(&wrong).status, 401);
+                        refused.fetch_add(1, Ordering::Relaxed);
+                    }
+                });
+            }
+            until("they guess", || refused.load(Ordering::Relaxed) > 0);
+            let before = refused.load(Ordering::Relaxed);
+            for _ in 0..50 {
+                let mut shard = proxy.connect();
+                for _ in 0..20 {
+                    assert_eq!(shard.ask(&request).status, 204);
+                    assert_eq!(known.ask(&request).status, 204);
+                }
+            }
+            // Two thousand answers in the time of a few guesses: had each waited for one, it would have
+            // been as many.
+            let after = refused.load(Ordering::Relaxed);
+            assert!(after - before < 200, "{before} to {after}");
+            guessing.store(false, Ordering::Relaxed);
+        });
+        proxy.running.stop();
+    });
+}
+
+#[test]
+fn more_passwords_than_there_is_room_for_are_turned_away_and_the_rest_is_checked() {
+    let (authority, endpoint) = (Authority::new(), Endpoint::storage());
+    let hash = bcrypt::hash("secret", 10).expect("a hash");
+    let users = format!("basic_auth_users:\n  ann: {hash}\n");
+    let proxy = asking("uring", &authority, &endpoint, &users);
+    let wrong = with_user(&push(1, b"body"), "ann:guess");
+    let mut all: Vec<Client> = (0..STRANGERS_MAX + 100).map(|_| proxy.connect()).collect();
+    all.iter_mut().for_each(|client| client.send(&wrong));
+    // The last of them find no room, at once.
+    let answer = all.last_mut().expect("there are many").answer();
+    assert_eq!(answer.status, 503);
+    assert!(answer.head.contains("\r\nRetry-After: "), "{}", answer.head);
+    assert_eq!(all[0].answer().status, 401);
+    drop(all);
+    proxy.running.stop();
+}
+
+#[test]
+fn who_may_not_come_any_more_may_not_on_an_old_connection_either() {
+    on_both_drivers(|driver| {
+        let (authority, endpoint) = (Authority::new(), Endpoint::storage());
+        let hash = |password: &str| bcrypt::hash(password, 4).expect("a hash");
+        let written = |user: &str, password: &str, strict: &str| {
+            format!("{TLS}{strict}basic_auth_users:\n  {user}: {}\n", hash(password))
+        };
+        let proxy = asking(driver, &authority, &endpoint, &written("ann", "a", STRICT));
+        let shown = files(&authority.sign("ann"), "ann", &authority);
+        let files = trusting(&authority, shown);
+        let connect = || connect(&proxy, &files, "proxy.example");
+        let (ann, bob) = (with_user(&push(1, b"x"), "ann:a"), with_user(&push(1, b"x"), "bob:b"));
+        let mut old = connect().expect("a connection");
+        let mut older = connect().expect("a connection");
+        assert_eq!((old.ask(&ann).status, older.ask(&ann).status), (204, 204));
+        // A new certificate of our own, and another user: connections go on, and ask anew who is there.
+        authority.sign("proxy.example").files(&authority);
+        authority.file("web.yml", &written("bob", "b", STRICT));
+        until("bob may come", || {
+            std::thread::sleep(Duration::from_millis(50));
+            connect().is_ok_and(|mut client| client.ask(&bob).status == 204)
+        });
+        assert_eq!(old.ask(&bob).status, 204, "the same connection");
+        assert_eq!(older.ask(&ann).status, 401);
+        // The authority is another: who has shown a certificate of the old one is not known any more.
+        let other = Authority::new();
+        let theirs = std::fs::read_to_string(other.ca_file().expect("a path")).expect("a file");
+        authority.file("clients.pem", &theirs);
+        let strict = STRICT.replace("ca.pem", "clients.pem");
+        authority.file("web.yml", &written("bob", "b", &strict));
+        until("the old one is closed", || {
+            std::thread::sleep(Duration::from_millis(50));
+            let written = old.stream.write_all(&bob).and_then(|()| old.stream.flush());
+            let mut answer = [0; 12];
+            written.and_then(|()| old.stream.read_exact(&mut answer)).is_err() || {
+                assert_eq!(&answer[9..], b"204");
+                // The rest of the answer.
+                let mut rest = [0; 15];
+                old.stream.read_exact(&mut rest).expect("an empty answer");
+                false
+            }
+        });
+        proxy.running.stop();
+    });
+}
