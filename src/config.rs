@@ -222,7 +222,7 @@ fn listen(texts: &[String], faults: &mut Faults) -> Vec<SocketAddr> {
 /// Who may push.
 fn web_config(cli: &Cli, faults: &mut Faults, warnings: &mut Vec<String>) -> Option<PathBuf> {
     let path = cli.web_config.as_ref()?;
-    match web::rules(path) {
+    match web::rules(path, None) {
         Err(found) => found.iter().for_each(|fault| faults.add("--web-config", fault)),
         Ok(rules) if rules.tls.is_none() && !rules.users.are_none() => {
             let clear =
@@ -236,7 +236,7 @@ fn web_config(cli: &Cli, faults: &mut Faults, warnings: &mut Vec<String>) -> Opt
 
 fn admin(cli: &Cli, faults: &mut Faults, warnings: &mut Vec<String>) -> Option<Admin> {
     let web = cli.admin_web_config.as_ref().map(PathBuf::from);
-    let asks = match cli.admin_web_config.as_deref().map(web::rules) {
+    let asks = match cli.admin_web_config.as_deref().map(|path| web::rules(path, None)) {
         None => false,
         Some(Ok(rules)) => rules.asks,
         Some(Err(found)) => {

@@ -1,5 +1,6 @@
 //! The program put together: threads in the order in which they need each other, and back.
 
+mod access;
 mod fault;
 mod queues;
 mod settings;
@@ -7,17 +8,15 @@ mod settings;
 use std::hash::{BuildHasher as _, RandomState};
 use std::io;
 use std::net::{SocketAddr, UdpSocket};
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::thread::JoinHandle;
 
 use crate::base::limits::{PIECES_IDLE_PART, RESERVED};
 use crate::base::time::Millis;
+use crate::config::Config;
 use crate::config::queue::Delivery;
-use crate::config::{Admin, Config, web};
 use crate::io::acceptor::{self, Acceptor};
-use crate::io::access::{Access, ReadRules, Rules};
 use crate::io::admin;
 use crate::io::admin::sight::Sight;
 use crate::io::clock::Clock;
@@ -26,13 +25,13 @@ use crate::io::control::{self, Control};
 use crate::io::core::Relaying;
 use crate::io::descriptors;
 use crate::io::etcd::Etcd;
-use crate::io::gate::Gate;
 use crate::io::gossip::{self, Gossip};
 use crate::io::leases::Leases;
 use crate::io::log::Log;
 use crate::io::resolver::Addresses;
 use crate::io::seating::Seating;
 use crate::io::state_file::StateFile;
+use crate::io::tls::Tls;
 use crate::io::worker::{self, Start, Worker};
 use crate::logic::cluster::member::{LeaseKind, Setting};
 use crate::logic::cluster::node::Node;
@@ -47,6 +46,7 @@ use crate::shared::state::{Reserved, Seats};
 use crate::wire::cluster::seal::Seal;
 use crate::wire::remote_write::series::SeriesHasher;
 
+use access::Way;
 pub use fault::StartError;
 use queues::Backlog;
 
@@ -82,8 +82,8 @@ pub fn start(config: Config) -> Result<Running, StartError> {
     }
     let bind =
         |address| acceptor::bind(address).map_err(|error| StartError::Listen(address, error));
-    let access = access(config.admin.as_ref(), &log)?;
-    let (gate, door) = gate(&config, &log)?;
+    let access = access::of_admin(config.admin.as_ref(), &log)?;
+    let Way { gate, door, nodes_tls } = access::of_sources(&config, &log)?;
     let admin = config.admin.as_ref().map(|admin| bind(admin.address)).transpose()?;
     for line in opening_lines(&config, &addresses) {
         log.info(&line);
@@ -117,7 +117,7 @@ pub fn start(config: Config) -> Result<Running, StartError> {
     let seats = Arc::new(if ground.is_some() { seats.unled() } else { seats });
     let memory = Arc::new(Memory::new(config.hold_bytes_max));
     let words = conductor::words();
-    let relaying = ground.as_ref().map(Ground::relaying);
+    let relaying = ground.as_ref().map(|ground| ground.relaying(nodes_tls));
     let opened = queues::open(&config)?;
     let settings = Arc::new(settings::settings(&config, relaying, &opened, &log)?);
     let send = |queue: queues::Opened| queue.send(settings.endpoints.clone(), &config, clock, &log);
@@ -323,31 +323,6 @@ pub fn opening_lines(config: &Config, addresses: &[SocketAddr]) -> Vec<String> {
     binding.chain(remotes).chain(others).collect()
 }
 
-/// Who may reach the admin listener.
-fn access(admin: Option<&Admin>, log: &Log) -> Result<Access, StartError> {
-    let read: ReadRules = match admin.and_then(|admin| admin.web.clone()) {
-        Some(path) => read_rules(path),
-        None => Box::new(|| Rules::for_all().map_err(|error| vec![error.to_string()])),
-    };
-    let fault = |faults| StartError::Access("--admin-web-config", faults);
-    Access::new("admin listener", read, log).map_err(fault)
-}
-
-/// The way in for sources, and the thread behind it, if not all may come.
-type Way = (Option<Arc<Gate>>, Option<JoinHandle<()>>);
-
-fn gate(config: &Config, log: &Log) -> Result<Way, StartError> {
-    let Some(path) = config.web.clone() else { return Ok((None, None)) };
-    let fault = |faults| StartError::Access("--web-config", faults);
-    let access = Access::new("listener of sources", read_rules(path), log).map_err(fault)?;
-    let (gate, thread) = Gate::start(access).map_err(StartError::Thread)?;
-    Ok((Some(gate), Some(thread)))
-}
-
-fn read_rules(path: PathBuf) -> ReadRules {
-    Box::new(move || web::rules(&path.display().to_string()))
-}
-
 /// What a node of a cluster stands on: its socket, its seal, its peers.
 struct Ground {
     socket: UdpSocket,
@@ -407,8 +382,8 @@ fn ground(
 }
 
 impl Ground {
-    fn relaying(&self) -> Relaying {
-        Relaying { seal: self.seal.of_passes(), node: self.setting.me.address }
+    fn relaying(&self, tls: Option<Tls>) -> Relaying {
+        Relaying { seal: self.seal.of_passes(), node: self.setting.me.address, tls }
     }
 
     fn start(

@@ -3,6 +3,7 @@
 
 use std::collections::HashMap;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use super::faults::Faults;
 use super::file::File;
@@ -10,6 +11,7 @@ use super::named::Named;
 use super::section::{Refused, Section, text};
 use crate::base::limits::BCRYPT_COST_MAX;
 use crate::io::access::Rules;
+use crate::io::tls::badge::Badge;
 use crate::io::tls::files::{TlsFile, TlsFileFault};
 use crate::io::tls::server::{ClientProof, ServerFiles, ServerTls, server_tls};
 use crate::io::users::Users;
@@ -33,13 +35,13 @@ const TLS_REFUSED: &[Refused] = &[
     ("curve_preferences", "can't be set: only good ones are spoken"),
 ];
 
-/// Reads the file at `path` and those that it names. On failure every fault is in the list, with its line.
-pub fn rules(path: &str) -> Result<Rules, Vec<String>> {
+/// Reads the file at `path` and those that it names; nodes with this badge are let in too. On failure every fault is in the list, with its line.
+pub fn rules(path: &str, badge: Option<&Arc<Badge>>) -> Result<Rules, Vec<String>> {
     let mut faults = Faults::of_file(path);
     let read = File::open(path, &mut faults).and_then(|file| {
         let (root, named) = file.parts();
         let root = Section::open(root, String::new(), &mut faults)?;
-        Some(web(&root, named, &mut faults))
+        Some(web(&root, named, badge, &mut faults))
     });
     let Some(Web { tls, proof, hashes, files }) = read else { return Err(faults.into_all()) };
     let asks = !hashes.is_empty() || proof == ClientProof::Needed;
@@ -69,11 +71,11 @@ struct Web {
 }
 
 /// Reads the whole file.
-fn web(root: &Section<'_>, named: &Named, faults: &mut Faults) -> Web {
+fn web(root: &Section<'_>, named: &Named, badge: Option<&Arc<Badge>>, faults: &mut Faults) -> Web {
     root.refuse_others(KEYS, REFUSED, faults);
     let mut files = Vec::new();
     let tls = root.section("tls_server_config", faults);
-    let tls = tls.and_then(|section| tls_server(&section, named, &mut files, faults));
+    let tls = tls.and_then(|section| tls_server(&section, (named, badge), &mut files, faults));
     let users = root.section("basic_auth_users", faults);
     let hashes = users.map(|section| hashes(&section, faults)).unwrap_or_default();
     let proof = tls.as_ref().map(|(_, proof)| *proof).unwrap_or_default();
@@ -82,7 +84,7 @@ fn web(root: &Section<'_>, named: &Named, faults: &mut Faults) -> Web {
 
 fn tls_server(
     section: &Section<'_>,
-    named: &Named,
+    (named, badge): (&Named, Option<&Arc<Badge>>),
     files: &mut Vec<PathBuf>,
     faults: &mut Faults,
 ) -> Option<(ServerTls, ClientProof)> {
@@ -118,7 +120,7 @@ fn tls_server(
         }
     }
     let (certificate, key) = cert.zip(key)?;
-    match server_tls(&ServerFiles { certificate, key, authority, proof }) {
+    match server_tls(&ServerFiles { certificate, key, authority, proof }, badge) {
         Ok(tls) => Some((tls, proof)),
         Err(found) => {
             found.into_iter().for_each(|fault| of_file(section, fault, faults));

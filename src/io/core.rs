@@ -23,6 +23,7 @@ use crate::io::log::Log;
 use crate::io::orders::Order;
 use crate::io::queue::thread::Queue;
 use crate::io::store::Store;
+use crate::io::tls::Tls;
 use crate::logic::source::Identity;
 use crate::shared::labels::Course;
 use crate::shared::metrics::{Counters, Load};
@@ -77,6 +78,8 @@ pub struct Relaying {
     pub seal: Seal,
     /// This node.
     pub node: SocketAddr,
+    /// How TLS is spoken with the others, if their listeners are like ours, and ours speak it.
+    pub tls: Option<Tls>,
 }
 
 /// A connection on its way to a core.
@@ -237,6 +240,7 @@ impl Core {
             counters: &self.handle.counters,
             log: &self.log,
             thread: &self.name,
+            nodes_tls: self.settings.relaying.as_ref().and_then(|relaying| relaying.tls.as_ref()),
         }
     }
 

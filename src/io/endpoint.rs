@@ -41,6 +41,8 @@ pub struct Outlet<'o> {
     pub log: &'o Log,
     /// Which thread it is, in the log.
     pub thread: &'o str,
+    /// How TLS is spoken with other nodes, if it is.
+    pub nodes_tls: Option<&'o Tls>,
 }
 
 impl Outlet<'_> {

@@ -4,6 +4,7 @@
 //! configuration for the process, and with it one store of tickets: a core's next connection resumes
 //! what any core's last one began.
 
+pub mod badge;
 pub mod fault;
 pub mod files;
 pub mod name;

@@ -240,7 +240,7 @@ async fn connect(
     };
     let tls = match to {
         To::Endpoint(id) => out.endpoints[id.0].tls.as_ref(),
-        To::Node(..) => None,
+        To::Node(..) => out.nodes_tls,
     };
     match tls {
         Some(tls) => {

@@ -195,14 +195,14 @@ fn what_is_wrong_with_the_file_is_said_with_its_line() {
         (with("  client_ca_file: ca.pem\n"), 4, "that verifies"),
     ] {
         let path = authority.file("web.yml", &written).expect("a path");
-        let faults = web::rules(&path).expect_err(&written);
+        let faults = web::rules(&path, None).expect_err(&written);
         let begin = format!("{path}:{line}: ");
         let is_told = faults.iter().any(|it| it.starts_with(&begin) && it.contains(part));
         assert!(is_told, "{written}: {faults:?}");
         assert!(!faults.iter().any(|fault| fault.contains("secret")), "{faults:?}");
     }
     let path = authority.file("web.yml", good).expect("a path");
-    assert_eq!(web::rules(&path).map(|rules| rules.files.len()).ok(), Some(3));
+    assert_eq!(web::rules(&path, None).map(|rules| rules.files.len()).ok(), Some(3));
 }
 
 #[test]

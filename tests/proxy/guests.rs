@@ -14,9 +14,12 @@ use highlander::base::limits::STRANGERS_MAX;
 use highlander::io::tls::files::{Belief, TlsFiles, client_config};
 use highlander::io::tls::server_name;
 use highlander::shared::metrics::Counter;
+use highlander::wire::remote_write::protocol::Protocol;
 use rustls::{ClientConnection, StreamOwned};
 
 use crate::authority::*;
+use crate::cluster::{node, ports};
+use crate::handover::{now_ms, stored, write};
 use crate::support::*;
 
 const TLS: &str = "tls_server_config:\n  cert_file: ours.pem\n  key_file: ours.key\n";
@@ -284,5 +287,56 @@ fn who_may_not_come_any_more_may_not_on_an_old_connection_either() {
             }
         });
         proxy.running.stop();
+    });
+}
+
+#[test]
+fn nodes_relay_over_tls_to_one_another_whom_they_have_let_in() {
+    on_both_drivers(|driver| {
+        let (authority, endpoint) = (Authority::new(), Endpoint::storage());
+        authority.sign("proxy.example").files(&authority);
+        let hash = bcrypt::hash("secret", 4).expect("a hash");
+        let written = format!("{TLS}{STRICT}basic_auth_users:\n  ann: {hash}\n");
+        let web = authority.file("web.yml", &written);
+        let ports = ports(2);
+        let nodes = [0, 1].map(|place| {
+            Proxy::with(driver, endpoint.address, |cli| {
+                node(&ports, place)(cli);
+                cli.web_config = web.clone();
+            })
+        });
+        let shown = files(&authority.sign("ann"), "ann", &authority);
+        let files = trusting(&authority, shown);
+        let mut clients = [&nodes[0], &nodes[1]]
+            .map(|node| connect(node, &files, "proxy.example").expect("a connection"));
+        let start = now_ms() - 60_000;
+        for scrape in 0..20 {
+            let request = write("a", 5, Protocol::V1, start + scrape * 1000, 1.0);
+            let request = with_user(&request, "ann:secret");
+            let client = &mut clients[scrape as usize % 2];
+            // A node that has just begun answers 503.
+            until("it is taken", || {
+                let answer = client.ask(&request);
+                assert!([204, 503].contains(&answer.status), "{answer:?}");
+                answer.status == 204
+            });
+        }
+        assert_eq!(stored(&endpoint).len(), 20);
+        let relayed = nodes.iter().map(|node| node.running.count(Counter::Relayed));
+        let relayed: Vec<u64> = relayed.collect();
+        assert!(relayed.contains(&0) && relayed.contains(&10), "{relayed:?}");
+        // Whoever is no node and not known is asked on every node.
+        for node in &nodes {
+            let mut client = connect(node, &files, "proxy.example").expect("a connection");
+            assert_eq!(client.ask(&push(5, b"x")).status, 401);
+            let mut client = connect(node, &files, "proxy.example").expect("a connection");
+            let forged = push(5, b"x");
+            let at = find(&forged, b"\r\n").expect("a line") + 2;
+            let pass = b"X-Highlander-Pass: AAAA\r\n";
+            assert_eq!(client.ask(&[&forged[..at], pass, &forged[at..]].concat()).status, 401);
+        }
+        for node in nodes {
+            node.running.stop();
+        }
     });
 }

@@ -284,6 +284,8 @@ impl Inside {
             clock: self.start.clock,
             counters: &self.start.counters,
             log: &self.start.log,
+            // Other nodes are not sent to from here.
+            nodes_tls: None,
             thread: &self.name,
         }
     }

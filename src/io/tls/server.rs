@@ -5,10 +5,11 @@ use std::sync::Arc;
 
 use rustls::crypto::ring;
 use rustls::pki_types::{CertificateDer, UnixTime};
-use rustls::server::WebPkiClientVerifier;
 use rustls::server::danger::ClientCertVerifier;
+use rustls::server::{ResolvesServerCert, WebPkiClientVerifier};
 use rustls::{RootCertStore, ServerConfig};
 
+use crate::io::tls::badge::{Admitted, Badge, Shown};
 use crate::io::tls::files::{TlsFile, TlsFileFault, certificates, ours};
 
 /// Where the files are.
@@ -60,7 +61,11 @@ impl ServerTls {
 }
 
 /// Reads all files. On failure all that is wrong is in the list.
-pub fn server_tls(files: &ServerFiles) -> Result<ServerTls, Vec<TlsFileFault>> {
+/// Nodes with this badge are let in too.
+pub fn server_tls(
+    files: &ServerFiles,
+    badge: Option<&Arc<Badge>>,
+) -> Result<ServerTls, Vec<TlsFileFault>> {
     let provider = Arc::new(ring::default_provider());
     let verifier = verifier(files, &provider);
     let ours = ours(&files.certificate, &files.key, &provider);
@@ -72,11 +77,19 @@ pub fn server_tls(files: &ServerFiles) -> Result<ServerTls, Vec<TlsFileFault>> {
             return Err(faults);
         }
     };
+    let verifier = match badge.cloned() {
+        Some(badge) => Arc::new(Admitted { others: verifier, badge }),
+        None => verifier,
+    };
+    let shown: Arc<dyn ResolvesServerCert> = match badge.cloned() {
+        Some(badge) => Arc::new(Shown { ours, badge }),
+        None => Arc::new(ours),
+    };
     let mut config = ServerConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
         .expect("ring has ciphers for both versions")
         .with_client_cert_verifier(verifier.clone())
-        .with_cert_resolver(Arc::new(ours));
+        .with_cert_resolver(shown);
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
     Ok(ServerTls { config: Arc::new(config), verifier, proof: files.proof })
 }

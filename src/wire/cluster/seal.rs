@@ -125,6 +125,15 @@ impl Seal {
         Seal { keys: self.keys.clone(), context: [b"pass of ", &self.context[..]].concat() }
     }
 
+    /// Of each key a secret that only who has it can know, for what `label` says. One label is used for one
+    /// thing only.
+    pub fn derived(&self, label: &Nonce) -> Vec<Vec<u8>> {
+        let context = [b"secret for ", &label[..], &self.context[..]].concat();
+        let text = || Payload { msg: &[0; KEY_BYTES], aad: &context };
+        let of_key = |key: &XChaCha20Poly1305| key.encrypt(&(*label).into(), text()).ok();
+        self.keys.iter().filter_map(of_key).collect()
+    }
+
     /// The datagram that carries `payload`. `None`: it is longer than [`PAYLOAD_BYTES_MAX`].
     pub fn seal(&self, nonce: Nonce, stamp: Stamp, payload: &[u8]) -> Option<Vec<u8>> {
         if payload.len() > PAYLOAD_BYTES_MAX {
