@@ -88,13 +88,14 @@ impl Watch {
         seat.marks.set_low(self.progress.low().or_else(unreadable));
     }
 
-    /// Says of all sources how long they may be silent, should another node take the lead.
+    /// Says of all sources how long they may be silent: here, and should another node take the lead.
     pub fn tell_patience(&self, seat: &Seat, expiry: &Expiry) {
         let connected = Presence { connected: true, ..Presence::default() };
         for source in &seat.sources().all {
             let Some((rhythm, _)) = self.known.get(&source.id) else { continue };
             let patience = rhythm.patience(&connected, expiry).unwrap_or(expiry.expiry_max);
             source.set_patience(patience.max(RESERVED));
+            source.set_lost_after(rhythm.patience(&source.presence(), expiry));
         }
     }
 

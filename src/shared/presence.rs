@@ -19,6 +19,9 @@ use crate::logic::view::Heard;
 /// Stands in `attached` for a source that has been forgotten: nobody may attach to it any more.
 const FORGOTTEN: u32 = u32::MAX;
 
+/// Stands in `lost_after` for a source that can't be lost now.
+const NEVER: u64 = u64::MAX;
+
 /// One source of a group, for as long as it is remembered.
 #[derive(Debug)]
 pub struct Source {
@@ -39,6 +42,8 @@ pub struct Source {
     behind_max: AtomicU64,
     /// How long it may be silent, should another node take the lead.
     own_patience: AtomicU64,
+    /// How long it may be silent here; or [`NEVER`].
+    lost_after: AtomicU64,
     address: ArcSwap<SocketAddr>,
     /// When it was heard elsewhere last, and how long it may be silent from then on.
     expected: AtomicU64,
@@ -50,6 +55,8 @@ pub struct Source {
 #[derive(Debug, Default)]
 struct Traces {
     last_heard: AtomicU64,
+    /// The whole requests so far.
+    requests: AtomicU64,
     in_flight: AtomicU32,
     /// When the last answer was given, times two, plus one if it was a 5xx of our own.
     last_answer: AtomicU64,
@@ -100,6 +107,7 @@ impl Source {
             jump_max: AtomicU64::new(u64::MAX),
             behind_max: AtomicU64::new(LOW_MARK_SPAN_MIN.0),
             own_patience: AtomicU64::new(RESERVED.0),
+            lost_after: AtomicU64::new(NEVER),
             address: ArcSwap::from_pointee(heard.1),
             expected: AtomicU64::new(0),
             patience: AtomicU64::new(0),
@@ -147,8 +155,10 @@ impl Source {
 
     /// A whole request was heard on `core`.
     pub fn on_heard(&self, core: usize, now: Millis) {
-        // Relaxed: a lone timestamp that guards no other data, with one writer.
-        self.cores[core].last_heard.store(now.0, Ordering::Relaxed);
+        let traces = &self.cores[core];
+        // Relaxed: lone numbers that guard no other data, with one writer.
+        traces.last_heard.store(now.0, Ordering::Relaxed);
+        traces.requests.store(traces.requests.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
     }
 
     /// A request goes from `core` to the endpoint.
@@ -170,6 +180,27 @@ impl Source {
         let stamp = now.0 * 2 + u64::from(answered == Answered::Refused);
         // Relaxed: time and kind are one number, so they can't be seen apart.
         self.cores[core].last_answer.store(stamp, Ordering::Relaxed);
+    }
+
+    /// The whole requests so far, over all cores.
+    pub fn requests(&self) -> u64 {
+        // Relaxed: lone numbers.
+        self.cores.iter().map(|core| core.requests.load(Ordering::Relaxed)).sum()
+    }
+
+    /// After how long a silence it is lost, as the last tick had it; `None`: it could not be then.
+    pub fn lost_after(&self) -> Option<Millis> {
+        // Relaxed: a lone number.
+        let after = self.lost_after.load(Ordering::Relaxed);
+        (after != NEVER).then_some(Millis(after))
+    }
+
+    /// Says after how long that is.
+    pub fn set_lost_after(&self, after: Option<Millis>) {
+        // Relaxed: a lone number. Read first: the line is shared.
+        if self.lost_after() != after {
+            self.lost_after.store(after.map_or(NEVER, |after| after.0), Ordering::Relaxed);
+        }
     }
 
     /// How long it may be silent, should another node take the lead and not know its rhythm.

@@ -87,7 +87,7 @@ pub fn source(name: &str, weight: u64, why_not: Option<&str>, silence: u64) -> V
     json!({
         "name": name, "weight": weight, "address": address, "promoted": why_not.is_none(),
         "connected": true, "in_flight": 1, "refused": false, "silence": silence,
-        "patience_elsewhere": 10_000, "newest": now_ms() - silence as i64, "why_not": why_not,
+        "lost_after": 10_000, "patience_elsewhere": 10_000, "requests": now_ms() / 50, "newest": now_ms() - silence as i64, "why_not": why_not,
     })
 }
 

@@ -106,7 +106,9 @@ fn source(source: &Source, view: &View, is_wanted: bool, now: Millis) -> Value {
         "in_flight": presence.in_flight,
         "refused": presence.refused,
         "silence": was_heard.then(|| presence.silence(now).0),
+        "lost_after": source.lost_after().map(|after| after.0),
         "patience_elsewhere": source.patience().0,
+        "requests": source.requests(),
         "why_not": why_not(source, view, is_wanted, now),
         "newest": source.newest().map(|newest| newest.0),
     })
