@@ -29,6 +29,14 @@ pub const TRAILER_BYTES_MAX: usize = 8 * 1024;
 /// Longest `highlander_group`, `highlander_source` or tenant: they are kept for each source.
 pub const NAME_BYTES_MAX: usize = 256;
 
+/// The longest header of the PROXY protocol that a balancer may send before a connection: 52 bytes with
+/// its addresses, and what else it tells, such as a certificate. It fits into [`FIRST_READ_BYTES`].
+pub const PROXY_HEADER_BYTES_MAX: usize = 4 * 1024;
+/// Networks in `--trusted-proxies`: with any, each request is held against all.
+pub const TRUSTED_PROXIES_MAX: usize = 64;
+/// Rules in `sources`: whoever speaks for the first time is held against all.
+pub const SOURCE_RULES_MAX: usize = 1000;
+
 /// Connections at a time unless `--max-connections` says otherwise.
 pub const CONNECTIONS_MAX: usize = 10_000;
 /// Groups that one process keeps a seat for, unless `--max-groups` says otherwise, and the most in a
