@@ -3,5 +3,6 @@
 pub mod cluster;
 pub mod exposition;
 pub mod http;
+pub mod proxy_protocol;
 pub mod queue;
 pub mod remote_write;
