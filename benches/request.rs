@@ -10,7 +10,8 @@ use std::sync::{Arc, Mutex, RwLock};
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use highlander::base::time::Millis;
-use highlander::logic::source::{Identity, Payload, SourceId, Weight};
+use highlander::logic::recognition::{Recognised, Recognition};
+use highlander::logic::source::{Payload, SourceId, Weight, Who};
 use highlander::logic::view::{Event, Heard, View};
 use highlander::shared::state::{Seat, Seats};
 use highlander::wire::http::head::{Head, header_room};
@@ -65,10 +66,12 @@ fn identify(criterion: &mut Criterion) {
         bencher.iter(|| black_box(known.as_slice()) == black_box(&target[..]));
     });
     group.bench_function("a new connection", |bencher| {
+        let recognition = Recognition::default();
         bencher.iter(|| {
             let parameters = Parameters::read(black_box(target));
-            let weight = parameters.weight.as_deref().and_then(Weight::parse).unwrap_or_default();
-            let name = Identity::Auto.name(parameters.source.as_deref(), weight, address, 0);
+            let source = parameters.source.as_deref();
+            let who = Who { user: None, cert: None, source, address, connection: 0 };
+            let Recognised { name, weight, .. } = recognition.judge(&who, &parameters);
             let (_, source) =
                 seats.attach(&Default::default(), &name, weight, address).expect("there is room");
             source.detach();

@@ -91,9 +91,19 @@ pub struct Cli {
     #[argh(option, short = 'i', arg_name = "id")]
     pub instance_id: Option<String>,
 
-    /// what makes a source: auto, or connection (one connection, one source) (default auto)
+    /// what makes a source: auto, user (the authenticated user), or connection (one connection, one
+    /// source) (default auto)
     #[argh(option, arg_name = "how")]
     pub source_identity: Option<String>,
+
+    /// address or network of balancers whose word counts on where a source speaks from, by the PROXY
+    /// protocol or X-Forwarded-For; repeatable (default none)
+    #[argh(option, arg_name = "network")]
+    pub trusted_proxies: Vec<String>,
+
+    /// whether highlander_weight counts: true, or false (only rules give weights) (default true)
+    #[argh(option, arg_name = "choice")]
+    pub trust_weight: Option<String>,
 
     /// largest request body (default 32MiB)
     #[argh(option, arg_name = "size")]

@@ -14,6 +14,7 @@ mod keys;
 mod named;
 pub mod queue;
 mod section;
+mod sources;
 mod stanza;
 pub mod tls;
 mod url;
@@ -32,7 +33,7 @@ use crate::cli::Cli;
 use crate::io::driver::Choice;
 use crate::io::log::{Format, Level};
 use crate::logic::expiry::Expiry;
-use crate::logic::source::Identity;
+use crate::logic::recognition::Recognition;
 use crate::wire::http::target::Place;
 
 pub use cluster::Cluster;
@@ -69,8 +70,8 @@ pub struct Config {
     pub expiry: Expiry,
     /// The name of this instance.
     pub instance_id: String,
-    /// What makes a source.
-    pub identity: Identity,
+    /// How sources are recognised.
+    pub recognition: Recognition,
     /// The largest body.
     pub body_bytes_max: usize,
     /// How far back requests are kept for a hand-over.
@@ -117,6 +118,7 @@ impl Config {
             file.fill(&mut cli, &mut faults);
         }
         let cli = &cli;
+        let roster = file.as_ref().map(|file| file.roster(&mut faults)).unwrap_or_default();
         let config = Config {
             listen: listen(&cli.listen, &mut faults),
             web: web_config(cli, &mut faults, &mut warnings),
@@ -128,11 +130,7 @@ impl Config {
                 expiry_max: faults.duration("--health-expiry-max", &cli.health_expiry_max, 90_000),
             },
             instance_id: instance_id(cli.instance_id.as_deref(), &mut faults),
-            identity: faults.choice(
-                "--source-identity",
-                &cli.source_identity,
-                &[("auto", Identity::Auto), ("connection", Identity::Connection)],
-            ),
+            recognition: sources::recognition(cli, roster, &mut faults),
             body_bytes_max: faults.size("--max-body", &cli.max_body, BODY_BYTES_MAX),
             hold_window: faults.duration("--hold-window", &cli.hold_window, HOLD_WINDOW.0),
             hold_bytes_max: faults.size("--hold-memory", &cli.hold_memory, HOLD_BYTES_MAX),

@@ -106,8 +106,8 @@ pub fn start(config: Config) -> Result<Running, StartError> {
     let clock = Clock::start();
     let cpus = worker::cpus();
     let cores = config.cores.unwrap_or_else(|| all_cores(&cpus));
-    let sources_max = match config.identity {
-        Identity::Auto => config.sources_max,
+    let sources_max = match config.recognition.identity {
+        Identity::Auto | Identity::User => config.sources_max,
         Identity::Connection => config.sources_max.max(config.connections_max),
     };
     let state = state(&config)?;

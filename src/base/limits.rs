@@ -34,6 +34,8 @@ pub const NAME_BYTES_MAX: usize = 256;
 pub const PROXY_HEADER_BYTES_MAX: usize = 4 * 1024;
 /// Networks in `--trusted-proxies`: with any, each request is held against all.
 pub const TRUSTED_PROXIES_MAX: usize = 64;
+/// Addresses of `X-Forwarded-For` that are looked at: nobody has so many proxies one behind the other.
+pub const FORWARDED_HOPS_MAX: usize = 32;
 /// Rules in `sources`: whoever speaks for the first time is held against all.
 pub const SOURCE_RULES_MAX: usize = 1000;
 

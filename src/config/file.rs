@@ -5,14 +5,16 @@ use std::path::Path;
 
 use super::endpoint::{Endpoint, TIMEOUT};
 use super::faults::Faults;
-use super::keys::{self, REMOTE_WRITE};
+use super::keys::{self, REMOTE_WRITE, SOURCES};
 use super::named::{Named, ReadText, read_text};
 use super::section::Section;
+use super::sources;
 use super::stanza;
 use super::yaml::{self, Node};
 use crate::base::limits::CONFIG_BYTES_MAX;
 use crate::base::time::Millis;
 use crate::cli::Cli;
+use crate::logic::roster::Roster;
 
 /// A file whose keys and values are known.
 pub struct File {
@@ -60,18 +62,23 @@ impl File {
 
     /// Whether it speaks of endpoints.
     pub fn has_endpoints(&self) -> bool {
-        self.stanzas().is_some()
+        self.node(REMOTE_WRITE).is_some()
     }
 
     /// The endpoints; `None` if the file does not speak of any.
     pub fn endpoints(&self, timeout: Millis, faults: &mut Faults) -> Option<Vec<Endpoint>> {
-        let node = self.stanzas()?;
+        let node = self.node(REMOTE_WRITE)?;
         Some(stanza::endpoints(node, timeout, &self.named, faults))
     }
 
-    fn stanzas(&self) -> Option<&Node> {
+    /// The rules about sources; none if the file does not speak of any.
+    pub fn roster(&self, faults: &mut Faults) -> Roster {
+        self.node(SOURCES).map(|node| sources::roster(node, faults)).unwrap_or_default()
+    }
+
+    fn node(&self, key: &str) -> Option<&Node> {
         let yaml::Value::Map(pairs) = &self.root.value else { return None };
-        pairs.iter().find(|(name, _)| name.text == REMOTE_WRITE).map(|(_, node)| node)
+        pairs.iter().find(|(name, _)| name.text == key).map(|(_, node)| node)
     }
 }
 
@@ -82,6 +89,7 @@ pub fn parse(bytes: &[u8], read: ReadText) -> Result<Vec<Endpoint>, Vec<String>>
     let named = Named::in_file(Path::new("highlander.yml"), read);
     let endpoints = File::of_bytes(bytes, named, &mut faults).and_then(|file| {
         file.fill(&mut Cli::default(), &mut faults);
+        file.roster(&mut faults);
         file.endpoints(TIMEOUT, &mut faults)
     });
     if faults.are_none() { Ok(endpoints.unwrap_or_default()) } else { Err(faults.into_all()) }

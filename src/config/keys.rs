@@ -46,6 +46,8 @@ pub const KEYS: &[(&str, Slot)] = &[
     ("health_expiry_max", Text(|cli| &mut cli.health_expiry_max)),
     ("instance_id", Text(|cli| &mut cli.instance_id)),
     ("source_identity", Text(|cli| &mut cli.source_identity)),
+    ("trusted_proxies", List(|cli| &mut cli.trusted_proxies)),
+    ("trust_weight", Text(|cli| &mut cli.trust_weight)),
     ("max_body", Text(|cli| &mut cli.max_body)),
     ("hold_window", Text(|cli| &mut cli.hold_window)),
     ("hold_memory", Text(|cli| &mut cli.hold_memory)),
@@ -79,6 +81,8 @@ pub const KEYS: &[(&str, Slot)] = &[
 
 /// The key of the endpoints.
 pub const REMOTE_WRITE: &str = "remote_write";
+/// The key of the rules about sources.
+pub const SOURCES: &str = "sources";
 
 const OF_PROMETHEUS: &str = "is Prometheus's own: copy remote_write only";
 
@@ -100,7 +104,7 @@ const REFUSED: &[Refused] = &[
 /// overrules is not looked at.
 pub fn fill(cli: &mut Cli, root: &Section<'_>, named: &Named, faults: &mut Faults) {
     let mut known: Vec<&str> = KEYS.iter().map(|(key, _)| *key).collect();
-    known.push(REMOTE_WRITE);
+    known.extend([REMOTE_WRITE, SOURCES]);
     root.refuse_others(&known, REFUSED, faults);
     for (key, slot) in KEYS {
         if let Some((name, node)) = root.pairs().iter().find(|(name, _)| name.text == *key) {

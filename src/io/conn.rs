@@ -2,6 +2,7 @@
 
 mod enter;
 mod forward;
+mod greet;
 mod refuse;
 mod relay;
 
@@ -145,12 +146,13 @@ pub async fn serve(core: Rc<Core>, stream: TcpStream, peer: SocketAddr, number: 
         like: None,
         core,
     };
-    if conn.door.is_some() && conn.shake_hands(peer).await.is_err() {
+    let mut end = conn.greet().await;
+    if matches!(end, End::Next) && conn.door.is_some() && conn.shake_hands().await.is_err() {
         return;
     }
     loop {
-        match conn.turn().await {
-            End::Next => {}
+        match end {
+            End::Next => end = conn.turn().await,
             End::Close => return,
             End::Linger => return conn.linger().await,
         }

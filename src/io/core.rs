@@ -24,7 +24,7 @@ use crate::io::orders::Order;
 use crate::io::queue::thread::Queue;
 use crate::io::store::Store;
 use crate::io::tls::Tls;
-use crate::logic::source::Identity;
+use crate::logic::recognition::Recognition;
 use crate::shared::labels::Course;
 use crate::shared::metrics::{Counters, Load};
 use crate::shared::state::Seats;
@@ -44,8 +44,8 @@ pub struct Settings {
     pub queued: Vec<(EndpointId, Queue)>,
     /// How remote write is written, unless one endpoint alone gets it at once.
     pub common: Option<Route>,
-    /// What makes a source.
-    pub identity: Identity,
+    /// How sources are recognised.
+    pub recognition: Recognition,
     /// The largest body.
     pub body_bytes_max: usize,
     /// The memory for large bodies, over all cores.

@@ -17,11 +17,13 @@ use crate::io::orders::Word;
 use crate::io::store::Stock;
 use crate::logic::cluster::pass::{self, Forged, Pass};
 use crate::logic::lookout::{Glance, Lookout};
-use crate::logic::source::{GroupName, Payload, SourceName, Weight};
+use crate::logic::recognition::Recognised;
+use crate::logic::source::{GroupName, Payload, SourceName, Weight, Who};
 use crate::logic::view::{Event, Fate, Heard, Lead};
 use crate::shared::metrics::Counter;
 use crate::shared::presence::{Answered, Source};
 use crate::shared::state::{Full, Seat};
+use crate::wire::http::forwarded;
 use crate::wire::http::head::Head;
 use crate::wire::http::reply::Refusal;
 use crate::wire::http::rewrite::Stretch;
@@ -33,11 +35,14 @@ use crate::wire::remote_write::protocol::Protocol;
 /// The source behind one connection.
 pub struct Speaker {
     core: Rc<Core>,
+    /// Who is at the other end, or for whom a trusted proxy there speaks on this connection.
     peer: SocketAddr,
     connection: u64,
     target: Vec<u8>,
     tenant: Vec<u8>,
     pass: Vec<u8>,
+    /// Whom trusted proxies have named in the last request.
+    forwarded: Option<SocketAddr>,
     /// When the pass was made, if there is one.
     pass_made: Option<UnixMillis>,
     /// The beat at which its age was looked at.
@@ -114,6 +119,7 @@ impl Speaker {
             target,
             tenant,
             pass,
+            forwarded: None,
             pass_made: None,
             looked_at: Millis(0),
             claim: None,
@@ -145,17 +151,31 @@ impl Speaker {
         Pass::open(&relaying.seal, pass, self.core.clock.unix_now()).is_ok()
     }
 
+    /// Who is at the other end of the connection, as far as is known.
+    pub fn peer(&self) -> SocketAddr {
+        self.peer
+    }
+
+    /// A trusted proxy has said for whom it speaks on this connection, before its first request.
+    pub fn on_introduced(&mut self, client: SocketAddr) {
+        self.peer = SocketAddr::new(client.ip().to_canonical(), client.port());
+    }
+
     /// Finds out who sends a request with this head.
     pub fn identify(&mut self, head: &Head<'_>) -> Result<(), Refusal> {
         let tenant = head.tenant.unwrap_or_default();
         let pass = head.pass.filter(|_| self.core.settings.relaying.is_some()).unwrap_or_default();
-        let is_said = self.target == head.target && self.tenant == tenant && self.pass == pass;
+        let forwarded = self.forwarded(head);
+        let is_said = self.target == head.target
+            && self.tenant == tenant
+            && self.pass == pass
+            && self.forwarded == forwarded;
         if self.claim.is_some() && is_said && self.is_fresh() {
             return Ok(());
         }
         let (claim, made) = match self.relayed(pass)? {
             Some((claim, made)) => (claim, Some(made)),
-            None => (self.claimed(head, tenant)?, None),
+            None => (self.claimed(head, tenant, forwarded.unwrap_or(self.peer))?, None),
         };
         self.pass_made = made;
         if self.claim.as_ref() != Some(&claim) {
@@ -169,6 +189,7 @@ impl Speaker {
             self.known = None;
             self.own_pass.take();
         }
+        self.forwarded = forwarded;
         for (said, now) in
             [(&mut self.target, head.target), (&mut self.tenant, tenant), (&mut self.pass, pass)]
         {
@@ -176,6 +197,15 @@ impl Speaker {
             said.extend_from_slice(now);
         }
         Ok(())
+    }
+
+    /// Whom trusted proxies name, if it is they who speak here. A balancer sends the requests of several
+    /// clients on one connection, so this may be another one each time.
+    fn forwarded(&self, head: &Head<'_>) -> Option<SocketAddr> {
+        let recognition = &self.core.settings.recognition;
+        let is_through_proxy = recognition.trusts(self.peer.ip());
+        is_through_proxy
+            .then(|| forwarded::client(head.headers, self.peer, |ip| recognition.trusts(ip)))
     }
 
     /// Whether the pass that was there last counts still. A beat is soon enough to ask the clock again.
@@ -223,20 +253,30 @@ impl Speaker {
         }
     }
 
-    /// Who it says itself that it is from.
-    fn claimed(&self, head: &Head<'_>, tenant: &[u8]) -> Result<Claim, Refusal> {
+    /// Who it says itself that it is from, and what the rules say of that.
+    fn claimed(&self, head: &Head<'_>, tenant: &[u8], at: SocketAddr) -> Result<Claim, Refusal> {
         let parameters = Parameters::read(head.target);
-        let group = parameters.group.as_deref().unwrap_or_default();
-        let named = parameters.source.as_deref();
-        if [tenant, group, named.unwrap_or_default()].iter().any(|name| name.len() > NAME_BYTES_MAX)
-        {
+        let who = Who {
+            user: self.guest.user.as_deref(),
+            cert: self.guest.certificate.as_deref(),
+            source: parameters.source.as_deref(),
+            address: at,
+            connection: self.connection,
+        };
+        let recognised = self.core.settings.recognition.judge(&who, &parameters);
+        let Recognised { group, name, weight, says_no_weight } = recognised;
+        let named = match &name {
+            SourceName::Named(name) => name,
+            SourceName::Address(..) | SourceName::Connection(..) => &b""[..],
+        };
+        if [tenant, &group, named].iter().any(|name| name.len() > NAME_BYTES_MAX) {
             return Err(Refusal::NameTooLong);
         }
-        let weight = self.weight(&parameters);
-        let settings = &self.core.settings;
-        let name = settings.identity.name(named, weight, self.peer, self.connection);
-        let group = GroupName { tenant: tenant.into(), group: group.into() };
-        Ok(Claim { group, name, weight, address: self.peer, stretch: Stretch::First })
+        if says_no_weight {
+            self.core.handle.counters.add(Counter::WeightsUnreadable, 1);
+        }
+        let group = GroupName { tenant: tenant.into(), group };
+        Ok(Claim { group, name, weight, address: at, stretch: Stretch::First })
     }
 
     /// The number of the connection.
@@ -451,13 +491,5 @@ impl Speaker {
 
     fn known(&self) -> &Known {
         self.known.as_ref().expect("a whole request was heard before")
-    }
-
-    fn weight(&self, parameters: &Parameters<'_>) -> Weight {
-        let Some(text) = parameters.weight.as_deref() else { return Weight(0) };
-        Weight::parse(text).unwrap_or_else(|| {
-            self.core.handle.counters.add(Counter::WeightsUnreadable, 1);
-            Weight(0)
-        })
     }
 }

@@ -14,6 +14,8 @@ pub mod low_mark;
 pub mod pressure;
 pub mod progress;
 pub mod queue;
+pub mod recognition;
+pub mod roster;
 pub mod sending;
 pub mod shelf;
 pub mod source;

@@ -43,7 +43,8 @@ pub struct GroupName {
 /// What tells a source from the others of its group.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum SourceName {
-    /// The `highlander_source` parameter, percent-decoded.
+    /// The `highlander_source` parameter, percent-decoded; or the name by which it was let in, see
+    /// [`Identity::User`].
     Named(Box<[u8]>),
     /// Without a name: the client's address, and its weight, because two Prometheus servers may
     /// share an address behind one NAT but are given two weights.
@@ -73,32 +74,55 @@ pub enum Payload {
     RemoteWrite,
 }
 
+/// What is known of whoever sends a request.
+#[derive(Clone, Copy, Debug)]
+pub struct Who<'w> {
+    /// The user, if he has shown a password.
+    pub user: Option<&'w str>,
+    /// The name in its certificate, if it has shown one.
+    pub cert: Option<&'w str>,
+    /// The `highlander_source` parameter: what it says of itself.
+    pub source: Option<&'w [u8]>,
+    /// Where it speaks from.
+    pub address: SocketAddr,
+    /// The number of its connection.
+    pub connection: u64,
+}
+
 /// What makes a source, `--source-identity`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Identity {
-    /// The `highlander_source` parameter, else address and weight.
+    /// The `highlander_source` parameter, else address and weight. Not the user: the two servers of a
+    /// pair often share one configuration, and with it one user. As one source both would be forwarded.
     #[default]
     Auto,
+    /// The `highlander_source` parameter, else the user, else the name in the certificate, else address
+    /// and weight. A user `ann` is the source that calls itself `ann`, on purpose: so one may move from
+    /// one to the other, and a source is called the same in all places.
+    User,
     /// The connection, as the original has it.
     Connection,
 }
 
 impl Identity {
-    /// The name of the source that speaks: `named` is its `highlander_source` parameter,
-    /// `address` and `connection` are where it speaks from.
-    pub fn name(
-        self,
-        named: Option<&[u8]>,
-        weight: Weight,
-        address: SocketAddr,
-        connection: u64,
-    ) -> SourceName {
-        match (self, named) {
-            (Identity::Connection, _) => SourceName::Connection(address, connection),
-            (Identity::Auto, Some(name)) if !name.is_empty() => SourceName::Named(name.into()),
-            (Identity::Auto, _) => SourceName::Address(address.ip().to_canonical(), weight),
+    /// The name of the source that speaks.
+    pub fn name(self, who: &Who<'_>, weight: Weight) -> SourceName {
+        let known = || who.user.or(who.cert).map(str::as_bytes);
+        let named = match self {
+            Identity::Connection => return SourceName::Connection(who.address, who.connection),
+            Identity::Auto => is_said(who.source),
+            Identity::User => is_said(who.source).or_else(|| is_said(known())),
+        };
+        match named {
+            Some(name) => SourceName::Named(name.into()),
+            None => SourceName::Address(who.address.ip().to_canonical(), weight),
         }
     }
+}
+
+/// A name without a letter is none.
+fn is_said(name: Option<&[u8]>) -> Option<&[u8]> {
+    name.filter(|name| !name.is_empty())
 }
 
 #[cfg(test)]
@@ -114,12 +138,19 @@ mod tests {
         }
     }
 
+    const HERE: &str = "10.0.0.7:1";
+
+    fn who(address: &str) -> Who<'static> {
+        let address = address.parse().expect("an address");
+        Who { user: None, cert: None, source: None, address, connection: 0 }
+    }
+
     #[test]
     fn fifty_ports_of_one_address_are_one_source() {
         let names: std::collections::BTreeSet<_> = (1..=50)
             .map(|port| {
-                let address = SocketAddr::from(([10, 0, 0, 7], 40_000 + port));
-                Identity::Auto.name(None, Weight(5), address, u64::from(port))
+                let who = Who { connection: port, ..who(&format!("10.0.0.7:{}", 40_000 + port)) };
+                Identity::Auto.name(&who, Weight(5))
             })
             .collect();
         assert_eq!(names.len(), 1);
@@ -127,23 +158,49 @@ mod tests {
 
     #[test]
     fn address_weight_name_and_connection_tell_sources_apart() {
-        let here = SocketAddr::from(([10, 0, 0, 7], 1));
-        let there = SocketAddr::from(([10, 0, 0, 8], 1));
-        let auto = |named, weight, at| Identity::Auto.name(named, Weight(weight), at, 0);
-        assert_ne!(auto(None, 1, here), auto(None, 1, there));
-        assert_ne!(auto(None, 1, here), auto(None, 2, here));
-        assert_ne!(auto(Some(b"a"), 1, here), auto(Some(b"b"), 1, here));
-        assert_eq!(auto(Some(b"a"), 1, here), auto(Some(b"a"), 2, there));
-        assert_eq!(auto(Some(b""), 1, here), auto(None, 1, here));
-        let of = |number| Identity::Connection.name(Some(b"a"), Weight(0), here, number);
+        let there = "10.0.0.8:1";
+        let auto = |source: Option<&'static str>, weight, at| {
+            let source = source.map(str::as_bytes);
+            Identity::Auto.name(&Who { source, ..who(at) }, Weight(weight))
+        };
+        assert_ne!(auto(None, 1, HERE), auto(None, 1, there));
+        assert_ne!(auto(None, 1, HERE), auto(None, 2, HERE));
+        assert_ne!(auto(Some("a"), 1, HERE), auto(Some("b"), 1, HERE));
+        assert_eq!(auto(Some("a"), 1, HERE), auto(Some("a"), 2, there));
+        assert_eq!(auto(Some(""), 1, HERE), auto(None, 1, HERE));
+        let of = |connection| {
+            let who = Who { source: Some(b"a"), connection, ..who(HERE) };
+            Identity::Connection.name(&who, Weight(0))
+        };
         assert_ne!(of(1), of(2));
     }
 
     #[test]
     fn an_ipv4_client_of_a_dual_stack_listener_is_the_same_source() {
-        let mapped: SocketAddr = "[::ffff:10.0.0.7]:80".parse().expect("an address");
-        let plain = SocketAddr::from(([10, 0, 0, 7], 80));
-        let name = |at| Identity::Auto.name(None, Weight(0), at, 0);
-        assert_eq!(name(mapped), name(plain));
+        let name = |at| Identity::Auto.name(&who(at), Weight(0));
+        assert_eq!(name("[::ffff:10.0.0.7]:80"), name("10.0.0.7:80"));
+    }
+
+    #[test]
+    fn a_pair_that_shares_its_user_is_two_sources_unless_the_user_is_what_makes_one() {
+        let of = |user: &'static str, at| Who { user: Some(user), cert: Some("c"), ..who(at) };
+        let (one, other) = (of("pair", HERE), of("pair", "10.0.0.8:1"));
+        let name = |identity: Identity, who: &Who<'_>| identity.name(who, Weight(1));
+        assert_ne!(name(Identity::Auto, &one), name(Identity::Auto, &other));
+        assert_eq!(name(Identity::User, &one), name(Identity::User, &other));
+        assert_ne!(name(Identity::User, &one), name(Identity::User, &of("ann", HERE)));
+    }
+
+    #[test]
+    fn the_parameter_comes_before_the_user_he_before_the_certificate_and_that_before_the_address() {
+        let mut who = Who { user: Some("ann"), cert: Some("c"), source: Some(b"a"), ..who(HERE) };
+        let name = |who: &Who<'_>| Identity::User.name(who, Weight(1)).to_string();
+        assert_eq!(name(&who), "a");
+        who.source = Some(b"");
+        assert_eq!(name(&who), "ann");
+        who.user = None;
+        assert_eq!(name(&who), "c");
+        who.cert = None;
+        assert_eq!(name(&who), "10.0.0.7/1");
     }
 }

@@ -28,7 +28,7 @@ pub fn settings(
         direct: direct.collect(),
         queued: queued.collect(),
         common: (!is_one_direct).then(Route::common),
-        identity: config.identity,
+        recognition: config.recognition.clone(),
         body_bytes_max: config.body_bytes_max,
         decoded_bytes_max: config.decoded_bytes_max,
         budget: Default::default(),

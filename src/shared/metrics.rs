@@ -101,6 +101,8 @@ counters! {
         "Requests answered 401: no name and password, or wrong ones.",
     HandshakesFailed = "highlander_tls_handshakes_failed_total":
         "Connections of sources that did not get past the TLS handshake.",
+    ProxyHeadersMalformed = "highlander_proxy_headers_malformed_total":
+        "Connections of trusted proxies with a malformed PROXY header, answered 400.",
     Refused = "highlander_requests_refused_total": "Requests answered 503 by ourselves.",
     GroupsRefused = "highlander_groups_refused_total":
         "Those of groups beyond --max-groups.",

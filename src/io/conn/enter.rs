@@ -1,7 +1,5 @@
 //! How a connection begins.
 
-use std::net::SocketAddr;
-
 use super::Conn;
 use crate::base::limits::HEAD_DEADLINE;
 use crate::io::deadline::{Elapsed, Patience};
@@ -13,7 +11,7 @@ use crate::shared::metrics::Counter;
 
 impl Conn {
     /// Begins TLS, if it is to be spoken.
-    pub(super) async fn shake_hands(&mut self, peer: SocketAddr) -> Result<(), Fault> {
+    pub(super) async fn shake_hands(&mut self) -> Result<(), Fault> {
         let Some(door) = &mut self.door else { return Ok(()) };
         let Some(tls) = &door.rules().tls else { return Ok(()) };
         let session = Session::accept(&tls.config).map_err(|_| Fault::Gone)?;
@@ -35,7 +33,7 @@ impl Conn {
         let now = self.core.now();
         if self.core.fault_told.get().is_none_or(|told| now.since(told) >= FAULTS_TOLD_EVERY) {
             self.core.fault_told.set(Some(now));
-            self.core.log.warn(&fault.of_whom(&format!("a client at {peer}")));
+            self.core.log.warn(&fault.of_whom(&format!("a client at {}", self.speaker.peer())));
         }
         Err(Fault::Gone)
     }

@@ -7,6 +7,8 @@ use std::net::{IpAddr, SocketAddr};
 
 use httparse::Header;
 
+use crate::base::limits::FORWARDED_HOPS_MAX;
+
 /// The address that a request comes from, which has reached us from `hop`, a trusted proxy: the last
 /// one in `headers` that is not trusted itself, or the first, if all are. What can't be read ends
 /// the search: whom the last proxy before it has named is taken then. Without a port there it is 0.
@@ -20,6 +22,7 @@ pub fn client(
     // An empty entry is none, as in any list of a header.
     let entries = lines.rev().flat_map(|line| line.rsplit(|byte| *byte == b','));
     let entries = entries.map(<[u8]>::trim_ascii).filter(|entry| !entry.is_empty());
+    let entries = entries.take(FORWARDED_HOPS_MAX);
     let mut client = hop;
     for entry in entries {
         let Some(address) = address(entry) else { return client };
@@ -118,5 +121,12 @@ mod tests {
             let behind = format!("192.0.2.66, {entry}, 10.0.0.2");
             assert_eq!(client_of(&[&behind]), "10.0.0.2:0", "{behind:?}");
         }
+    }
+
+    #[test]
+    fn so_many_hops_are_looked_at_and_no_more() {
+        let hops = |count: usize| format!("192.0.2.7{}", ", 10.0.0.2".repeat(count));
+        assert_eq!(client_of(&[&hops(FORWARDED_HOPS_MAX - 1)]), "192.0.2.7:0");
+        assert_eq!(client_of(&[&hops(FORWARDED_HOPS_MAX)]), "10.0.0.2:0");
     }
 }

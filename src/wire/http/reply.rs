@@ -5,12 +5,15 @@ use std::fmt::Write as _;
 use crate::wire::http::answer::Asked;
 use crate::wire::http::body::ChunkError;
 use crate::wire::http::head::{HeadError, Persistence, Version};
+use crate::wire::proxy_protocol::OpeningError;
 
 /// Why a request was neither forwarded nor taken from a standby.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Refusal {
     /// The head is wrong.
     Head(HeadError),
+    /// The header of the PROXY protocol before it is wrong.
+    ProxyHeader(OpeningError),
     /// The chunked body is wrong.
     Body(ChunkError),
     /// The head did not come in time.
@@ -83,6 +86,7 @@ impl Refusal {
     pub fn status(&self) -> (u16, &'static str) {
         match self {
             Refusal::Head(error) => of_head(*error),
+            Refusal::ProxyHeader(error) => (400, of_opening(*error)),
             Refusal::Body(error) => (400, of_chunks(*error)),
             // Not 408: a Prometheus drops what gets a 4xx.
             Refusal::HeadTimedOut => (503, "the head took too long"),
@@ -119,6 +123,7 @@ impl Refusal {
     pub fn persistence(&self) -> Persistence {
         match self {
             Refusal::Head(_)
+            | Refusal::ProxyHeader(_)
             | Refusal::Body(_)
             | Refusal::HeadTimedOut
             | Refusal::BodyTimedOut
@@ -236,6 +241,13 @@ fn of_head(error: HeadError) -> (u16, &'static str) {
         HeadError::BadEncoding => (400, "a Transfer-Encoding other than chunked"),
         HeadError::LengthAndChunked => (400, "both Content-Length and Transfer-Encoding"),
         HeadError::BadExpectation => (417, "an expectation other than 100-continue"),
+    }
+}
+
+fn of_opening(error: OpeningError) -> &'static str {
+    match error {
+        OpeningError::TooLong => "the PROXY header is too long",
+        OpeningError::BadLine | OpeningError::BadBlock => "the PROXY header is malformed",
     }
 }
 
