@@ -9,6 +9,8 @@ mod admin;
 mod admin_metrics;
 #[path = "proxy/answers.rs"]
 mod answers;
+#[path = "proxy/arrival.rs"]
+mod arrival;
 #[path = "proxy/authority.rs"]
 mod authority;
 #[path = "proxy/bounds.rs"]

@@ -77,7 +77,10 @@ pub struct Answer {
 
 impl Client {
     pub fn connect(address: SocketAddr) -> Client {
-        let stream = TcpStream::connect(address).expect("the proxy listens");
+        Client::of(TcpStream::connect(address).expect("the proxy listens"))
+    }
+
+    pub fn of(stream: TcpStream) -> Client {
         stream.set_read_timeout(Some(PATIENCE)).expect("a live socket");
         stream.set_nodelay(true).expect("a live socket");
         Client::over(stream)
