@@ -306,3 +306,38 @@ fn every_fault_of_tls_is_named() {
     assert_eq!(found.len(), 3, "{found:?}");
     assert!(found.iter().all(|fault| fault.ends_with("is for an https:// --remote")), "{found:?}");
 }
+
+#[test]
+fn nobody_is_believed_about_others_unless_it_is_said_and_everybody_about_his_weight() {
+    use crate::logic::recognition::Weights;
+    use crate::logic::source::Identity;
+    let config = Config::from_cli(&Cli::default()).expect("the defaults are good");
+    assert_eq!(config.recognition, Recognition::default());
+    assert!(config.recognition.trusted_proxies.is_empty());
+    let cli = Cli {
+        source_identity: some("user"),
+        trusted_proxies: vec!["10.0.0.0/8".into(), "::1".into()],
+        trust_weight: some("false"),
+        ..Cli::default()
+    };
+    let recognition = Config::from_cli(&cli).expect("all of it is good").recognition;
+    assert_eq!(recognition.identity, Identity::User);
+    assert_eq!(recognition.weights, Weights::Ruled);
+    let trusted = ["10.1.2.3", "::ffff:10.1.2.3", "::1", "11.0.0.0"];
+    let trusted = trusted.map(|ip| recognition.trusts(ip.parse().expect("an address")));
+    assert_eq!(trusted, [true, true, true, false]);
+}
+
+#[test]
+fn networks_that_are_none_or_too_many_are_faults() {
+    let cli = Cli { trusted_proxies: vec!["10.0.0.1/8".into(), "x".into()], ..Cli::default() };
+    let expected = [
+        "--trusted-proxies '10.0.0.1/8' has bits behind its first 8: did you mean 10.0.0.0/8?",
+        "--trusted-proxies 'x' is not an address or a network such as 10.0.0.7 or 10.0.0.0/8",
+    ];
+    assert_eq!(faults(cli), expected);
+    let most = |count| vec!["10.0.0.1".to_owned(); count];
+    assert!(Config::from_cli(&Cli { trusted_proxies: most(64), ..Cli::default() }).is_ok());
+    let found = faults(Cli { trusted_proxies: most(65), ..Cli::default() });
+    assert_eq!(found, ["--trusted-proxies names more than 64 networks"]);
+}

@@ -45,6 +45,8 @@
 //! | lease, promise | a leader's right to lead, until when; what it is made of at those who give it |
 //! | settled | a node that knows how the groups stand, and may lead |
 //! | pass | what a relaying node says of who sent a request |
+//! | trusted proxy | a balancer that is believed about where others speak from |
+//! | rule, ruling | what an operator says of sources: of whom, and the weight and group they have |
 //! | last heard, silence | when a source's last whole request came; the time since |
 //! | expiry, patience | the configured limit of silence; what it comes to for one source now |
 //! | rhythm | how long a source's pauses are, learned by looking |

@@ -13,6 +13,8 @@ mod answers;
 mod arrival;
 #[path = "proxy/authority.rs"]
 mod authority;
+#[path = "proxy/balancer.rs"]
+mod balancer;
 #[path = "proxy/bounds.rs"]
 mod bounds;
 #[path = "proxy/cluster.rs"]

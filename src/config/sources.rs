@@ -135,3 +135,46 @@ fn refuse_long(section: &Section<'_>, key: &str, name: &str, faults: &mut Faults
         section.fault(key, format_args!("is longer than {NAME_BYTES_MAX} bytes"), faults);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    use crate::config::yaml;
+
+    fn read(text: &str) -> (Roster, Vec<String>) {
+        let node = yaml::read(text.as_bytes()).unwrap_or_else(|fault| panic!("{text}: {fault:?}"));
+        let mut faults = Faults::of_file("f");
+        faults.stands_at("sources", vec![1]);
+        let roster = roster(&node, &mut faults);
+        (roster, faults.into_all())
+    }
+
+    #[test]
+    fn a_rule_is_read_as_it_is_written() {
+        let text = "- {match: {user: ann, cert: c, source: 'a b', ip: 10.0.0.0/8}, weight: 7}\n\
+                    - {match: {source: a}, weight: 0, group: ''}\n";
+        let (roster, faults) = read(text);
+        assert_eq!(faults, Vec::<String>::new());
+        let all = Traits {
+            user: Some("ann".into()),
+            cert: Some("c".into()),
+            source: Some(b"a b"[..].into()),
+            ip: "10.0.0.0/8".parse().ok(),
+        };
+        let first = Rule { of: all, ruling: Ruling { weight: Some(Weight(7)), group: None } };
+        let of = Traits { source: Some(b"a"[..].into()), ..Traits::default() };
+        let ruling = Ruling { weight: Some(Weight(0)), group: Some(b""[..].into()) };
+        assert_eq!(roster.rules, [first, Rule { of, ruling }]);
+    }
+
+    #[test]
+    fn so_many_rules_are_read_and_no_more() {
+        let rules = |count: usize| "- {match: {user: ann}, weight: 7}\n".repeat(count);
+        let (roster, faults) = read(&rules(SOURCE_RULES_MAX));
+        assert_eq!((roster.rules.len(), faults.len()), (SOURCE_RULES_MAX, 0));
+        let (roster, faults) = read(&rules(SOURCE_RULES_MAX + 1));
+        assert_eq!(faults, ["f:1: sources: has more than 1000 rules"]);
+        assert!(roster.rules.is_empty());
+    }
+}
