@@ -8,20 +8,24 @@
 //! second instead of 73 000, and 63 000 of 2 KiB instead of 81 000.
 
 mod client;
+mod sealed;
 mod tally;
 
 use std::cell::{Cell, RefCell};
 use std::io::{BufRead, Write};
 use std::net::{SocketAddr, ToSocketAddrs};
+use std::path::PathBuf;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use argh::FromArgs;
+use rustls::ClientConfig;
 
 use crate::fault::{During, Fault};
-use crate::ring;
+use crate::{ring, tls};
 pub use client::Shape;
 use client::{Connection, Request};
 pub use tally::Report;
@@ -77,6 +81,10 @@ pub struct Options {
     #[argh(option, default = "Shape::Whole")]
     send: Shape,
 
+    /// push over TLS, to the one who has this certificate: 1.3, with AES-128-GCM alone
+    #[argh(option)]
+    certificate: Option<PathBuf>,
+
     /// print the warm-up's line too, then wait for a line on stdin before measuring
     #[argh(switch)]
     gated: bool,
@@ -89,6 +97,7 @@ pub struct Options {
 /// What the connections of one phase share.
 struct Phase {
     address: SocketAddr,
+    tls: Option<Arc<ClientConfig>>,
     request: RefCell<Rc<Request>>,
     requests_per_connection: u64,
     /// Requests not begun yet.
@@ -108,6 +117,9 @@ pub fn run(options: &Options) -> Result<(), Fault> {
     if !(1..=1000).contains(&options.connections) {
         return Err(Fault(String::from("--connections is 1 to 1000")));
     }
+    if options.certificate.is_some() && options.send == Shape::Codec {
+        return Err(Fault(String::from("--send codec is not there over TLS")));
+    }
     ring::pin(options.core)?;
     thread::spawn(watch);
     ring::block_on(|driver| async move { measure(options, driver).await })?
@@ -120,6 +132,7 @@ async fn measure(options: &Options, driver: &'static str) -> Result<(), Fault> {
     let request = Request::new(&options.target, &options.path, options.body_bytes, options.send)?;
     let phase = Rc::new(Phase {
         address,
+        tls: options.certificate.as_deref().map(tls::client).transpose()?,
         request: RefCell::new(Rc::new(request)),
         requests_per_connection: options.requests_per_connection.unwrap_or(u64::MAX),
         tickets: Cell::new(options.warmup),
@@ -227,7 +240,7 @@ impl Phase {
 
     async fn connect(&self) -> Result<Connection, Fault> {
         self.tally.borrow_mut().on_connect();
-        match Connection::open(self.address, self.shape()).await {
+        match Connection::open(self.address, self.shape(), self.tls.as_ref()).await {
             Ok(connection) => Ok(connection),
             Err(error) => {
                 // The whole thread pauses: every other connection has the same trouble.

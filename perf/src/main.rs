@@ -20,6 +20,7 @@ mod runner;
 mod scrape;
 mod sink;
 mod soak;
+mod tls;
 
 use std::process::ExitCode;
 

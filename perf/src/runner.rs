@@ -27,6 +27,7 @@ use signal_hook::consts::{SIGINT, SIGTERM};
 use crate::fault::{During, Fault};
 use crate::load::Shape;
 use crate::ring;
+use crate::tls::Certificate;
 use candidate::{Candidate, Programs};
 use child::Recipe;
 use scenario::{Scenario, Verdict};
@@ -35,13 +36,14 @@ use scenario::{Scenario, Verdict};
 #[derive(FromArgs)]
 #[argh(subcommand, name = "runner")]
 pub struct Options {
-    /// forward, standby, cores, churn, half-sent; several with commas (default
+    /// forward, tls, standby, cores, churn, half-sent; several with commas (default
     /// forward,standby,cores)
     #[argh(option, default = "List(Scenario::USUAL.to_vec())")]
     scenario: List<Scenario>,
 
-    /// highlander, highlander-epoll, highlander-before, haproxy, haproxy-204, nginx, relay; several
-    /// with commas (default: all that the scenario is about)
+    /// highlander, highlander-epoll, highlander-before, highlander-pair, highlander-tls,
+    /// highlander-tls-before, haproxy, haproxy-tls, haproxy-204, nginx, relay; several with commas
+    /// (default: all that the scenario is about)
     #[argh(option, default = "List(Vec::new())")]
     candidates: List<Candidate>,
 
@@ -106,6 +108,8 @@ pub struct Options {
 /// What every scenario needs to know.
 pub struct Settings {
     programs: Programs,
+    /// What the candidates show that are pushed to over TLS.
+    certificate: Certificate,
     requests: Option<u64>,
     warmup: u64,
     send: Shape,
@@ -172,6 +176,7 @@ impl Settings {
                 haproxy_bufsize: options.haproxy_bufsize,
                 own: std::env::current_exe().during("this program's path")?,
             },
+            certificate: Certificate::make()?,
             requests: options.requests,
             warmup: options.warmup,
             send: options.send,
@@ -187,6 +192,7 @@ impl Settings {
             ("candidate", format!("core {}", self.candidate_core)),
             ("load and sink", format!("core {}, requests sent {}", self.load_core, self.send)),
             ("haproxy", machine::version("haproxy", "-v")),
+            ("haproxy's TLS", machine::said("haproxy", "-vv", "Running on OpenSSL")),
             ("nginx", machine::version("nginx", "-v")),
         ]
     }

@@ -1,9 +1,9 @@
 //! One connection of the load: a request out, its answer in.
 
 use std::fmt::Display;
-use std::io;
 use std::net::SocketAddr;
 use std::str::FromStr;
+use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::Bytes;
@@ -17,7 +17,9 @@ use monoio_http::common::request::{RequestHeadRef, RequestRef};
 use monoio_http::h1::codec::decoder::{FillPayload, ResponseDecoder};
 use monoio_http::h1::codec::encoder::GenericEncoder;
 use monoio_http::h1::payload::{FixedPayload, Payload};
+use rustls::ClientConfig;
 
+use super::sealed::Sealed;
 use crate::body::{now_ms, write_request};
 use crate::fault::{During, Fault};
 
@@ -63,6 +65,7 @@ pub struct Request {
 }
 
 /// What an answer said.
+#[derive(Debug, PartialEq, Eq)]
 pub struct Answer {
     /// Its status code.
     pub status: u16,
@@ -72,9 +75,18 @@ pub struct Answer {
 
 /// An open connection.
 pub struct Connection {
+    way: Way,
+    pushed: u64,
+}
+
+enum Way {
+    Clear(Box<Clear>),
+    Sealed(Box<Sealed>),
+}
+
+struct Clear {
     writer: Writer,
     reader: ResponseDecoder<OwnedReadHalf<TcpStream>>,
-    pushed: u64,
 }
 
 enum Writer {
@@ -120,16 +132,19 @@ impl Request {
 }
 
 impl Connection {
-    /// Connects, for requests of this shape.
-    pub async fn open(address: SocketAddr, shape: Shape) -> io::Result<Self> {
+    /// Connects, for requests of this shape. Over TLS they are always whole.
+    pub async fn open(
+        address: SocketAddr,
+        shape: Shape,
+        tls: Option<&Arc<ClientConfig>>,
+    ) -> Result<Self, Fault> {
         let stream = TcpStream::connect_addr(address).await?;
         stream.set_nodelay(true)?;
-        let (reader, writer) = stream.into_split();
-        let writer = match shape {
-            Shape::Codec => Writer::Codec(GenericEncoder::new(writer)),
-            Shape::Whole => Writer::Whole(writer),
+        let way = match tls {
+            None => Way::Clear(Box::new(Clear::new(stream, shape))),
+            Some(tls) => Way::Sealed(Box::new(Sealed::open(stream, tls, address).await?)),
         };
-        Ok(Self { writer, reader: ResponseDecoder::new(reader), pushed: 0 })
+        Ok(Self { way, pushed: 0 })
     }
 
     /// The requests answered so far.
@@ -140,6 +155,26 @@ impl Connection {
     /// Sends the request and waits for its whole answer. After a fault the connection is of no
     /// more use.
     pub async fn push(&mut self, request: &Request) -> Result<Answer, Fault> {
+        let answer = match &mut self.way {
+            Way::Clear(clear) => clear.push(request).await?,
+            Way::Sealed(sealed) => sealed.push(&request.whole).await?,
+        };
+        self.pushed += 1;
+        Ok(answer)
+    }
+}
+
+impl Clear {
+    fn new(stream: TcpStream, shape: Shape) -> Self {
+        let (reader, writer) = stream.into_split();
+        let writer = match shape {
+            Shape::Codec => Writer::Codec(GenericEncoder::new(writer)),
+            Shape::Whole => Writer::Whole(writer),
+        };
+        Self { writer, reader: ResponseDecoder::new(reader) }
+    }
+
+    async fn push(&mut self, request: &Request) -> Result<Answer, Fault> {
         match &mut self.writer {
             Writer::Codec(encoder) => {
                 let body: FixedPayload<Bytes, HttpError> = FixedPayload::new(request.body.clone());
@@ -162,7 +197,6 @@ impl Connection {
         // The body is read to keep the stream in step; with its receiver gone it is let go of.
         drop(answer);
         self.reader.fill_payload().await.during("answer's body")?;
-        self.pushed += 1;
         Ok(Answer { status, is_last })
     }
 }

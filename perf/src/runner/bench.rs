@@ -8,8 +8,11 @@ use std::io::{BufRead, BufReader, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::{ChildStdin, ChildStdout};
+use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
+
+use rustls::ClientConfig;
 
 use super::Settings;
 use super::candidate::{Candidate, Site};
@@ -17,6 +20,7 @@ use super::child::{Child, Pipes, Recipe};
 use super::http::Client;
 use crate::fault::{During, Fault};
 use crate::load::Report;
+use crate::tls;
 
 /// A program that has not answered by then is taken for not started.
 const READY_TIMEOUT: Duration = Duration::from_secs(10);
@@ -30,6 +34,8 @@ pub struct Bench {
     pub address: SocketAddr,
     /// A connection for the sink's counts.
     pub sink_stats: Client,
+    /// The certificate that the candidate shows, if it is pushed to over TLS.
+    certificate: Option<PathBuf>,
     // Dropped after the candidate, which would otherwise log that its server is gone.
     _sink: Child,
     folder: Folder,
@@ -86,13 +92,16 @@ impl Bench {
 
         let cpu_list = settings.candidate_cpu_list(cores);
         let site = Site { folder: &folder.0, port, sink_port, body_bytes, cores, cpu_list };
+        let files = settings.certificate.write(&folder.0)?;
+        let certificate = candidate.is_over_tls().then_some(files.certificate);
+        let tls = certificate.as_deref().map(tls::client).transpose()?;
         let recipe = candidate.recipe(&settings.programs, &site)?;
         let mut child = Child::start(&recipe, &folder.0, Pipes::None)?;
-        wait_until_ready(&mut child, || match Client::open(address)?.push(path)? {
+        wait_until_ready(&mut child, || match open(address, tls.as_ref())?.push(path)? {
             200..300 => Ok(()),
             status => Err(Fault(format!("answered {status}"))),
         })?;
-        Ok(Self { candidate: child, address, sink_stats, _sink: sink, folder })
+        Ok(Self { candidate: child, address, sink_stats, certificate, _sink: sink, folder })
     }
 
     /// Starts a load against the candidate; it stops at its gate when it is warm.
@@ -109,6 +118,9 @@ impl Bench {
         .into_iter()
         .flat_map(|(flag, value)| [flag.to_owned(), value])
         .collect();
+        if let Some(path) = &self.certificate {
+            argv.extend([String::from("--certificate"), path.to_string_lossy().into_owned()]);
+        }
         if let Some(requests) = plan.requests_per_connection {
             argv.extend([String::from("--requests-per-connection"), requests.to_string()]);
         }
@@ -160,6 +172,13 @@ impl Drop for Folder {
         if let Err(error) = fs::remove_dir_all(&self.0) {
             eprintln!("removing {}: {error}", self.0.display());
         }
+    }
+}
+
+fn open(address: SocketAddr, tls: Option<&Arc<ClientConfig>>) -> Result<Client, Fault> {
+    match tls {
+        None => Client::open(address),
+        Some(tls) => Client::open_sealed(address, tls),
     }
 }
 

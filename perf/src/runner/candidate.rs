@@ -11,6 +11,7 @@ use std::str::FromStr;
 
 use super::child::Recipe;
 use crate::fault::{During, Fault};
+use crate::tls::Files;
 
 /// What is compared.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,8 +24,14 @@ pub enum Candidate {
     HighlanderBefore,
     /// Two nodes of a cluster: the load reaches the one that relays to the other.
     HighlanderPair,
+    /// The proxy, pushed to over TLS.
+    HighlanderTls,
+    /// The other build, pushed to over TLS.
+    HighlanderTlsBefore,
     /// HAProxy as a reverse proxy.
     Haproxy,
+    /// The same, pushed to over TLS.
+    HaproxyTls,
     /// HAProxy that reads the body and answers 204 itself: the peer of a standby.
     Haproxy204,
     /// nginx as a reverse proxy.
@@ -35,7 +42,7 @@ pub enum Candidate {
 
 /// Where a candidate is to be started.
 pub struct Site<'a> {
-    /// For generated configuration and logs.
+    /// For generated configuration and logs; the [`Files`] of a certificate are in it.
     pub folder: &'a Path,
     /// The port it shall listen on.
     pub port: u16,
@@ -63,12 +70,15 @@ pub struct Programs {
     pub own: PathBuf,
 }
 
-const NAMES: [(&str, Candidate); 8] = [
+const NAMES: [(&str, Candidate); 11] = [
     ("highlander", Candidate::Highlander),
     ("highlander-epoll", Candidate::HighlanderEpoll),
     ("highlander-before", Candidate::HighlanderBefore),
     ("highlander-pair", Candidate::HighlanderPair),
+    ("highlander-tls", Candidate::HighlanderTls),
+    ("highlander-tls-before", Candidate::HighlanderTlsBefore),
     ("haproxy", Candidate::Haproxy),
+    ("haproxy-tls", Candidate::HaproxyTls),
     ("haproxy-204", Candidate::Haproxy204),
     ("nginx", Candidate::Nginx),
     ("relay", Candidate::Relay),
@@ -89,7 +99,14 @@ impl Candidate {
                 | Self::HighlanderEpoll
                 | Self::HighlanderBefore
                 | Self::HighlanderPair
+                | Self::HighlanderTls
+                | Self::HighlanderTlsBefore
         )
+    }
+
+    /// True for those that are pushed to over TLS.
+    pub fn is_over_tls(self) -> bool {
+        matches!(self, Self::HighlanderTls | Self::HighlanderTlsBefore | Self::HaproxyTls)
     }
 
     /// Writes the configuration it needs and says how to start it.
@@ -99,17 +116,18 @@ impl Candidate {
             Self::HighlanderEpoll => {
                 highlander(programs, &programs.highlander, site, &["--driver", "epoll"])?
             }
-            Self::HighlanderBefore => {
-                let none = || Fault(String::from("highlander-before: --before PATH is missing"));
-                highlander(programs, programs.before.as_ref().ok_or_else(none)?, site, &[])?
-            }
+            Self::HighlanderBefore => highlander(programs, self.before(programs)?, site, &[])?,
             Self::HighlanderPair => pair(programs, site)?,
-            Self::Haproxy => {
-                let forward = format!(
-                    "  http-reuse always\n  server sink 127.0.0.1:{} maxconn 2000\n",
-                    site.sink_port
+            Self::HighlanderTls => highlander_tls(programs, &programs.highlander, site)?,
+            Self::HighlanderTlsBefore => highlander_tls(programs, self.before(programs)?, site)?,
+            Self::Haproxy => haproxy(site, programs.haproxy_bufsize, "", &forward(site))?,
+            Self::HaproxyTls => {
+                let both = Files::in_folder(site.folder).both;
+                let tls = format!(
+                    " ssl crt {} alpn http/1.1 ssl-min-ver TLSv1.3",
+                    both.to_string_lossy()
                 );
-                haproxy(site, programs.haproxy_bufsize, &forward)?
+                haproxy(site, programs.haproxy_bufsize, &tls, &forward(site))?
             }
             Self::Haproxy204 => {
                 // It can only wait for what fits its buffer: the whole body must.
@@ -117,7 +135,7 @@ impl Candidate {
                     programs.haproxy_bufsize.max((site.body_bytes * 5 / 4).next_power_of_two());
                 let answer =
                     "  http-request wait-for-body time 10s\n  http-request return status 204\n";
-                haproxy(site, bufsize, answer)?
+                haproxy(site, bufsize, "", answer)?
             }
             Self::Nginx => nginx(site)?,
             Self::Relay => {
@@ -128,6 +146,11 @@ impl Candidate {
             }
         };
         Ok(Recipe { name: self.name().to_owned(), argv, cores: site.cpu_list.clone() })
+    }
+
+    fn before(self, programs: &Programs) -> Result<&Path, Fault> {
+        let none = || Fault(format!("{self}: --before PATH is missing"));
+        programs.before.as_deref().ok_or_else(none)
     }
 }
 
@@ -167,6 +190,18 @@ fn highlander(
     Ok(argv)
 }
 
+fn highlander_tls(programs: &Programs, path: &Path, site: &Site) -> Result<Vec<String>, Fault> {
+    let Files { certificate, key, .. } = Files::in_folder(site.folder);
+    let text = format!(
+        "tls_server_config:\n  cert_file: {}\n  key_file: {}\n",
+        certificate.display(),
+        key.display()
+    );
+    let web_config = site.folder.join("web.yml");
+    fs::write(&web_config, text).during("web.yml")?;
+    highlander(programs, path, site, &["--web-config", &web_config.to_string_lossy()])
+}
+
 /// The leader begins alone and is asked once, so that it leads; then the other joins it.
 fn pair(programs: &Programs, site: &Site) -> Result<Vec<String>, Fault> {
     let node = |port: u16, more: &[&str]| {
@@ -197,12 +232,17 @@ fn free_port() -> Result<u16, Fault> {
     Ok(listener.local_addr().during("a free port")?.port())
 }
 
-fn haproxy(site: &Site, bufsize: usize, rules: &str) -> Result<Vec<String>, Fault> {
+/// The rules by which HAProxy forwards.
+fn forward(site: &Site) -> String {
+    format!("  http-reuse always\n  server sink 127.0.0.1:{} maxconn 2000\n", site.sink_port)
+}
+
+fn haproxy(site: &Site, bufsize: usize, tls: &str, rules: &str) -> Result<Vec<String>, Fault> {
     let config = format!(
         "global\n  nbthread {}\n  maxconn 4000\n  tune.bufsize {bufsize}\n\
          defaults\n  mode http\n  option http-keep-alive\n  timeout connect 5s\n  \
          timeout client 60s\n  timeout server 60s\n  timeout http-keep-alive 60s\n\
-         listen push\n  bind 127.0.0.1:{}\n{rules}",
+         listen push\n  bind 127.0.0.1:{}{tls}\n{rules}",
         site.cores, site.port
     );
     let path = site.folder.join("haproxy.cfg");

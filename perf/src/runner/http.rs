@@ -9,9 +9,12 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
+use rustls::{ClientConfig, ClientConnection, StreamOwned};
+
 use crate::body::{now_ms, write_request};
 use crate::fault::{During, Fault};
 use crate::sink::Stats;
+use crate::tls;
 
 /// Far above any answer on the same machine.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
@@ -27,8 +30,15 @@ const HOLD_INTERVAL: Duration = Duration::from_secs(1);
 
 /// One connection.
 pub struct Client {
-    stream: BufReader<TcpStream>,
+    stream: BufReader<Box<dyn Stream>>,
 }
+
+/// A socket, or TLS on one.
+trait Stream: Read + Write + Send {}
+
+impl Stream for TcpStream {}
+
+impl Stream for StreamOwned<ClientConnection, TcpStream> {}
 
 impl Client {
     /// Connects.
@@ -38,10 +48,18 @@ impl Client {
 
     /// Connects, and waits so long for an answer.
     pub fn open_patient(address: SocketAddr, patience: Duration) -> Result<Self, Fault> {
-        let stream = TcpStream::connect_timeout(&address, ANSWER_TIMEOUT)?;
-        stream.set_read_timeout(Some(patience))?;
-        stream.set_nodelay(true)?;
-        Ok(Self { stream: BufReader::new(stream) })
+        Ok(Self { stream: BufReader::new(Box::new(connect(address, patience)?)) })
+    }
+
+    /// Connects and shakes hands.
+    pub fn open_sealed(address: SocketAddr, config: &Arc<ClientConfig>) -> Result<Self, Fault> {
+        let mut stream = connect(address, ANSWER_TIMEOUT)?;
+        let mut tls = tls::begin(config, address)?;
+        while tls.is_handshaking() {
+            tls.complete_io(&mut stream).during("handshake")?;
+        }
+        tls::check(&tls)?;
+        Ok(Self { stream: BufReader::new(Box::new(StreamOwned::new(tls, stream))) })
     }
 
     /// Pushes one small, true remote-write request and gives the answer's status.
@@ -95,6 +113,13 @@ impl Client {
         }
         Ok(line.trim_end().to_owned())
     }
+}
+
+fn connect(address: SocketAddr, patience: Duration) -> Result<TcpStream, Fault> {
+    let stream = TcpStream::connect_timeout(&address, ANSWER_TIMEOUT)?;
+    stream.set_read_timeout(Some(patience))?;
+    stream.set_nodelay(true)?;
+    Ok(stream)
 }
 
 /// A source with the bigger weight that keeps the seat, so that the load is a standby.

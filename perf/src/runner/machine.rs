@@ -44,14 +44,20 @@ fn commit() -> String {
     if changes.is_empty() { commit } else { format!("{commit}, with uncommitted changes") }
 }
 
-/// The first line of what a peer says about itself. A peer that is not there is no fault here: it
-/// may not be among the candidates.
+/// The first line of what a peer says about itself.
 pub fn version(program: &str, flag: &str) -> String {
+    said(program, flag, "")
+}
+
+/// The first line with this in it of what a peer says. A peer that is not there is no fault here: it
+/// may not be among the candidates.
+pub fn said(program: &str, flag: &str, part: &str) -> String {
     let Ok(output) = Command::new(program).arg(flag).output() else {
         return String::from("not installed");
     };
     let text = [output.stdout, output.stderr].concat();
-    String::from_utf8_lossy(&text).lines().next().unwrap_or("unknown").to_owned()
+    let text = String::from_utf8_lossy(&text);
+    text.lines().find(|line| line.contains(part)).unwrap_or("unknown").to_owned()
 }
 
 /// The command line, with only the last part of each path.

@@ -77,6 +77,7 @@ fn yardsticks(scenario: Scenario) -> &'static [(&'static str, &'static [Candidat
             ("relay", &[Candidate::Relay]),
         ],
         Scenario::Standby => &[("haproxy-204", &[Candidate::Haproxy204])],
+        Scenario::Tls => &[("haproxy-tls", &[Candidate::HaproxyTls])],
         Scenario::Cores | Scenario::Churn | Scenario::HalfSent => &[],
     }
 }

@@ -14,6 +14,8 @@ use crate::fault::Fault;
 pub enum Scenario {
     /// The load's source is promoted.
     Forward,
+    /// The same over TLS.
+    Tls,
     /// A heavier source holds the seat.
     Standby,
     /// The same load on one core and on two.
@@ -33,8 +35,9 @@ pub enum Verdict {
     Failures,
 }
 
-const NAMES: [(&str, Scenario); 5] = [
+const NAMES: [(&str, Scenario); 6] = [
     ("forward", Scenario::Forward),
+    ("tls", Scenario::Tls),
     ("standby", Scenario::Standby),
     ("cores", Scenario::Cores),
     ("churn", Scenario::Churn),
@@ -54,7 +57,7 @@ impl Scenario {
     ) -> Result<Verdict, Fault> {
         let candidates = self.candidates(&options.candidates.0)?;
         match self {
-            Self::Forward | Self::Standby | Self::Cores => {
+            Self::Forward | Self::Tls | Self::Standby | Self::Cores => {
                 self.compare(settings, options, &candidates, text)
             }
             Self::Churn => churn::run(settings, &candidates, text),
@@ -65,8 +68,8 @@ impl Scenario {
     /// The wanted candidates that fit; without a wish, those that the scenario is about.
     fn candidates(self, wanted: &[Candidate]) -> Result<Vec<Candidate>, Fault> {
         use Candidate::{
-            Haproxy, Haproxy204, Highlander, HighlanderBefore, HighlanderEpoll, HighlanderPair,
-            Nginx, Relay,
+            Haproxy, Haproxy204, HaproxyTls, Highlander, HighlanderBefore, HighlanderEpoll,
+            HighlanderPair, HighlanderTls, HighlanderTlsBefore, Nginx, Relay,
         };
         let (usual, fitting): (&[_], &[_]) = match self {
             Self::Forward => {
@@ -81,6 +84,9 @@ impl Scenario {
                     Relay,
                 ];
                 (usual, all)
+            }
+            Self::Tls => {
+                (&[HighlanderTls, HaproxyTls], &[HighlanderTls, HighlanderTlsBefore, HaproxyTls])
             }
             Self::Standby => {
                 let usual = &[Highlander, HighlanderEpoll, Haproxy204];
