@@ -75,7 +75,8 @@ impl Gate {
         let checking = Checking { stranger, rules, number, back, until };
         self.strangers.try_send(checking).map_err(|_| Refusal::DoorBusy)?;
         let due = now.after(PASSWORD_DEADLINE);
-        let told = slot.within(due, Patience::Busy, asked.told()).await;
+        // When we end, nothing of the request has been taken.
+        let told = slot.within(due, Patience::Idle, asked.told()).await;
         told.map_err(|Elapsed| Refusal::DoorBusy)
     }
 }

@@ -73,6 +73,13 @@ impl Authority {
         })
     }
 
+    /// One whose subject has this common name.
+    pub fn sign_called(&self, common: &str) -> Signed {
+        self.sign_with("client.example", |params| {
+            params.distinguished_name.push(DnType::CommonName, common);
+        })
+    }
+
     fn sign_with(&self, name: &str, change: impl FnOnce(&mut CertificateParams)) -> Signed {
         let mut params = CertificateParams::new(vec![name.into()]).expect("a good name");
         change(&mut params);

@@ -340,3 +340,40 @@ fn nodes_relay_over_tls_to_one_another_whom_they_have_let_in() {
         }
     });
 }
+
+#[test]
+fn a_user_or_a_certificate_makes_a_source_and_has_the_weight_that_a_rule_gives() {
+    on_both_drivers(|driver| {
+        let (authority, endpoint) = (Authority::new(), Endpoint::storage());
+        authority.sign("proxy.example").files(&authority);
+        let hash = bcrypt::hash("x", 4).expect("a hash");
+        let users = format!("basic_auth_users:\n  ann: {hash}\n  bob: {hash}\n");
+        authority.file("web.yml", &format!("{TLS}{STRICT}{users}"));
+        let rules = "web_config: web.yml\ntrust_weight: false\nsource_identity: user\nsources:\n\
+                     - match: {user: ann}\n  weight: 10\n\
+                     - match: {cert: second}\n  weight: 20\n  group: g\n";
+        let config = authority.file("highlander.yml", rules);
+        let proxy = Proxy::with(driver, endpoint.address, |cli| cli.config = config);
+        let first = files(&authority.sign_called("first"), "first", &authority);
+        let second = files(&authority.sign_called("second"), "second", &authority);
+        let start = now_ms() - 60_000;
+        let ask = |shown: &Option<(PathBuf, PathBuf)>, user: &str, at: i64, value: f64| {
+            let files = trusting(&authority, shown.clone());
+            let mut client = connect(&proxy, &files, "proxy.example").expect("a connection");
+            // What it says of its weight is not believed.
+            let request = write("", 99, Protocol::V1, start + at * 1000, value);
+            client.ask(&with_user(&request, user)).status
+        };
+        // Two users with one certificate, from one address: two sources, the second one without a weight.
+        assert_eq!(ask(&first, "ann:x", 0, 1.0), 204);
+        assert_eq!(ask(&first, "bob:x", 1, 2.0), 204);
+        assert_eq!(ask(&first, "ann:x", 2, 3.0), 204);
+        assert_eq!(stored(&endpoint).iter().map(|it| it.1).collect::<Vec<_>>(), [1.0, 3.0]);
+        // The first rule that fits is the one; by the other it is in a group of its own.
+        assert_eq!(ask(&second, "bob:x", 3, 4.0), 204);
+        assert_eq!(ask(&second, "ann:x", 4, 5.0), 204);
+        let values: Vec<f64> = stored(&endpoint).iter().map(|it| it.1).collect();
+        assert_eq!(values, [1.0, 3.0, 4.0, 5.0]);
+        proxy.running.stop();
+    });
+}
