@@ -2,12 +2,12 @@
 
 mod access;
 mod fault;
+mod ground;
 mod queues;
 mod settings;
 
 use std::hash::{BuildHasher as _, RandomState};
-use std::io;
-use std::net::{SocketAddr, UdpSocket};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::thread::JoinHandle;
@@ -22,19 +22,12 @@ use crate::io::admin::sight::Sight;
 use crate::io::clock::Clock;
 use crate::io::conductor::{self, Conductor};
 use crate::io::control::{self, Control};
-use crate::io::core::Relaying;
 use crate::io::descriptors;
-use crate::io::etcd::Etcd;
-use crate::io::gossip::{self, Gossip};
-use crate::io::leases::Leases;
+use crate::io::gossip;
 use crate::io::log::Log;
-use crate::io::resolver::Addresses;
 use crate::io::seating::Seating;
 use crate::io::state_file::StateFile;
-use crate::io::tls::Tls;
 use crate::io::worker::{self, Start, Worker};
-use crate::logic::cluster::member::{LeaseKind, Setting};
-use crate::logic::cluster::node::Node;
 use crate::logic::desk::Lens;
 use crate::logic::source::Identity;
 use crate::logic::view::Cause;
@@ -43,11 +36,11 @@ use crate::shared::memory::{Holding, Memory};
 use crate::shared::metrics::{Counter, Counters};
 use crate::shared::nodes::Nodes;
 use crate::shared::state::{Reserved, Seats};
-use crate::wire::cluster::seal::Seal;
 use crate::wire::remote_write::series::SeriesHasher;
 
 use access::Way;
 pub use fault::StartError;
+use ground::{Ground, ground};
 use queues::Backlog;
 
 /// A server that runs. It runs until [`Running::stop`], also when this is dropped.
@@ -184,7 +177,7 @@ pub fn start(config: Config) -> Result<Running, StartError> {
         state,
     };
     let control = control.start().map_err(StartError::Thread)?;
-    let cluster_address = ground.as_ref().map(|ground| ground.setting.me.address);
+    let cluster_address = ground.as_ref().map(|ground| ground.address());
     let nodes = ground.is_some().then(Arc::<Nodes>::default);
     let gossip = match ground.zip(nodes.clone()) {
         Some((ground, nodes)) => {
@@ -321,94 +314,6 @@ pub fn opening_lines(config: &Config, addresses: &[SocketAddr]) -> Vec<String> {
         format!("instance ID: {}", config.instance_id),
     ];
     binding.chain(remotes).chain(others).collect()
-}
-
-/// What a node of a cluster stands on: its socket, its seal, its peers.
-struct Ground {
-    socket: UdpSocket,
-    seal: Seal,
-    setting: Setting,
-    peers: Vec<(String, u16)>,
-    leases: Option<Leases>,
-}
-
-fn ground(
-    config: &Config,
-    listen: &[SocketAddr],
-    clock: Clock,
-    log: &Log,
-) -> Result<Option<Ground>, StartError> {
-    let Some(cluster) = &config.cluster else { return Ok(None) };
-    let fault = |error| StartError::Cluster(cluster.bind, error);
-    let socket = UdpSocket::bind(cluster.bind).map_err(fault)?;
-    let bound = socket.local_addr().map_err(fault)?;
-    let mut advertise = cluster.advertise;
-    if advertise.port() == 0 {
-        advertise.set_port(bound.port());
-    }
-    // Where it takes requests: at the first address that others reach, or where it is reached for
-    // datagrams.
-    let is_reached = |at: &&SocketAddr| !at.ip().is_loopback() || advertise.ip().is_loopback();
-    let Some(mut at) = listen.iter().find(is_reached).copied() else {
-        let why = "the other nodes can't reach any --listen address: all are loopback";
-        return Err(fault(io::Error::other(why)));
-    };
-    if at.ip().is_unspecified() {
-        at.set_ip(advertise.ip());
-    }
-    let generation = u64::try_from(clock.unix_now().0).unwrap_or_default();
-    let kind = match (&cluster.etcd, cluster.size) {
-        (Some(_), _) => LeaseKind::Elsewhere,
-        (None, Some(size)) => LeaseKind::Majority(size),
-        (None, None) => LeaseKind::None,
-    };
-    let etcd = cluster.etcd.as_ref().map(|etcd| {
-        Etcd::start(etcd, &cluster.name, &advertise.to_string(), clock, log).map(Leases::new)
-    });
-    let setting = Setting {
-        me: Node { address: advertise, generation },
-        listen: at,
-        leases: kind,
-        settle_max: cluster.settle_max,
-        seed: RandomState::new().hash_one(0),
-    };
-    Ok(Some(Ground {
-        socket,
-        seal: cluster.seal(),
-        setting,
-        peers: cluster.peers.clone(),
-        leases: etcd.transpose().map_err(StartError::Lease)?,
-    }))
-}
-
-impl Ground {
-    fn relaying(&self, tls: Option<Tls>) -> Relaying {
-        Relaying { seal: self.seal.of_passes(), node: self.setting.me.address, tls }
-    }
-
-    fn start(
-        self,
-        seating: Seating,
-        nodes: Arc<Nodes>,
-        clock: Clock,
-        log: &Log,
-    ) -> io::Result<gossip::Running> {
-        let peers = self.peers.iter();
-        let peers = peers.map(|(host, port)| Addresses::start("peer", host, *port, log));
-        let gossip = Gossip {
-            socket: self.socket,
-            seal: self.seal,
-            setting: self.setting,
-            peers: peers.collect::<io::Result<_>>()?,
-            counters: seating.counters.clone(),
-            seating,
-            leases: self.leases,
-            nodes,
-            clock,
-            log: log.clone(),
-        };
-        gossip.start()
-    }
 }
 
 /// Who sat in which seat before.
