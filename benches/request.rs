@@ -15,7 +15,7 @@ use highlander::logic::source::{Payload, SourceId, Weight, Who};
 use highlander::logic::view::{Event, Heard, View};
 use highlander::shared::state::{Seat, Seats};
 use highlander::wire::http::head::{Head, header_room};
-use highlander::wire::http::rewrite::{Route, Stretch};
+use highlander::wire::http::rewrite::Route;
 use highlander::wire::http::target::Parameters;
 
 const HEAD: &[u8] = b"POST /api/v1/write?highlander_weight=50 HTTP/1.1\r\n\
@@ -48,7 +48,7 @@ fn head(criterion: &mut Criterion) {
             let mut room = header_room();
             let head = Head::parse(black_box(HEAD), &mut room).expect("good").expect("whole");
             out.clear();
-            route.append_head(&head, Stretch::First, &mut out);
+            route.append_head(&head, &mut out);
             black_box(out.len())
         });
     });

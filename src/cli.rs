@@ -309,11 +309,11 @@ macro_rules! asking {
 
 asking! {
     /// Have a node that runs put a source into a seat (promote), keep it there whatever others weigh (pin,
-    /// unpin), or give away all that it sits in (drain); or have another node lead its groups (handover).
-    /// Waits until that is done without losing a sample; exits 0 if it is.
+    /// unpin), or give away all that it sits in (drain); or have another node lead its groups (handover);
+    /// or have a node read its configuration again (reload). Waits until that is done without losing a sample; exits 0 if it is.
     #[argh(subcommand, name = "ctl")]
     Ctl {
-        /// promote, pin, unpin, drain or handover
+        /// promote, pin, unpin, drain, handover or reload
         #[argh(positional)]
         pub act: String,
 

@@ -110,6 +110,15 @@ impl Config {
     /// Reads a command line, and the file that it names, of which it overrules what it says itself.
     /// On failure every fault is in the list, in the words of its flag, or with its line.
     pub fn from_cli(flags: &Cli) -> Result<Config, Vec<String>> {
+        Config::read(flags, random_id)
+    }
+
+    /// The same once more, while the program runs with this one. A name that nobody has chosen stays.
+    pub fn read_again(&self, flags: &Cli) -> Result<Config, Vec<String>> {
+        Config::read(flags, || self.instance_id.clone())
+    }
+
+    fn read(flags: &Cli, unnamed: impl FnOnce() -> String) -> Result<Config, Vec<String>> {
         let mut faults = Faults::of_file(flags.config.as_deref().unwrap_or_default());
         let mut warnings = Vec::new();
         let file = flags.config.as_deref().and_then(|path| File::open(path, &mut faults));
@@ -129,7 +138,7 @@ impl Config {
                 expiry: faults.duration("--health-expiry", &cli.health_expiry, 5000),
                 expiry_max: faults.duration("--health-expiry-max", &cli.health_expiry_max, 90_000),
             },
-            instance_id: instance_id(cli.instance_id.as_deref(), &mut faults),
+            instance_id: instance_id(cli.instance_id.as_deref(), unnamed, &mut faults),
             recognition: sources::recognition(cli, roster, &mut faults),
             body_bytes_max: faults.size("--max-body", &cli.max_body, BODY_BYTES_MAX),
             hold_window: faults.duration("--hold-window", &cli.hold_window, HOLD_WINDOW.0),
@@ -355,8 +364,12 @@ fn state(text: Option<&str>, faults: &mut Faults) -> Option<PathBuf> {
     Some(path)
 }
 
-fn instance_id(text: Option<&str>, faults: &mut Faults) -> String {
-    let Some(text) = text else { return random_id() };
+fn instance_id(
+    text: Option<&str>,
+    unnamed: impl FnOnce() -> String,
+    faults: &mut Faults,
+) -> String {
+    let Some(text) = text else { return unnamed() };
     let is_header_value = text.bytes().all(|byte| byte.is_ascii_graphic() || byte == b' ');
     if text.is_empty() || text.len() > 128 || !is_header_value || text.trim() != text {
         faults.add("--instance-id", "is not 1 to 128 visible ASCII characters");

@@ -59,8 +59,10 @@
 //! | watermark | of each series, the newest time delivered |
 //! | low mark | up to where the promoted source has delivered everything |
 //! | floor | what is older is covered by what was delivered |
-//! | endpoint | a remote-write receiver |
+//! | endpoint, edition | a remote-write receiver; one more of it each time a reload changes it |
 //! | link | a connection to the endpoint |
+//! | terms | the settings that a request is under, to its end, whatever a reload makes of them meanwhile |
+//! | route, form | how heads are written for an endpoint; for which route that of a request was |
 //! | queue | the requests that an endpoint is still to get, on disk |
 //! | segment, record | a file of a queue; a request in it |
 //! | mark | up to where a queue has been sent |
@@ -118,6 +120,14 @@
 //! read it ([`io::admin::sight`], [`shared::metrics`], [`shared::nodes`], [`io::process`]); as metrics it
 //! is written by [`wire::exposition`], as JSON by [`io::admin::status`], which the page of
 //! [`io::admin::status_page`] shows to whoever comes with a browser ([`wire::http::accept`]).
+//!
+//! # The way of a reload
+//!
+//! A signal, or [`io::admin::steer`], has [`server`] read the configuration again, compare it with the one in
+//! force, and make what is new: endpoints ([`io::endpoint`]) and queues. If all of it can be had, each core
+//! finds its new settings ([`io::settings`]) in its inbox; the other threads look at theirs when they turn
+//! ([`shared::tuning`]). Requests end under the terms that they are under; what is kept and sent on later
+//! gets its head anew then ([`wire::http::form`]).
 //!
 //! # The way of a gossip message
 //!

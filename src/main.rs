@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use highlander::cli::{Cli, Command, Exit};
 use highlander::config::Config;
 use highlander::{ctl, demo, server};
-use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
 #[global_allocator]
@@ -52,24 +52,33 @@ fn serve(cli: &Cli) -> ExitCode {
         Err(faults) => return fault(&faults),
     };
     // Before any thread, so that no signal is missed.
-    let mut signals = match Signals::new([SIGTERM, SIGINT]) {
+    let mut signals = match Signals::new([SIGTERM, SIGINT, SIGHUP]) {
         Ok(signals) => signals,
         Err(error) => {
             eprintln!("highlander: can't wait for signals: {error}");
             return ExitCode::FAILURE;
         }
     };
-    let running = match server::start(config) {
+    let flags = cli.clone();
+    let read = move |before: &Config| before.read_again(&flags);
+    let running = match server::start_with(config, Box::new(read)) {
         Ok(running) => running,
         Err(error) => {
             eprintln!("highlander: {error}");
             return ExitCode::FAILURE;
         }
     };
-    signals.forever().next();
+    for signal in signals.forever() {
+        if signal != SIGHUP {
+            break;
+        }
+        // What came of it is in the log.
+        let _ = running.reload("SIGHUP");
+    }
     std::thread::spawn(move || {
-        signals.forever().next();
-        std::process::exit(INTERRUPTED);
+        if signals.forever().any(|signal| signal != SIGHUP) {
+            std::process::exit(INTERRUPTED);
+        }
     });
     running.stop();
     ExitCode::SUCCESS

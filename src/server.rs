@@ -1,47 +1,51 @@
 //! The program put together: threads in the order in which they need each other, and back.
 
 mod access;
+mod changes;
 mod fault;
 mod ground;
 mod queues;
+mod reload;
 mod settings;
+mod tuning;
 
 use std::hash::{BuildHasher as _, RandomState};
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
 
-use crate::base::limits::{PIECES_IDLE_PART, RESERVED};
-use crate::base::time::Millis;
+use arc_swap::ArcSwap;
+
+use crate::base::limits::{ENDPOINTS_EVER_MAX, PIECES_IDLE_PART, RESERVED};
 use crate::config::Config;
-use crate::config::queue::Delivery;
 use crate::io::acceptor::{self, Acceptor};
 use crate::io::admin;
-use crate::io::admin::sight::Sight;
+use crate::io::admin::sight::{Shown, Sight};
 use crate::io::clock::Clock;
 use crate::io::conductor::{self, Conductor};
 use crate::io::control::{self, Control};
-use crate::io::descriptors;
 use crate::io::gossip;
 use crate::io::log::Log;
 use crate::io::seating::Seating;
 use crate::io::state_file::StateFile;
 use crate::io::worker::{self, Start, Worker};
 use crate::logic::desk::Lens;
-use crate::logic::source::Identity;
 use crate::logic::view::Cause;
 use crate::shared::history::{History, Record};
 use crate::shared::memory::{Holding, Memory};
 use crate::shared::metrics::{Counter, Counters};
 use crate::shared::nodes::Nodes;
+use crate::shared::reloads::Reloads;
 use crate::shared::state::{Reserved, Seats};
 use crate::wire::remote_write::series::SeriesHasher;
 
 use access::Way;
 pub use fault::StartError;
-use ground::{Ground, ground};
-use queues::Backlog;
+use ground::ground;
+pub use reload::ReadConfig;
+use reload::Reload;
+use settings::{Common, Ledger};
 
 /// A server that runs. It runs until [`Running::stop`], also when this is dropped.
 pub struct Running {
@@ -56,14 +60,18 @@ pub struct Running {
     workers: Vec<Worker>,
     /// Ends when the last core has.
     door: Option<JoinHandle<()>>,
-    backlogs: Vec<Backlog>,
+    reload: Reload,
     clock: Clock,
     log: Log,
-    shutdown_timeout: Millis,
 }
 
-/// Starts a server; returns when it takes connections.
+/// Starts a server whose configuration is not read again; returns when it takes connections.
 pub fn start(config: Config) -> Result<Running, StartError> {
+    start_with(config, reload::nothing_to_read())
+}
+
+/// Starts a server whose configuration is read again by `read`; returns when it takes connections.
+pub fn start_with(config: Config, read: ReadConfig) -> Result<Running, StartError> {
     let log = Log::start(config.log_level, config.log_format).map_err(StartError::Thread)?;
     let mut listeners = Vec::new();
     let mut addresses = Vec::new();
@@ -85,11 +93,7 @@ pub fn start(config: Config) -> Result<Running, StartError> {
         log.warn(warning);
     }
 
-    let queues = config.endpoints.iter().filter(|it| it.delivery != Delivery::Direct).count();
-    // What is relayed to another node takes one too.
-    let links = (config.endpoints.len() - queues).max(1);
-    let others = descriptors::others(queues, admin.is_some());
-    let fit = descriptors::connections_that_fit(links, others);
+    let fit = tuning::connections_that_fit(&config);
     if fit < config.connections_max {
         let wanted = config.connections_max;
         log.warn(&format!(
@@ -99,36 +103,34 @@ pub fn start(config: Config) -> Result<Running, StartError> {
     let clock = Clock::start();
     let cpus = worker::cpus();
     let cores = config.cores.unwrap_or_else(|| all_cores(&cpus));
-    let sources_max = match config.recognition.identity {
-        Identity::Auto | Identity::User => config.sources_max,
-        Identity::Connection => config.sources_max.max(config.connections_max),
-    };
     let state = state(&config)?;
     let ground = ground(&config, &addresses, clock, &log)?;
-    let seats = Seats::new(cores, sources_max).with_groups_max(config.groups_max);
+    let tuned = tuning::tuning(&config).tuned();
+    let seats = Seats::new(cores, tuning::sources_max(&config));
+    seats.set_bounds(config.groups_max, tuning::sources_max(&config));
     let seats = seats.with_reserved(reserved(&state, clock));
     let seats = Arc::new(if ground.is_some() { seats.unled() } else { seats });
     let memory = Arc::new(Memory::new(config.hold_bytes_max));
     let words = conductor::words();
-    let relaying = ground.as_ref().map(|ground| ground.relaying(nodes_tls));
-    let opened = queues::open(&config)?;
-    let settings = Arc::new(settings::settings(&config, relaying, &opened, &log)?);
-    let send = |queue: queues::Opened| queue.send(settings.endpoints.clone(), &config, clock, &log);
-    let backlogs = opened.into_iter().map(send).collect::<Result<Vec<Backlog>, _>>()?;
+    let relaying = ground.as_ref().map(|ground| Arc::new(ground.relaying(nodes_tls)));
+    let common = Common { budget: Default::default(), relaying };
+    let ledger = Ledger::default().with(&config, &log)?;
+    let opened = queues::open(config.endpoints.iter())?;
+    let ways = opened.iter().map(|it| it.way(ledger.endpoints())).collect();
+    let settings = Arc::new(ledger.settings(&config, &common, ways));
     let start = Start {
         headroom: settings::headroom(&settings),
         memory: memory.clone(),
         idle_bytes_max: config.hold_bytes_max / PIECES_IDLE_PART / cores.max(1),
         conductor: words.0.clone(),
         gate,
-        settings,
+        settings: settings.clone(),
         seats: seats.clone(),
         clock,
         log: log.clone(),
         driver: config.driver,
         cpu: None,
     };
-    let endpoints = start.settings.endpoints.clone();
     let workers = start_cores(cores, &cpus, &start, clock)?;
     if let Some(worker) = workers.first() {
         log.info(&format!("cores: {cores} on {}", worker.driver.name()));
@@ -138,7 +140,7 @@ pub fn start(config: Config) -> Result<Running, StartError> {
     let history = Arc::new(History::default());
     let conductor = Conductor {
         cores: workers.iter().map(|worker| worker.handle.clone()).collect(),
-        window: config.hold_window,
+        tuned: tuned.clone(),
         lens: Lens::new(hasher(), config.decoded_bytes_max),
         holding: Holding::new(memory.clone()),
         history: history.clone(),
@@ -150,7 +152,7 @@ pub fn start(config: Config) -> Result<Running, StartError> {
     let seating = Seating {
         seats: seats.clone(),
         mode: config.cluster.as_ref().map(|cluster| cluster.mode).unwrap_or_default(),
-        window: config.hold_window,
+        tuned: tuned.clone(),
         memory: memory.clone(),
         cores: workers.iter().map(|worker| worker.handle.clone()).collect(),
         conductor: words.0.clone(),
@@ -165,13 +167,11 @@ pub fn start(config: Config) -> Result<Running, StartError> {
     let control = Control {
         cores: workers.iter().map(|worker| worker.handle.clone()).collect(),
         seats: seats.clone(),
-        tick: config.health_tick,
-        expiry: config.expiry,
         clock,
         log: log.clone(),
         counters: counters[0].clone(),
-        lag_max: config.lag_max,
-        window: config.hold_window,
+        tuning: tuned.load_full(),
+        tuned: tuned.clone(),
         memory: memory.clone(),
         conductor: tell,
         state,
@@ -191,27 +191,43 @@ pub fn start(config: Config) -> Result<Running, StartError> {
             .iter()
             .map(|worker| (worker.handle.clone(), worker.driver.wants_nonblocking()))
             .collect(),
-        connections_max: config.connections_max.min(fit),
+        tuned: tuned.clone(),
         counters: counters[1].clone(),
         log: log.clone(),
     };
     let acceptor = acceptor.start().map_err(StartError::Thread)?;
-    let of_queues = backlogs.iter().map(|backlog| backlog.counters.clone());
+    let began = clock.unix_now().before(clock.now());
     let sight = Arc::new(Sight {
         seats,
         cores: workers.iter().map(|worker| worker.handle.clone()).collect(),
-        counters: counters.into_iter().chain(of_queues).collect(),
+        counters: counters.into(),
+        senders: (0..ENDPOINTS_EVER_MAX).map(|_| OnceLock::new()).collect(),
         memory,
         history,
-        endpoints,
-        queues: backlogs.iter().map(Backlog::seen).collect(),
+        shown: ArcSwap::from_pointee(Shown::default()),
+        reloads: Reloads::since(began),
         nodes,
         clock,
-        began: clock.unix_now().before(clock.now()),
+        began,
         log: log.clone(),
         is_ending: AtomicBool::new(false),
     });
-    let admin = admin.map(|listener| admin::start(listener, access, sight.clone(), &log));
+    let senders = queues::Ground::of(&sight, &config);
+    let backlogs = queues::send(opened, &ledger, &senders)?;
+    let start = reload::Start {
+        read,
+        sight: sight.clone(),
+        tuned,
+        common,
+        config,
+        ledger,
+        settings,
+        backlogs,
+    };
+    let reload = Reload::new(start);
+    let again = reload.clone();
+    let again = Box::new(move |who: &str| again.reload(who));
+    let admin = admin.map(|listener| admin::start(listener, access, sight.clone(), again, &log));
     let admin = admin.transpose().map_err(StartError::Thread)?;
     Ok(Running {
         addresses,
@@ -224,10 +240,9 @@ pub fn start(config: Config) -> Result<Running, StartError> {
         sight,
         workers,
         door,
-        backlogs,
+        reload,
         clock,
         log,
-        shutdown_timeout: config.shutdown_timeout,
     })
 }
 
@@ -270,16 +285,23 @@ impl Running {
         self.workers.iter().map(of).collect()
     }
 
+    /// Reads the configuration again, because `who` wants it, and takes it over, all of it or nothing.
+    /// Returned is what has changed, or everything that stands against it; that is in the log, too.
+    pub fn reload(&self, who: &str) -> Result<String, Vec<String>> {
+        self.reload.reload(who)
+    }
+
     /// Gives the lead of its groups to other nodes, which may take seconds, stops accepting, lets the
     /// cores finish what is in flight, `--shutdown-timeout` at most, and
     /// returns when all threads have ended.
     pub fn stop(self) {
         self.sight.say_ending();
+        self.reload.end();
         if let Some(gossip) = &self.gossip {
             gossip.leave();
         }
         self.acceptor.stop();
-        let deadline = self.clock.now().after(self.shutdown_timeout);
+        let deadline = self.clock.now().after(self.reload.shutdown_timeout());
         for worker in &self.workers {
             worker.handle.stop(deadline);
         }
@@ -295,7 +317,7 @@ impl Running {
         }
         self.control.stop();
         self.conductor.stop();
-        self.backlogs.into_iter().for_each(|backlog| backlog.stop(deadline, &self.log));
+        self.reload.stop(deadline);
         // To the end it can be seen what is still under way.
         if let Some(admin) = self.admin {
             admin.stop();

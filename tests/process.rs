@@ -136,6 +136,58 @@ fn every_bad_value_is_named_at_once_and_nothing_is_bound() {
     assert_eq!(run(&["--nonsense"]).status.code(), Some(2));
 }
 
+/// A file of this text that goes with the test.
+struct File(std::path::PathBuf);
+
+impl File {
+    fn new(text: &str) -> File {
+        let name = format!("highlander-process-{}.yml", std::process::id());
+        let file = File(std::env::temp_dir().join(name));
+        file.write(text);
+        file
+    }
+
+    fn write(&self, text: &str) {
+        std::fs::write(&self.0, text).expect("the file is ours");
+    }
+}
+
+impl Drop for File {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(&self.0);
+    }
+}
+
+#[test]
+fn sighup_has_the_configuration_read_again_and_ends_nothing() {
+    let (storage, file) = (storage(), File::new("max_body: 2\n"));
+    let path = file.0.display().to_string();
+    let (mut program, address) =
+        Program::start(&format!("http://{storage}"), &["--config", &path, "--health-tick", "2s"]);
+    let mut stream = TcpStream::connect(address).expect("it listens");
+    assert!(push(&mut stream, "").starts_with("HTTP/1.1 413"));
+    // What the command line says wins, as at the start.
+    file.write("max_body: 3\nhealth_tick: 7s\n");
+    program.signal("HUP");
+    let line = program.line_with("read again");
+    assert!(line.ends_with("configuration read again for SIGHUP: --max-body changed"), "{line}");
+    let mut stream = TcpStream::connect(address).expect("it listens");
+    assert!(push(&mut stream, "").starts_with("HTTP/1.1 204"));
+    file.write("max_body: 4\ncores: many\ndriver: none\n");
+    program.signal("HUP");
+    program.line_with("the configuration read again for SIGHUP is refused:");
+    for (line, key) in [(2, "cores"), (3, "driver")] {
+        assert!(program.line().contains(&format!("{path}:{line}: {key}: ")));
+    }
+    file.write("max_body: 4\nlog_format: json\nlog_level: error\n");
+    program.signal("HUP");
+    program.line_with("--log-format can't change while it runs: restart");
+    // On the connection that was there before all of that.
+    assert!(push(&mut stream, "").starts_with("HTTP/1.1 204"));
+    program.signal("TERM");
+    assert_eq!(program.exit_code(), Some(0));
+}
+
 #[test]
 fn a_cluster_without_a_key_is_refused_beyond_loopback() {
     let output = run(&["-b", "0.0.0.0:6746"]);

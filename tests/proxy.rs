@@ -31,6 +31,10 @@ mod handover;
 mod hostile;
 #[path = "proxy/queued.rs"]
 mod queued;
+#[path = "proxy/reload.rs"]
+mod reload;
+#[path = "proxy/reload_load.rs"]
+mod reload_load;
 #[path = "proxy/requests.rs"]
 mod requests;
 #[path = "proxy/steer.rs"]

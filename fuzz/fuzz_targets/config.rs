@@ -21,7 +21,6 @@ use highlander::config::endpoint::Endpoint;
 use highlander::config::file::parse;
 use highlander::config::queue::Delivery;
 use highlander::wire::http::head::{Framing, Head, header_room};
-use highlander::wire::http::rewrite::Stretch;
 use libfuzzer_sys::fuzz_target;
 
 /// Stands in every file that can be read.
@@ -77,7 +76,7 @@ fn check_head(endpoint: &Endpoint) {
     let head = Head::parse(text, &mut room).expect("good").expect("whole");
     let route = endpoint.route("i");
     let mut out = Vec::new();
-    route.append_head(&head, Stretch::First, &mut out);
+    route.append_head(&head, &mut out);
     assert!(out.len() <= text.len() + route.added_bytes_max());
     let mut target = Vec::new();
     route.mount.append(head.target, &mut target);

@@ -17,7 +17,7 @@ use std::sync::LazyLock;
 use highlander::base::limits::{BODY_BYTES_MAX, HEAD_BYTES_MAX, HEADERS_MAX, TARGET_BYTES_MAX};
 use highlander::wire::http::added::Added;
 use highlander::wire::http::head::{Framing, Head, HeadError, Persistence, Version, header_room};
-use highlander::wire::http::rewrite::{LENGTH_LINE_BYTES_MAX, Route, Stretch, finish_head};
+use highlander::wire::http::rewrite::{LENGTH_LINE_BYTES_MAX, Route, finish_head};
 use highlander::wire::http::target::{Mount, Parameters, Place};
 use highlander_fuzz::cuts;
 use highlander_fuzz::lines::Lines;
@@ -128,7 +128,7 @@ fn is_spelled_loosely(head: &Head<'_>) -> bool {
 
 fn check_rewritten(head: &Head<'_>, route: &Route) {
     let mut out = Vec::new();
-    route.append_head(head, Stretch::First, &mut out);
+    route.append_head(head, &mut out);
     if head.framing == Framing::Chunked {
         let before = out.len();
         finish_head(BODY_BYTES_MAX, &mut out);
@@ -155,7 +155,7 @@ fn check_rewritten(head: &Head<'_>, route: &Route) {
 
 fn check_by_common(head: &Head<'_>, route: &Route) {
     let mut common = Vec::new();
-    Route::common().append_head(head, Stretch::First, &mut common);
+    Route::common().append_head(head, &mut common);
     if head.framing == Framing::Chunked {
         finish_head(BODY_BYTES_MAX, &mut common);
     }
@@ -164,12 +164,26 @@ fn check_by_common(head: &Head<'_>, route: &Route) {
     let mut target = Vec::new();
     route.mount.append(head.target, &mut target);
     assert_eq!(lines.first, [head.method.as_bytes(), b" ", &target, b" HTTP/1.1"].concat());
+    check_taken_back(head, route, &common);
     // The length that comes in place of chunks is known earlier.
     let mut written: Vec<&[u8]> = lines.headers.iter().map(|line| line.whole).collect();
     let mut expected = expected_lines(head, route);
     written.sort();
     expected.sort();
     assert_eq!(written, expected);
+}
+
+/// What a route has put in is taken out again, when the head is to go elsewhere.
+fn check_taken_back(head: &Head<'_>, route: &Route, common: &[u8]) {
+    let mut own = Vec::new();
+    route.append_head(head, &mut own);
+    if head.framing == Framing::Chunked {
+        finish_head(BODY_BYTES_MAX, &mut own);
+    }
+    if route.keeps_all(head) {
+        let back = route.common_head(&own).expect("it has written it");
+        assert_eq!(back, common);
+    }
 }
 
 fn expected_lines(head: &Head<'_>, route: &Route) -> Vec<Vec<u8>> {

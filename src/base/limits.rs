@@ -280,6 +280,18 @@ pub const CONFIG_DEPTH_MAX: usize = 16;
 pub const FAULTS_MAX: usize = 1000;
 /// The most endpoints: each gets every request.
 pub const ENDPOINTS_MAX: usize = 32;
+/// So many names endpoints may have had since the start, over all reloads: each thread counts them all
+/// apart, in 300 bytes each. Who names them anew at each reload restarts after some hundred.
+pub const ENDPOINTS_EVER_MAX: usize = 256;
+/// So many routes the first endpoint may have had since the start: new credentials every hour for
+/// eleven months. Each is kept, in some hundred bytes, for requests may be kept that were written under
+/// it.
+pub const ROUTES_EVER_MAX: usize = 8192;
+/// How long a reload waits for a core to take it over: one that is stuck is said to be.
+pub const RELOAD_PATIENCE: Millis = Millis(5_000);
+/// The queue of an endpoint that is removed stays open for what is still on its way into it, for so long
+/// at most: longer than a request may wait for its endpoints and its source for the answer.
+pub const RETIRE_MAX: Millis = Millis(180_000);
 /// The longest file that a configuration names: a chain of certificates, a key, a password.
 pub const NAMED_FILE_BYTES_MAX: u64 = 1 << 20;
 /// The most bytes of headers that an endpoint gets added, its credentials among them: servers

@@ -40,6 +40,17 @@ pub struct QueueSetting {
     pub backoff_max: Millis,
     /// What becomes of a request for which there is no room.
     pub on_full: OnFull,
+    /// What becomes of what lies in it when its endpoint is named no more.
+    pub on_removed: OnRemoved,
+}
+
+/// What becomes of a queue whose endpoint a reload has removed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OnRemoved {
+    /// Nothing of it is sent any more, and its folder stays as it is.
+    Keep,
+    /// It takes nothing new and is sent to its end.
+    Drain,
 }
 
 impl QueueSetting {
@@ -70,8 +81,16 @@ impl QueueSetting {
     }
 }
 
-const KEYS: &[&str] =
-    &["dir", "max_size", "sync", "max_in_flight", "min_backoff", "max_backoff", "on_full"];
+const KEYS: &[&str] = &[
+    "dir",
+    "max_size",
+    "sync",
+    "max_in_flight",
+    "min_backoff",
+    "max_backoff",
+    "on_full",
+    "on_removed",
+];
 
 /// Reads `delivery`, `queue` and `out_of_order` of an endpoint.
 pub fn delivery(
@@ -127,6 +146,7 @@ fn queue_of(section: &Section<'_>, named: &Named, faults: &mut Faults) -> QueueS
     }
     let size = section.text("max_size", faults);
     let on_full = section.text("on_full", faults);
+    let on_removed = section.text("on_removed", faults);
     QueueSetting {
         dir: named.path(&dir),
         bytes_max: faults.size(&section.path("max_size"), &size, QUEUE_BYTES_MAX as usize) as u64,
@@ -138,6 +158,11 @@ fn queue_of(section: &Section<'_>, named: &Named, faults: &mut Faults) -> QueueS
             &section.path("on_full"),
             &on_full,
             &[("refuse", OnFull::Refuse), ("drop_oldest", OnFull::DropOldest)],
+        ),
+        on_removed: faults.choice(
+            &section.path("on_removed"),
+            &on_removed,
+            &[("keep", OnRemoved::Keep), ("drain", OnRemoved::Drain)],
         ),
     }
 }

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use super::super::named::read_text;
-use super::super::queue::{OnFull, OutOfOrder, QueueSetting, Sync};
+use super::super::queue::{OnFull, OnRemoved, OutOfOrder, QueueSetting, Sync};
 use super::super::yaml;
 use super::*;
 use crate::base::secret::Secret;
@@ -53,7 +53,8 @@ fn everything_that_can_be_written_is_read() {
          tls_config: {ca_file: /etc/pem, cert_file: /etc/pem, key_file: ../pem, \
          server_name: b, insecure_skip_verify: true}\n  delivery: queued\n  \
          out_of_order: allowed\n  queue: {dir: q, max_size: 2GiB, sync: always, \
-         max_in_flight: 8, min_backoff: 1s, max_backoff: 1m, on_full: drop_oldest}\n\
+         max_in_flight: 8, min_backoff: 1s, max_backoff: 1m, on_full: drop_oldest, \
+         on_removed: drain}\n\
          - url: http://a/w\n  authorization: {type: Token, credentials: geheim}\n  \
          delivery: queued\n  queue: {dir: /var/q, sync: 1s}\n",
     );
@@ -75,6 +76,7 @@ fn everything_that_can_be_written_is_read() {
         backoff_min: Millis(1000),
         backoff_max: Millis(60_000),
         on_full: OnFull::DropOldest,
+        on_removed: OnRemoved::Drain,
     };
     assert_eq!(first.delivery, Delivery::Queued(queue));
     assert_eq!(first.out_of_order, OutOfOrder::Allowed);

@@ -16,6 +16,8 @@ use crate::io::tls::server_name;
 
 /// The listener makes its pages at once; a machine in trouble may be slower.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// To read a configuration again it may open a queue, which is read to its end.
+const ACT_PATIENCE: Duration = Duration::from_secs(60);
 /// The status of a node with all the groups and sources that there may be is far smaller.
 const ANSWER_BYTES_MAX: u64 = 256 * 1024 * 1024;
 
@@ -44,9 +46,9 @@ impl Door<'_> {
             Some(place) => (true, place.trim_end_matches('/')),
             None => (false, self.admin.trim_start_matches("http://").trim_end_matches('/')),
         };
-        let method = match method {
-            Method::Get => "GET",
-            Method::Post => "POST",
+        let (method, patience) = match method {
+            Method::Get => ("GET", PATIENCE),
+            Method::Post => ("POST", ACT_PATIENCE),
         };
         let authorization = self.authorization()?;
         let request = format!(
@@ -54,7 +56,7 @@ impl Door<'_> {
              {authorization}Content-Length: 0\r\nConnection: close\r\n\r\n"
         );
         let stream = connect(place)?;
-        stream.set_read_timeout(Some(PATIENCE))?;
+        stream.set_read_timeout(Some(patience))?;
         stream.set_write_timeout(Some(PATIENCE))?;
         let answer = match is_tls {
             true => exchange(self.sealed(stream, place)?, &request)?,

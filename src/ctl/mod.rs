@@ -38,9 +38,9 @@ pub fn status(options: &Status) -> ExitCode {
 
 /// Asks a node to do something, and waits until it is done.
 pub fn ctl(options: &Ctl) -> ExitCode {
-    if !["promote", "pin", "unpin", "drain", "handover"].contains(&options.act.as_str()) {
+    if !["promote", "pin", "unpin", "drain", "handover", "reload"].contains(&options.act.as_str()) {
         let act = table::plain(&options.act);
-        eprintln!("highlander: '{act}' is none of promote, pin, unpin, drain and handover");
+        eprintln!("highlander: '{act}' is none of promote, pin, unpin, drain, handover and reload");
         return ExitCode::from(USAGE);
     }
     let door = options.door();
@@ -58,7 +58,10 @@ pub fn ctl(options: &Ctl) -> ExitCode {
             println!("{}", table::plain(message));
             if options.no_wait { ExitCode::SUCCESS } else { wait(options, &door) }
         }
-        (_, _, Some(error)) => fail(&table::plain(error)),
+        (_, _, Some(error)) => {
+            error.lines().for_each(|line| _ = fail(&table::plain(line)));
+            ExitCode::FAILURE
+        }
         _ => fail(&format!("{} answers {status}: {}", options.admin, table::plain(body.trim()))),
     }
 }

@@ -75,6 +75,7 @@ fn endpoints(endpoints: &[Value], out: &mut String) {
             Value::Null => "direct".to_owned(),
             queue => format!("{} requests, {}", text(&queue["requests"]), bytes(&queue["bytes"])),
         };
+        let queue = if endpoint["removed"] == true { queue + ", removed" } else { queue };
         let said = endpoint["said"].as_object().into_iter().flatten();
         let said: Vec<String> = said.map(|(code, count)| format!("{count} x {code}")).collect();
         [text(&endpoint["name"]), addresses.join(", "), queue, said.join(", ")]

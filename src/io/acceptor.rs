@@ -18,6 +18,7 @@ use crate::base::limits::{ACCEPTS_MAX, LINGER_DEADLINE};
 use crate::io::core::{Accepted, Handle};
 use crate::io::log::Log;
 use crate::shared::metrics::{Counter, Counters};
+use crate::shared::tuning::Tuned;
 use crate::wire::http::answer::Asked;
 use crate::wire::http::head::Persistence;
 use crate::wire::http::reply::Refusal;
@@ -47,8 +48,8 @@ pub struct Acceptor {
     pub listeners: Vec<TcpListener>,
     /// The cores, and whether each wants non-blocking sockets.
     pub cores: Vec<(Arc<Handle>, bool)>,
-    /// The most connections at a time.
-    pub connections_max: usize,
+    /// The most connections at a time, among others.
+    pub tuned: Tuned,
     /// Its counters.
     pub counters: Arc<Counters>,
     /// The log.
@@ -141,7 +142,7 @@ impl Acceptor {
         // Relaxed: lone counts. Only this thread adds to them, so none is handed out twice.
         let of = |core: &Handle| core.load.connections.load(Ordering::Relaxed);
         let all: u64 = self.cores.iter().map(|(core, _)| of(core)).sum();
-        if all >= self.connections_max as u64 {
+        if all >= self.tuned.load().connections_max as u64 {
             return Some(stream);
         }
         let (core, nonblocking) = self.cores.iter().min_by_key(|(core, _)| of(core))?;

@@ -35,7 +35,7 @@ use crate::wire::http::reply::Refusal;
 
 use sight::Sight;
 use status_page::VARY;
-use steer::Act;
+use steer::{Act, Reload};
 use wire::Wire;
 
 const INDEX: &str = "highlander\n\n/status\n/metrics\n/-/healthy\n/-/ready\n";
@@ -55,6 +55,7 @@ pub fn start(
     listener: TcpListener,
     access: Access,
     sight: Arc<Sight>,
+    reload: Reload,
     log: &Log,
 ) -> io::Result<Running> {
     listener.set_nonblocking(true)?;
@@ -62,8 +63,8 @@ pub fn start(
     let (bell, heard) = UnixStream::pair()?;
     let log = log.clone();
     let thread = thread::Builder::new().name("admin".into());
-    let access = Arc::new(access);
-    let thread = thread.spawn(move || accept(&listener, &heard, &access, &sight, &log))?;
+    let door = Arc::new(Door { access, sight, reload });
+    let thread = thread.spawn(move || accept(&listener, &heard, &door, &log))?;
     Ok(Running { address, bell, thread })
 }
 
@@ -79,6 +80,13 @@ impl Running {
         // It has no panics of its own.
         let _ = self.thread.join();
     }
+}
+
+/// Who comes in, and what there is for him.
+struct Door {
+    access: Access,
+    sight: Arc<Sight>,
+    reload: Reload,
 }
 
 /// What all connections share.
@@ -101,13 +109,7 @@ impl Shared {
     }
 }
 
-fn accept(
-    listener: &TcpListener,
-    heard: &UnixStream,
-    access: &Arc<Access>,
-    sight: &Arc<Sight>,
-    log: &Log,
-) {
+fn accept(listener: &TcpListener, heard: &UnixStream, door: &Arc<Door>, log: &Log) {
     let shared = Arc::new(Shared::default());
     loop {
         let mut fds = [PollFd::new(listener, PollFlags::IN), PollFd::new(heard, PollFlags::IN)];
@@ -131,10 +133,10 @@ fn accept(
             turn_away(stream);
             continue;
         }
-        let (mine, sight, access) = (shared.clone(), sight.clone(), access.clone());
+        let (mine, door) = (shared.clone(), door.clone());
         let spawned = thread::Builder::new().name("admin-conn".into()).spawn(move || {
             // Whoever was connected has gone, or has been too slow.
-            let _ = serve(stream, &access, &sight, &mine);
+            let _ = serve(stream, &door, &mine);
             mine.open.fetch_sub(1, Ordering::Relaxed);
         });
         if let Err(error) = spawned {
@@ -154,7 +156,8 @@ fn turn_away(stream: TcpStream) {
 }
 
 /// Answers the requests of one connection, one after the other.
-fn serve(stream: TcpStream, access: &Access, sight: &Sight, shared: &Shared) -> io::Result<()> {
+fn serve(stream: TcpStream, door: &Door, shared: &Shared) -> io::Result<()> {
+    let Door { access, sight, .. } = door;
     let (stops, from) = (&shared.stops, stream.peer_addr()?);
     stream.set_nonblocking(false)?;
     stream.set_nodelay(true)?;
@@ -215,7 +218,7 @@ fn serve(stream: TcpStream, access: &Access, sight: &Sight, shared: &Shared) -> 
         };
         let page = match (who, Act::of(asked.path())) {
             (None, _) => Page::text(Status::Unauthorized, "a name and a password are needed\n"),
-            (Some(who), Some(act)) => do_it(act, &asked, sight, &who, from),
+            (Some(who), Some(act)) => do_it(act, &asked, door, &who, from),
             (Some(_), None) => show(&asked, sight, &shared.one),
         };
         write(&mut stream, &page, asked.is_head, persistence, stops)?;
@@ -384,7 +387,7 @@ impl Origin {
     }
 }
 
-fn do_it(act: Act, asked: &Asked, sight: &Sight, who: &Who, from: SocketAddr) -> Page {
+fn do_it(act: Act, asked: &Asked, door: &Door, who: &Who, from: SocketAddr) -> Page {
     if !asked.is_post {
         let page = Page::text(Status::NotAllowed, "that is done with POST\n");
         return Page { allow: Some("POST"), ..page };
@@ -402,7 +405,8 @@ fn do_it(act: Act, asked: &Asked, sight: &Sight, who: &Who, from: SocketAddr) ->
              users in --admin-web-config\n",
         ),
         (Origin::None | Origin::Address | Origin::Name, who) => {
-            steer::steer(act, &asked.target, sight, &who.at(from))
+            let Door { sight, reload, .. } = door;
+            steer::steer(act, &asked.target, sight, reload, &who.at(from))
         }
     }
 }

@@ -175,7 +175,7 @@ async fn pass_until_close(
         let piece = link.reader.bytes.len();
         write_front(core, slot, channel, &mut link.reader.bytes, piece).await?;
         data_start = 0;
-        let due = core.now().after(core.outlet().remote_timeout(link.to));
+        let due = core.now().after(core.outlet(&core.terms()).remote_timeout(link.to));
         match upstream::read_more(link, slot, due).await {
             Ok(0) if in_chunks => {
                 let mut last = b"0\r\n\r\n".to_vec();
@@ -205,7 +205,7 @@ async fn read_more(core: &Core, slot: &Slot, link: &mut Link) -> Result<(), Brok
         // The answer is long: take larger pieces.
         link.reader.bytes.reserve(BUFFER_BYTES);
     }
-    let due = core.now().after(core.outlet().remote_timeout(link.to));
+    let due = core.now().after(core.outlet(&core.terms()).remote_timeout(link.to));
     match upstream::read_more(link, slot, due).await {
         Ok(0) | Err(_) => Err(Broken),
         Ok(_) => Ok(()),

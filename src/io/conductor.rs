@@ -25,13 +25,14 @@ use crate::shared::history::{History, Record};
 use crate::shared::memory::Holding;
 use crate::shared::metrics::{Counter, Counters};
 use crate::shared::state::{Seat, SeatId};
+use crate::shared::tuning::Tuned;
 
 /// The conductor as it is started.
 pub struct Conductor {
     /// Whom to give orders to.
     pub cores: Vec<Arc<Handle>>,
-    /// How long a hand-over stays open at most, `--hold-window`.
-    pub window: Millis,
+    /// How long a hand-over stays open at most, and how large a body may be to be read.
+    pub tuned: Tuned,
     /// What bodies are read with.
     pub lens: Lens,
     /// Its part of the memory for hand-overs.
@@ -107,6 +108,7 @@ impl Conductor {
                     Err(TryRecvError::Disconnected) => return,
                 }
             }
+            self.lens.set_decoded_bytes_max(self.tuned.load().decoded_bytes_max);
             is_busy = false;
             for led in led.values_mut() {
                 is_busy |= self.lead(led);
@@ -124,7 +126,7 @@ impl Conductor {
     fn on_word(&mut self, all: &mut HashMap<SeatId, Led>, word: Word) {
         let led = all.entry(word.seat().id).or_insert_with(|| Led {
             seat: word.seat().clone(),
-            handover: Handover::new(self.window),
+            handover: Handover::new(self.tuned.load().window),
             names: Default::default(),
             bytes: 0,
         });

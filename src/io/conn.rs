@@ -25,6 +25,7 @@ use crate::io::deadline::{Patience, Slot};
 use crate::io::door::{Door, Step};
 use crate::io::inbound::{Awaited, Inbound, Keeping, ReadError};
 use crate::io::passage::Fault;
+use crate::io::settings::Terms;
 use crate::io::speaker::Speaker;
 use crate::io::users::Stranger;
 use crate::logic::source::Payload;
@@ -33,6 +34,7 @@ use crate::shared::labels::Course;
 use crate::shared::metrics::Counter;
 use crate::shared::presence::Answered;
 use crate::wire::http::answer::Asked;
+use crate::wire::http::form::Form;
 use crate::wire::http::head::{Framing, Head, Persistence, Version, header_room};
 use crate::wire::http::reply::{self, Refusal};
 use crate::wire::http::rewrite::{LENGTH_LINE_BYTES_MAX, PASS_LINE_BYTES_MAX};
@@ -56,8 +58,9 @@ pub struct Conn {
 }
 
 /// What is remembered of a request's head once its bytes may move.
-#[derive(Clone, Copy, Debug)]
 struct Request {
+    /// Under which it is read.
+    terms: Terms,
     head_bytes: usize,
     framing: Framing,
     asked: Asked,
@@ -66,6 +69,8 @@ struct Request {
     expects_continue: bool,
     keeping: Keeping,
     onward: Onward,
+    /// As what the head for the endpoint was written.
+    form: Form,
     /// The remote write that it speaks, if it does.
     protocol: Option<Protocol>,
     /// When its head had been read.
@@ -175,7 +180,7 @@ impl Conn {
         let fate = self.speaker.hear(request.payload());
         let done = match (fate, request.keeping, request.protocol) {
             (Ok(Fate::Relay(to)), Keeping::Keep, _) => self.relay(&request, body, to).await,
-            (Ok(Fate::Forward), Keeping::Keep, Some(protocol)) if self.speaker.is_thin() => {
+            (Ok(Fate::Forward), Keeping::Keep, Some(protocol)) if self.is_thin(&request) => {
                 self.forward_unkept(&request, body, protocol).await
             }
             (Ok(fate), Keeping::Keep, Some(protocol)) => {
@@ -281,6 +286,13 @@ impl Conn {
         let protocol = protocol_of(&head);
         let payload = protocol.map_or(Payload::Other, |_| Payload::RemoteWrite);
         let fate = self.speaker.judge(payload);
+        let terms = self.core.terms();
+        let onward = match fate {
+            Fate::Relay(_) | Fate::Contend | Fate::Park if terms.relaying.is_some() => {
+                Onward::Perhaps
+            }
+            _ => Onward::Here,
+        };
         let request = Request {
             head_bytes: head.bytes,
             framing: head.framing,
@@ -295,25 +307,24 @@ impl Conn {
                 Fate::Take => Keeping::Skip,
                 _ => Keeping::Keep,
             },
-            onward: match fate {
-                Fate::Relay(_) | Fate::Contend | Fate::Park if self.is_in_cluster() => {
-                    Onward::Perhaps
-                }
-                _ => Onward::Here,
+            onward,
+            form: match (onward, fate) {
+                // It is written anew for whoever gets it when it is sent.
+                (Onward::Perhaps, _) | (Onward::Here, Fate::Hold) => Form::Common,
+                (Onward::Here, _) => terms.form(&head, protocol),
             },
             protocol,
             begun: self.core.clock.nanos(),
+            terms,
         };
         if let Framing::Length(length) = head.framing
-            && length > self.core.settings.body_bytes_max as u64
+            && length > request.terms.body_bytes_max as u64
         {
             return Err(Refusal::BodyTooLarge.into());
         }
         self.head_out.clear();
         if request.keeping == Keeping::Keep {
-            let stretch = self.speaker.stretch();
-            let route = self.core.settings.route(protocol);
-            route.append_head(&head, stretch, &mut self.head_out);
+            request.terms.route(request.form).append_head(&head, &mut self.head_out);
         }
         self.inbound.consume(request.head_bytes);
         Ok(Parsed::Whole(request))
@@ -333,7 +344,7 @@ impl Conn {
         let length = self.trusted_length(request);
         // A small one is copied: its own head and the room for the endpoint's would be kept with it.
         let is_kept =
-            request.protocol.is_some() && request.onward == Onward::Here && !self.speaker.is_thin();
+            request.protocol.is_some() && request.onward == Onward::Here && !self.is_thin(request);
         let kept = length.filter(|bytes| is_kept && *bytes >= DIRECT_BYTES_MIN);
         // In a pooled buffer most of a large one would have to be moved.
         let large = length.filter(|bytes| *bytes >= BUFFER_BYTES);
@@ -364,7 +375,7 @@ impl Conn {
                 read.map(|()| Body::in_place(bytes))
             }
             (Framing::Chunked, keeping, _) => {
-                let limit = self.core.settings.body_bytes_max;
+                let limit = request.terms.body_bytes_max;
                 let read = self.inbound.read_chunks(channel, slot, (front, limit), keeping).await;
                 read.map(|gathered| Body {
                     bytes: gathered.data_bytes,
@@ -386,8 +397,10 @@ impl Conn {
         })
     }
 
-    fn is_in_cluster(&self) -> bool {
-        self.core.settings.relaying.is_some()
+    /// Whether nothing of a request is kept. What goes to more than one endpoint is in a piece of its own
+    /// in any case.
+    fn is_thin(&self, request: &Request) -> bool {
+        self.speaker.is_thin() && request.terms.alone().is_some()
     }
 
     /// The length of a body that is not to be forgotten and for which memory is taken at once.

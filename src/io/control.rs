@@ -18,12 +18,12 @@ use crate::io::orders::Word;
 use crate::io::state_file::StateFile;
 use crate::io::watch::Watch;
 use crate::logic::election::{Candidate, Wish};
-use crate::logic::expiry::Expiry;
 use crate::logic::progress::Window;
 use crate::logic::view::{Event, Lead};
 use crate::shared::memory::Memory;
 use crate::shared::metrics::{Counter, Counters};
 use crate::shared::state::{Seat, SeatId, Seats};
+use crate::shared::tuning::{Tuned, Tuning};
 
 /// The keeper of time as it is started.
 pub struct Control {
@@ -31,20 +31,16 @@ pub struct Control {
     pub cores: Vec<Arc<Handle>>,
     /// The seats to look at.
     pub seats: Arc<Seats>,
-    /// How often.
-    pub tick: Millis,
-    /// When a source is lost.
-    pub expiry: Expiry,
     /// The clock.
     pub clock: Clock,
     /// The log.
     pub log: Log,
     /// Its counters.
     pub counters: Arc<Counters>,
-    /// A promoted source that is further behind gives the seat away, `--max-lag`.
-    pub lag_max: Option<Millis>,
-    /// How far back from the low mark requests are kept, `--hold-window`.
-    pub window: Millis,
+    /// How often they are looked at, and with what patience.
+    pub tuned: Tuned,
+    /// The same as it was at the last beat.
+    pub tuning: Arc<Tuning>,
     /// The memory for hand-overs.
     pub memory: Arc<Memory>,
     /// The conductor.
@@ -80,21 +76,23 @@ impl Control {
     fn run(mut self, stopped: &Receiver<()>) {
         let mut watches = HashMap::new();
         let mut missed = vec![false; self.cores.len()];
-        let beat = BEAT.min(self.tick);
-        let mut next_tick = self.clock.now().after(self.tick);
+        let mut next_tick = self.clock.now().after(self.tuning.tick);
         let mut last_beat = self.clock.now();
         let mut distrust_until = Millis(0);
         loop {
-            match stopped.recv_timeout(beat.into()) {
+            match stopped.recv_timeout(BEAT.min(self.tuning.tick).into()) {
                 Err(RecvTimeoutError::Timeout) => {}
                 Ok(()) | Err(RecvTimeoutError::Disconnected) => return,
             }
             let now = self.clock.now();
+            self.tuning = self.tuned.load_full();
             if self.was_stopped(now, last_beat) {
                 // What the sources sent meanwhile has not been read: their silence is our own.
-                distrust_until = now.after(self.tick.times(2));
+                distrust_until = now.after(self.tuning.tick.times(2));
             }
             last_beat = now;
+            // A tick may have become shorter.
+            next_tick = next_tick.min(now.after(self.tuning.tick));
             let is_tick = now >= next_tick;
             let may_elect = now >= distrust_until;
             self.beat(&mut watches, now, may_elect, is_tick);
@@ -102,7 +100,7 @@ impl Control {
                 core.ring();
             }
             if is_tick {
-                next_tick = now.after(self.tick);
+                next_tick = now.after(self.tuning.tick);
                 self.keep_state();
                 self.watch(&mut missed, now);
             }
@@ -133,7 +131,7 @@ impl Control {
             let watch = watches.entry(seat.id).or_default();
             watch.look(seat, now, unix_now);
             if is_tick {
-                watch.tell_patience(seat, &self.expiry);
+                watch.tell_patience(seat, &self.tuning.expiry);
             }
             if may_elect {
                 self.elect(seat, watch, now, is_tick);
@@ -153,10 +151,10 @@ impl Control {
     fn elect(&self, seat: &Arc<Seat>, watch: &Watch, now: Millis, is_tick: bool) {
         let wish = self.wish(seat, now);
         let group = |view| watch.group(view, wish, now, self.clock.unix_now());
-        let event = group(**seat.view()).beat(&self.expiry, self.lag_max);
+        let event = group(**seat.view()).beat(&self.tuning.expiry, self.tuning.lag_max);
         self.publish(seat, event);
         if is_tick {
-            let event = group(**seat.view()).tick(&self.expiry);
+            let event = group(**seat.view()).tick(&self.tuning.expiry);
             self.publish(seat, event);
         }
     }
@@ -199,7 +197,7 @@ impl Control {
     /// Says what the cores may let go of.
     fn release(&self, seat: &Seat, watch: &Watch) {
         let (view, pressure) = (**seat.view(), self.memory.pressure());
-        let released = watch.release(view, self.window, pressure, self.clock.unix_now());
+        let released = watch.release(view, self.tuning.window, pressure, self.clock.unix_now());
         let Some((mark, window)) = released else { return };
         seat.marks.raise_release(mark);
         if window == Window::Shrunk {
@@ -211,7 +209,7 @@ impl Control {
     /// than any patience makes room for others.
     fn forget(&self, seat: &Seat, candidates: &[Candidate], now: Millis) {
         let promoted = seat.view().promoted.map(|promoted| promoted.source);
-        let span = self.expiry.expiry_max.max(self.expiry.expiry);
+        let span = self.tuning.expiry.expiry_max.max(self.tuning.expiry.expiry);
         seat.forget(|source| {
             let candidate = candidates.iter().find(|c| c.heard.source == source.id);
             // One that a connection speaks for is not forgotten, whatever this says.

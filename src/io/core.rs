@@ -4,83 +4,29 @@ use std::cell::{Cell, RefCell};
 use std::io::Write as _;
 use std::net::{SocketAddr, TcpStream};
 use std::os::unix::net::UnixStream;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use crossbeam::queue::{ArrayQueue, SegQueue};
 
-use crate::base::limits::{INBOX_MAX, RETRY_AFTER_SECONDS};
+use crate::base::limits::{ENDPOINTS_EVER_MAX, INBOX_MAX, RETRY_AFTER_SECONDS};
 use crate::base::time::{Millis, Nanos};
 use crate::io::appends::Appends;
-use crate::io::buffers::{Budget, Buffers};
+use crate::io::buffers::Buffers;
 use crate::io::clock::Clock;
 use crate::io::deadline::Deadlines;
-use crate::io::endpoint::{Endpoint, Outlet};
+use crate::io::endpoint::Outlet;
 use crate::io::gate::{Gate, Guests};
-use crate::io::link::EndpointId;
 use crate::io::links::Links;
 use crate::io::log::Log;
 use crate::io::orders::Order;
-use crate::io::queue::thread::Queue;
+use crate::io::settings::{Settings, Terms};
 use crate::io::store::Store;
-use crate::io::tls::Tls;
-use crate::logic::recognition::Recognition;
 use crate::shared::labels::Course;
 use crate::shared::metrics::{Counters, Load};
 use crate::shared::state::Seats;
-use crate::wire::cluster::seal::Seal;
-use crate::wire::http::rewrite::Route;
-use crate::wire::remote_write::protocol::Protocol;
 use crate::wire::remote_write::snappy::Decoder;
-
-/// What every core is told once.
-#[derive(Debug)]
-pub struct Settings {
-    /// Where requests go, at least one.
-    pub endpoints: Arc<[Endpoint]>,
-    /// Those that a request goes to at once, and that answer it themselves.
-    pub direct: Vec<EndpointId>,
-    /// Those that get theirs out of a queue.
-    pub queued: Vec<(EndpointId, Queue)>,
-    /// How remote write is written, unless one endpoint alone gets it at once.
-    pub common: Option<Route>,
-    /// How sources are recognised.
-    pub recognition: Recognition,
-    /// The largest body.
-    pub body_bytes_max: usize,
-    /// The memory for large bodies, over all cores.
-    pub budget: Budget,
-    /// The largest message that a body may decode to.
-    pub decoded_bytes_max: usize,
-    /// How requests go to the node that leads, if there are others.
-    pub relaying: Option<Relaying>,
-}
-
-impl Settings {
-    /// The one that all requests go to, if there is only one.
-    pub fn alone(&self) -> Option<EndpointId> {
-        self.direct.first().copied().filter(|_| self.common.is_none())
-    }
-
-    /// How a request is written as soon as its head is read: remote write, if it is that, for all that
-    /// get it; anything else for the first that answers itself, which alone gets it.
-    pub fn route(&self, protocol: Option<Protocol>) -> &Route {
-        let first = self.direct.first().map_or(0, |id| id.0);
-        let common = self.common.as_ref().filter(|_| protocol.is_some());
-        common.unwrap_or(&self.endpoints[first].route)
-    }
-}
-
-/// What a node needs to relay requests, and to take relayed ones.
-#[derive(Debug)]
-pub struct Relaying {
-    /// The seal of passes.
-    pub seal: Seal,
-    /// This node.
-    pub node: SocketAddr,
-    /// How TLS is spoken with the others, if their listeners are like ours, and ours speak it.
-    pub tls: Option<Tls>,
-}
 
 /// A connection on its way to a core.
 #[derive(Debug)]
@@ -110,12 +56,12 @@ pub struct Handle {
 }
 
 impl Handle {
-    /// A handle whose bell is heard at the other end of `bell`, of a core that sends to so many endpoints.
-    pub fn new(index: usize, bell: UnixStream, endpoints: usize) -> Handle {
+    /// A handle whose bell is heard at the other end of `bell`.
+    pub fn new(index: usize, bell: UnixStream) -> Handle {
         Handle {
             index,
             load: Load::default(),
-            counters: Counters::of_endpoints(endpoints),
+            counters: Counters::of_endpoints(ENDPOINTS_EVER_MAX),
             inbox: ArrayQueue::new(INBOX_MAX),
             orders: SegQueue::new(),
             bell,
@@ -145,8 +91,8 @@ impl Handle {
         self.inbox.pop()
     }
 
-    /// Gives the core an order. There are never more of them than seats that are handed over and
-    /// requests that ask.
+    /// Gives the core an order. There are never more of them than seats that are handed over, requests
+    /// that ask, and a reload.
     pub fn order(&self, order: Order) {
         self.orders.push(order);
         self.ring();
@@ -183,8 +129,8 @@ impl Handle {
 pub struct Core {
     /// Its outside.
     pub handle: Arc<Handle>,
-    /// What it was told.
-    pub settings: Arc<Settings>,
+    /// What it was told last.
+    pub terms: RefCell<Terms>,
     /// The seats of all groups.
     pub seats: Arc<Seats>,
     /// The clock.
@@ -231,16 +177,27 @@ pub struct Reader {
 }
 
 impl Core {
-    /// What it sends with.
-    pub fn outlet(&self) -> Outlet<'_> {
+    /// The terms of a request that comes, or is sent on, now.
+    pub fn terms(&self) -> Terms {
+        self.terms.borrow().clone()
+    }
+
+    /// From now on these are the terms. What is under way ends under those before.
+    pub fn on_terms(&self, settings: Arc<Settings>) {
+        self.links.leave(|to| settings.endpoints.has(to));
+        self.terms.replace(Rc::new(settings));
+    }
+
+    /// What it sends with, under these terms.
+    pub fn outlet<'o>(&'o self, terms: &'o Terms) -> Outlet<'o> {
         Outlet {
-            endpoints: &self.settings.endpoints,
+            endpoints: &terms.endpoints,
             links: &self.links,
             clock: self.clock,
             counters: &self.handle.counters,
             log: &self.log,
             thread: &self.name,
-            nodes_tls: self.settings.relaying.as_ref().and_then(|relaying| relaying.tls.as_ref()),
+            nodes_tls: terms.relaying.as_ref().and_then(|relaying| relaying.tls.as_ref()),
         }
     }
 

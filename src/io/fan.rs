@@ -20,10 +20,12 @@ use crate::io::endpoint::Outlet;
 use crate::io::link::{EndpointId, Link};
 use crate::io::queue::append::Append;
 use crate::io::queue::thread::Queue;
+use crate::io::settings::{Settings, Terms};
 use crate::io::upstream::{self, Outgoing, Said, SendError};
 use crate::logic::ask::{Grade, Outcome};
 use crate::shared::state::Seat;
 use crate::wire::http::answer::{Answer, Asked};
+use crate::wire::http::form::Form;
 use crate::wire::http::head::HeadError;
 use crate::wire::http::reply::Refusal;
 use crate::wire::http::rewrite::Route;
@@ -61,30 +63,35 @@ pub fn outcome_of(said: &Said) -> Outcome {
 
 /// Sends a request to every endpoint, as long as this node leads the group of `seat`.
 pub async fn send(core: &Core, slot: &Slot, seat: &Seat, push: &Push) -> Ending {
-    let Some(alone) = core.settings.alone() else {
+    // Those of now, whatever there was when it came: it may have been kept for long.
+    let terms = core.terms();
+    let alone = terms.alone().filter(|(_, own)| push.form() == Form::Own(*own));
+    let Some((alone, _)) = alone else {
         // Boxed: the way to one endpoint is not to be longer for it.
-        return Box::pin(send_to_each(core, seat, push)).await;
+        return Box::pin(send_to_each(core, &terms, seat, push)).await;
     };
     let (bytes, range) = push.bytes();
     let outgoing = Outgoing::whole(bytes, range, Asked::Other);
     let may_send = || seat.may_send(|| core.now());
-    let said = upstream::send(&core.outlet(), slot, alone, may_send, outgoing).await;
+    let said = upstream::send(&core.outlet(&terms), slot, alone, may_send, outgoing).await;
     let outcome = outcome_of(&said);
     Ending { answer: said.map(Some).map_err(refusal_of), outcome }
 }
 
-async fn send_to_each(core: &Core, seat: &Seat, push: &Push) -> Ending {
-    let out = core.outlet();
-    let mut under_way = match sendings(core, &out, seat, push) {
-        Ok(under_way) => under_way,
+async fn send_to_each(core: &Core, terms: &Terms, seat: &Seat, push: &Push) -> Ending {
+    let out = core.outlet(terms);
+    let common = terms.in_common(push);
+    let written = common.and_then(|push| Ok((sendings(core, terms, &out, seat, &push)?, push)));
+    let (mut under_way, push) = match written {
+        Ok(written) => written,
         // It is none that we have written, and no endpoint would get it.
         Err(error) => {
             let answer = Err(Refusal::Head(error));
             return Ending { answer, outcome: Outcome::Rejected };
         }
     };
-    let body = BodyName::of(core, seat, push);
-    under_way.extend(core.settings.queued.iter().map(|it| appending(core, it, push, body)));
+    let body = BodyName::of(terms, seat, &push);
+    under_way.extend(terms.queued.iter().map(|it| appending(core, terms, it, &push, body)));
     let mut told = Vec::new();
     poll_fn(|context| {
         under_way.retain_mut(|(id, sending)| match sending.as_mut().poll(context) {
@@ -99,7 +106,7 @@ async fn send_to_each(core: &Core, seat: &Seat, push: &Push) -> Ending {
     .await;
     let ending = worst(&out, told);
     if let Some(hash) = body.hash.filter(|_| ending.outcome.is_certain()) {
-        core.settings.queued.iter().for_each(|(_, queue)| queue.settled(body.source, hash));
+        terms.queued.iter().for_each(|(_, queue)| queue.settled(body.source, hash));
     }
     ending
 }
@@ -107,12 +114,13 @@ async fn send_to_each(core: &Core, seat: &Seat, push: &Push) -> Ending {
 /// The request, written for each endpoint that answers itself.
 fn sendings<'s>(
     core: &'s Core,
+    terms: &Settings,
     out: &'s Outlet<'s>,
     seat: &'s Seat,
     push: &Push,
 ) -> Result<Vec<Sending<'s>>, HeadError> {
     let sending = |id: &EndpointId| -> Result<Sending<'s>, HeadError> {
-        let (id, own) = (*id, written_for(&out.endpoints[id.0].route, push)?);
+        let (id, own) = (*id, written_for(&out.endpoints.of(*id).route, push)?);
         // A deadline each: one that hangs does not cost the others theirs.
         let slot = core.deadlines.slot();
         let sending = async move {
@@ -122,14 +130,13 @@ fn sendings<'s>(
         };
         Ok((id, Box::pin(sending)))
     };
-    core.settings.direct.iter().map(sending).collect()
+    terms.direct.iter().map(sending).collect()
 }
 
 /// The same body behind a head of its own.
 fn written_for(route: &Route, push: &Push) -> Result<Outgoing, HeadError> {
     let (bytes, range) = push.bytes();
-    let body = range.end - push.body().len()..range.end;
-    let head = route.own_head(&bytes[range.start..body.start])?;
+    let (head, body) = (route.own_head(push.head())?, range.end - push.body().len()..range.end);
     Ok(Outgoing { head: Some(Arc::new(head)), bytes, range: body, asked: Asked::Other })
 }
 
@@ -143,9 +150,9 @@ struct BodyName {
 
 impl BodyName {
     /// Of a group, not of a source of it: a hand-over sends again what one of them had sent.
-    fn of(core: &Core, seat: &Seat, push: &Push) -> BodyName {
+    fn of(terms: &Settings, seat: &Seat, push: &Push) -> BodyName {
         let source = SourceKey::of(&[&seat.group.tenant, &seat.group.group]);
-        let has_queue = !core.settings.queued.is_empty();
+        let has_queue = !terms.queued.is_empty();
         BodyName { source, hash: has_queue.then(|| hash_of(push)) }
     }
 }
@@ -153,7 +160,7 @@ impl BodyName {
 /// Of head and body: the same samples with another address or other headers are another request. But
 /// what differs from try to try is left out.
 fn hash_of(push: &Push) -> u128 {
-    let head = &push.whole()[..push.whole().len() - push.body().len()];
+    let head = push.head();
     let mut lasting = XxHash3_64::default();
     for line in head.split_inclusive(|byte| *byte == b'\n') {
         let name = line.split(|byte| *byte == b':').next().unwrap_or_default();
@@ -170,13 +177,14 @@ const OF_A_TRY: [&[u8]; 4] = [b"retry-attempt", b"traceparent", b"tracestate", b
 /// The request on its way into one queue, as it is: the head for the endpoint is written when it is sent.
 fn appending<'s>(
     core: &'s Core,
+    terms: &Settings,
     (id, queue): &'s (EndpointId, Queue),
     push: &Push,
     BodyName { source, hash }: BodyName,
 ) -> Sending<'s> {
     let time = core.clock.unix_now();
     let append = Append { push: push.clone(), source, time, hash };
-    let (slot, due) = (core.deadlines.slot(), core.settings.endpoints[id.0].remote_timeout);
+    let (slot, due) = (core.deadlines.slot(), terms.endpoints.of(*id).remote_timeout);
     let due = core.now().after(due);
     let appending = async move {
         let counters = &core.handle.counters;
@@ -197,7 +205,7 @@ fn grade_of(told: &Told) -> Grade {
 fn worst(out: &Outlet<'_>, mut told: Vec<(EndpointId, Told)>) -> Ending {
     let outcomes = told.iter().map(|(_, told)| grade_of(told).outcome());
     let outcome = outcomes.reduce(Outcome::and).unwrap_or(Outcome::Unsent);
-    told.sort_by_key(|(id, told)| (Reverse(grade_of(told)), id.0));
+    told.sort_by_key(|(id, told)| (Reverse(grade_of(told)), out.endpoints.place(*id)));
     let mut told = told.into_iter().map(|(_, told)| told);
     let answer = told.next().unwrap_or(Ok(None));
     for (link, answer) in told.flatten().flatten() {

@@ -257,6 +257,11 @@ impl Inbound {
         self.start + length <= self.buffer.capacity()
     }
 
+    /// How many bytes there are before what was not used up.
+    pub fn used_bytes(&self) -> usize {
+        self.start
+    }
+
     /// Gives the buffer away with the body of `length` bytes in it, if it is not larger than it has to
     /// be, and the place of the body. What is behind it goes to a new one.
     pub fn give_away(&mut self, length: usize) -> Option<(Vec<u8>, usize)> {
@@ -313,7 +318,7 @@ impl Inbound {
             return Ok(());
         }
         *share = None;
-        *share = Some(self.core.settings.budget.take(bytes).ok_or(ReadError::NoRoom)?);
+        *share = Some(self.core.terms().budget.take(bytes).ok_or(ReadError::NoRoom)?);
         Ok(())
     }
 

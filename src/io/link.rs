@@ -26,15 +26,20 @@ use crate::base::limits::{BUFFER_BYTES, FIRST_READ_BYTES, HEAD_BYTES_MAX};
 use crate::io::tls::fault::TlsFault;
 use crate::io::tls::session::{SEALED_AT_ONCE_BYTES, Session};
 
-/// An endpoint, by its place among all of them.
+/// An endpoint: its name has this number for as long as the process lives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct EndpointId(pub usize);
+
+/// How often endpoints had been made when this one was made as it is: what leads to another edition of an
+/// endpoint leads perhaps elsewhere, or was opened with another certificate.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Edition(pub u32);
 
 /// Where a connection leads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum To {
     /// To this endpoint.
-    Endpoint(EndpointId),
+    Endpoint(EndpointId, Edition),
     /// To the node that takes requests here, for what comes on this connection of a source and for
     /// nothing else: the leader sees it open and closed as the source's own.
     Node(SocketAddr, u64),

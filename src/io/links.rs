@@ -3,7 +3,7 @@
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 
-use crate::base::limits::{UPSTREAM_IDLE, UPSTREAM_IDLE_MAX};
+use crate::base::limits::{ENDPOINTS_EVER_MAX, UPSTREAM_IDLE, UPSTREAM_IDLE_MAX};
 use crate::base::time::Millis;
 use crate::io::link::{EndpointId, Link, To};
 use crate::io::tls::fault::TlsFault;
@@ -11,7 +11,7 @@ use crate::io::tls::fault::TlsFault;
 /// The idle connections of one thread, by where they lead, the freshest last.
 pub struct Links {
     idle: RefCell<HashMap<To, Vec<(Millis, Link)>>>,
-    /// By the place of the endpoint.
+    /// By the number of the endpoint.
     told: Box<[Cell<Told>]>,
 }
 
@@ -22,13 +22,14 @@ struct Told {
     tls: Option<TlsFault>,
 }
 
-impl Links {
-    /// None is idle, of so many endpoints.
-    pub fn new(endpoints: usize) -> Links {
-        let told = (0..endpoints).map(|_| Cell::default()).collect();
+impl Default for Links {
+    fn default() -> Self {
+        let told = (0..ENDPOINTS_EVER_MAX).map(|_| Cell::default()).collect();
         Links { idle: RefCell::default(), told }
     }
+}
 
+impl Links {
     /// Takes a connection back whose answer has been read to its end.
     pub fn give(&self, mut link: Link, now: Millis) {
         let mut idle = self.idle.borrow_mut();
@@ -59,13 +60,19 @@ impl Links {
     /// Closes what has been idle for too long, or was closed at the other end.
     pub fn prune(&self, now: Millis) {
         let is_good = |since: Millis, link: &mut Link| {
-            let is_used = now.since(since) < UPSTREAM_IDLE || !is_to_endpoint(&link.to);
+            let is_used = now.since(since) < UPSTREAM_IDLE || !matches!(link.to, To::Endpoint(..));
             is_used && link.is_clean()
         };
-        self.idle.borrow_mut().retain(|to, idle| {
+        self.idle.borrow_mut().retain(|_, idle| {
             idle.retain_mut(|(since, link)| is_good(*since, link));
-            is_to_endpoint(to) || !idle.is_empty()
+            !idle.is_empty()
         });
+    }
+
+    /// Closes what leads to where nobody goes any more. What is still under way there comes back, is taken
+    /// by nobody, and is closed when it has been idle for long.
+    pub fn leave(&self, is_used: impl Fn(&To) -> bool) {
+        self.idle.borrow_mut().retain(|to, _| is_used(to));
     }
 
     /// Closes all of them.
@@ -85,17 +92,13 @@ impl Links {
     }
 }
 
-fn is_to_endpoint(to: &To) -> bool {
-    matches!(to, To::Endpoint(_))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn a_fault_of_tls_is_news_once_and_again_when_it_was_gone() {
-        let links = Links::new(2);
+        let links = Links::default();
         let note = |is_failing, tls| links.note(EndpointId(1), is_failing, tls);
         let (expired, other) = (Some(TlsFault::Expired), Some(TlsFault::WrongName));
         assert!(!note(false, None));

@@ -5,7 +5,7 @@
 use std::fmt::Write as _;
 use std::io::Write as _;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::thread;
 use std::time::Duration;
 
@@ -39,7 +39,7 @@ pub enum Format {
 /// The way to the log. Cheap to clone; used from any thread; never blocks.
 #[derive(Clone, Debug)]
 pub struct Log {
-    level: Level,
+    level: Arc<AtomicU8>,
     format: Format,
     lines: Sender<Entry>,
     dropped: Arc<AtomicU64>,
@@ -56,12 +56,14 @@ impl Log {
     pub fn start(level: Level, format: Format) -> std::io::Result<Log> {
         let (lines, received) = bounded(LOG_LINES_MAX);
         thread::Builder::new().name("log".into()).spawn(move || write_lines(&received))?;
+        let level = Arc::new(AtomicU8::new(level as u8));
         Ok(Log { level, format, lines, dropped: Arc::default() })
     }
 
     /// Writes one line, unless `level` is too low. A line that finds no room is counted.
     pub fn write(&self, level: Level, message: &str) {
-        if level > self.level {
+        // Relaxed: a lone number.
+        if level as u8 > self.level.load(Ordering::Relaxed) {
             return;
         }
         let line = format_line(self.format, level, message, &Local::now());
@@ -69,6 +71,12 @@ impl Log {
             // Relaxed: a lone count.
             self.dropped.fetch_add(1, Ordering::Relaxed);
         }
+    }
+
+    /// From now on lines of this level are written, and of those that matter more.
+    pub fn set_level(&self, level: Level) {
+        // Relaxed: a lone number.
+        self.level.store(level as u8, Ordering::Relaxed);
     }
 
     /// Something is lost or does not work.

@@ -3,6 +3,9 @@
 
 use std::sync::Arc;
 
+use crossbeam::channel::Sender;
+
+use crate::io::settings::Settings;
 use crate::logic::ask::{AskId, Outcome, Verdict};
 use crate::logic::shelf::{Gathered, Kept, Wanted};
 use crate::logic::source::SourceId;
@@ -21,6 +24,8 @@ pub enum Order {
     Tell(Arc<Seat>, AskId, Verdict),
     /// Everything held by the new source has been sent on.
     Replayed(Arc<Seat>, Option<SourceId>),
+    /// Take these from now on, and say that you have.
+    Take(Arc<Settings>, Sender<()>),
 }
 
 /// To the conductor.

@@ -187,10 +187,9 @@ impl Passage<'_> {
     /// Sends it to the node that takes requests at `to`. `None`: that does not answer, or does not lead.
     async fn relay(&mut self, to: SocketAddr) -> Result<Option<Persistence>, Fault> {
         let Some(pass) = self.speaker.pass() else { return Err(Refusal::NoLeader.into()) };
-        let (bytes, range) = self.push.bytes();
-        let body = self.push.body();
-        let mut head = bytes[range.start..range.end - body.len()].to_vec();
-        self.core.settings.route(Some(self.push.protocol())).take_out_own(&mut head);
+        // What is the endpoint's alone is not told to another node, which puts in what it knows itself.
+        let push = self.core.terms().in_common(&self.push).map_err(Refusal::Head)?;
+        let (mut head, body) = (push.head().to_vec(), push.body());
         add_pass(Framing::Length(body.len() as u64), &pass, &mut head);
         head.extend_from_slice(body);
         let range = 0..head.len();
@@ -254,7 +253,7 @@ impl Passage<'_> {
                         return self.pass_on(link, answer, FORWARDED).await.map(Some);
                     }
                     // What the endpoint says of a part is not the answer to the whole.
-                    upstream::discard(&core.outlet(), link, &answer);
+                    upstream::discard(&core.outlet(&core.terms()), link, &answer);
                 }
                 self.tell(None).await.map(Some)
             }
@@ -293,7 +292,7 @@ impl Passage<'_> {
             return None;
         }
         let mut reader = self.core.reader.borrow_mut();
-        let limit = self.core.settings.decoded_bytes_max;
+        let limit = self.core.terms().decoded_bytes_max;
         Counts::of_block(Protocol::V2, self.push.body(), limit, &mut reader.decoder).ok()
     }
 

@@ -25,7 +25,8 @@ pub async fn exchange(
     to: SocketAddr,
     outgoing: Outgoing,
 ) -> Option<(Link, Answer)> {
-    let out = core.outlet();
+    let terms = core.terms();
+    let out = core.outlet(&terms);
     let relayed = upstream::relay(&out, slot, (to, speaker.connection()), outgoing);
     if let Some(Ok((link, answer))) = until_led_otherwise(core, speaker.seat(), to, relayed).await {
         let head = link.reader.bytes.get(..answer.bytes).unwrap_or_default();

@@ -20,6 +20,7 @@ use crate::logic::view::{Event, Heard, Lead, Past, Stage};
 use crate::shared::memory::Memory;
 use crate::shared::metrics::{Counter, Counters};
 use crate::shared::state::{Seat, Seats};
+use crate::shared::tuning::Tuned;
 
 /// What becomes of requests on a node that does not lead, `--cluster-mode`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -37,8 +38,8 @@ pub struct Seating {
     pub seats: Arc<Seats>,
     /// What becomes of requests here if another leads.
     pub mode: Mode,
-    /// How far back from the low mark requests are kept, `--hold-window`.
-    pub window: Millis,
+    /// How far back from the low mark requests are kept, among others.
+    pub tuned: Tuned,
     /// What it may take: when there is no room, less is kept.
     pub memory: Arc<Memory>,
     /// Whom to wake after a change.
@@ -198,7 +199,7 @@ impl Seating {
 
     /// Lets the cores let go of what other leaders have covered.
     pub fn release(&self, member: &Member) {
-        let (kept, window) = progress::kept(self.window, self.memory.pressure());
+        let (kept, window) = progress::kept(self.tuned.load().window, self.memory.pressure());
         let mut is_shrunk = false;
         for (group, seat) in self.seats.all().iter() {
             let lead = seat.view().lead;
@@ -208,7 +209,7 @@ impl Seating {
             };
             let low = low.min(self.clock.unix_now());
             if is_held || matches!(lead, Lead::Relay(_)) {
-                seat.marks.raise_release(low.before(self.window));
+                seat.marks.raise_release(low.before(self.tuned.load().window));
             }
             if is_held && window == Window::Shrunk {
                 seat.marks.raise_release_held(low.before(kept));
@@ -294,6 +295,7 @@ mod tests {
     use crate::logic::source::{Payload, SourceId, Weight};
     use crate::logic::view::{Epoch, Fate};
     use crate::shared::memory::Holding;
+    use crate::shared::tuning::Tuning;
     use crate::wire::cluster::seal::Stamp;
 
     fn address(place: u8) -> SocketAddr {
@@ -313,7 +315,7 @@ mod tests {
         let seating = Seating {
             seats: Arc::new(Seats::new(1, 10).unled()),
             mode,
-            window: Millis(120_000),
+            tuned: Tuning::default().tuned(),
             memory: Arc::new(Memory::new(1 << 20)),
             cores: Vec::new(),
             conductor,
@@ -392,7 +394,7 @@ mod tests {
         let notice = Notice::Standings(vec![standing]).encode();
         member.on_datagram(Stamp { process: 1, sequence: 1 }, &notice, Millis(1)).expect("good");
         seating.release(&member);
-        assert_eq!(seat.marks.release(), low.before(seating.window));
+        assert_eq!(seat.marks.release(), low.before(seating.tuned.load().window));
         let holding = Holding::new(seating.memory.clone());
         holding.change(0, 1 << 20);
         seating.release(&member);

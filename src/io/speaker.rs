@@ -3,6 +3,8 @@
 //! A Prometheus sends the same target for as long as it lives, so a comparison of two short texts
 //! is what identification costs a request.
 
+mod glance;
+
 use std::cell::{Cell, RefCell};
 use std::net::SocketAddr;
 use std::rc::Rc;
@@ -11,13 +13,13 @@ use std::sync::atomic::Ordering;
 
 use crate::base::limits::NAME_BYTES_MAX;
 use crate::base::time::{Millis, UnixMillis};
-use crate::io::core::{Core, Reader};
+use crate::io::core::Core;
 use crate::io::gate::Guest;
 use crate::io::orders::Word;
 use crate::io::store::Stock;
 use crate::logic::cluster::pass::{self, Forged, Pass};
-use crate::logic::lookout::{Glance, Lookout};
-use crate::logic::recognition::Recognised;
+use crate::logic::lookout::Lookout;
+use crate::logic::recognition::{Recognised, Recognition};
 use crate::logic::source::{GroupName, Payload, SourceName, Weight, Who};
 use crate::logic::view::{Event, Fate, Heard, Lead};
 use crate::shared::metrics::Counter;
@@ -26,11 +28,7 @@ use crate::shared::state::{Full, Seat};
 use crate::wire::http::forwarded;
 use crate::wire::http::head::Head;
 use crate::wire::http::reply::Refusal;
-use crate::wire::http::rewrite::Stretch;
 use crate::wire::http::target::Parameters;
-use crate::wire::remote_write::first::first_timestamp;
-use crate::wire::remote_write::points::Span;
-use crate::wire::remote_write::protocol::Protocol;
 
 /// The source behind one connection.
 pub struct Speaker {
@@ -47,6 +45,8 @@ pub struct Speaker {
     pass_made: Option<UnixMillis>,
     /// The beat at which its age was looked at.
     looked_at: Millis,
+    /// The rules by which it was found out who speaks.
+    recognition: Arc<Recognition>,
     claim: Option<Claim>,
     /// Whom the door has let in.
     guest: Guest,
@@ -56,6 +56,15 @@ pub struct Speaker {
     lookout: Cell<Lookout>,
     /// The pass for what is relayed for this source, and when it was made.
     own_pass: RefCell<Option<(UnixMillis, Rc<[u8]>)>>,
+}
+
+/// How a request has come here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stretch {
+    /// From its source.
+    First,
+    /// From a node that has relayed it.
+    Second,
 }
 
 /// Who a head says that it is from. Nobody is taken on for a head alone.
@@ -78,7 +87,7 @@ struct Known {
 
 impl Drop for Speaker {
     fn drop(&mut self) {
-        if self.core.settings.relaying.is_some() {
+        if self.core.terms().relaying.is_some() {
             self.core.links.on_closed(self.connection);
         }
     }
@@ -113,6 +122,7 @@ impl Speaker {
     pub fn new(core: Rc<Core>, peer: SocketAddr, connection: u64) -> Speaker {
         let (target, tenant, pass) = (Vec::new(), Vec::new(), Vec::new());
         Speaker {
+            recognition: core.terms().recognition.clone(),
             core,
             peer,
             connection,
@@ -142,7 +152,8 @@ impl Speaker {
 
     /// Whether a node of ours has relayed a request with this head, and says for whom.
     pub fn is_vouched_for(&self, head: &Head<'_>) -> bool {
-        let relaying = self.core.settings.relaying.as_ref();
+        let terms = self.core.terms();
+        let relaying = terms.relaying.as_ref();
         let Some((pass, relaying)) = head.pass.zip(relaying) else { return false };
         if self.pass_made.is_some() && self.pass == pass {
             // Its age is looked at when it is found out who speaks.
@@ -164,14 +175,20 @@ impl Speaker {
     /// Finds out who sends a request with this head.
     pub fn identify(&mut self, head: &Head<'_>) -> Result<(), Refusal> {
         let tenant = head.tenant.unwrap_or_default();
-        let pass = head.pass.filter(|_| self.core.settings.relaying.is_some()).unwrap_or_default();
-        let forwarded = self.forwarded(head);
+        let terms = self.core.terms();
+        let pass = head.pass.filter(|_| terms.relaying.is_some()).unwrap_or_default();
+        let forwarded = self.forwarded(head, &terms.recognition);
         let is_said = self.target == head.target
             && self.tenant == tenant
             && self.pass == pass
-            && self.forwarded == forwarded;
+            && self.forwarded == forwarded
+            && Arc::ptr_eq(&self.recognition, &terms.recognition);
         if self.claim.is_some() && is_said && self.is_fresh() {
             return Ok(());
+        }
+        let is_ruled_anew = !Arc::ptr_eq(&self.recognition, &terms.recognition);
+        if is_ruled_anew {
+            self.recognition = terms.recognition.clone();
         }
         let (claim, made) = match self.relayed(pass)? {
             Some((claim, made)) => (claim, Some(made)),
@@ -181,7 +198,9 @@ impl Speaker {
         if self.claim.as_ref() != Some(&claim) {
             let is_same =
                 |known: &Known| known.source.name == claim.name && known.seat.group == claim.group;
-            if let Some(known) = self.known.as_ref().filter(|known| !is_same(known)) {
+            let known = self.known.as_ref().filter(|known| !is_same(known));
+            // By other rules it may be called otherwise, and is the same.
+            if let Some(known) = known.filter(|_| !is_ruled_anew) {
                 self.is_shared = true;
                 known.source.on_passed_on();
             }
@@ -201,8 +220,7 @@ impl Speaker {
 
     /// Whom trusted proxies name, if it is they who speak here. A balancer sends the requests of several
     /// clients on one connection, so this may be another one each time.
-    fn forwarded(&self, head: &Head<'_>) -> Option<SocketAddr> {
-        let recognition = &self.core.settings.recognition;
+    fn forwarded(&self, head: &Head<'_>, recognition: &Recognition) -> Option<SocketAddr> {
         let is_through_proxy = recognition.trusts(self.peer.ip());
         is_through_proxy
             .then(|| forwarded::client(head.headers, self.peer, |ip| recognition.trusts(ip)))
@@ -226,8 +244,8 @@ impl Speaker {
 
     /// Who another node says that it is from, and when it said so.
     fn relayed(&self, pass: &[u8]) -> Result<Option<(Claim, UnixMillis)>, Refusal> {
-        let Some(relaying) = self.core.settings.relaying.as_ref().filter(|_| !pass.is_empty())
-        else {
+        let terms = self.core.terms();
+        let Some(relaying) = terms.relaying.as_ref().filter(|_| !pass.is_empty()) else {
             return Ok(None);
         };
         let forged = match Pass::open(&relaying.seal, pass, self.core.clock.unix_now()) {
@@ -263,7 +281,7 @@ impl Speaker {
             address: at,
             connection: self.connection,
         };
-        let recognised = self.core.settings.recognition.judge(&who, &parameters);
+        let recognised = self.recognition.judge(&who, &parameters);
         let Recognised { group, name, weight, says_no_weight } = recognised;
         let named = match &name {
             SourceName::Named(name) => name,
@@ -285,13 +303,14 @@ impl Speaker {
     }
 
     /// Whether another node has relayed what is said.
-    pub fn stretch(&self) -> Stretch {
+    fn stretch(&self) -> Stretch {
         self.claim.as_ref().map_or(Stretch::First, |claim| claim.stretch)
     }
 
     /// The pass for what is relayed for this source. `None`: there are no other nodes.
     pub fn pass(&self) -> Option<Rc<[u8]>> {
-        let relaying = self.core.settings.relaying.as_ref()?;
+        let terms = self.core.terms();
+        let relaying = terms.relaying.as_ref()?;
         let now = self.core.clock.unix_now();
         let mut own = self.own_pass.borrow_mut();
         if let Some((made, pass)) = own.as_ref()
@@ -390,58 +409,6 @@ impl Speaker {
         self.core.store.tell(Word::Changed(known.seat.clone()));
     }
 
-    /// The oldest sample of a request, as far as it is looked at, see [`Lookout`]. If it jumps, the
-    /// source is under suspicion after this, before anything of it has gone out.
-    pub fn first(&self, protocol: Protocol, body: &[u8]) -> Option<UnixMillis> {
-        let now = self.core.now();
-        let mut lookout = self.lookout.get();
-        if !lookout.is_due(now) {
-            return None;
-        }
-        let known = self.known();
-        let Some(first) = self.look_at(protocol, body) else {
-            lookout.on_none(now);
-            self.lookout.set(lookout);
-            return None;
-        };
-        let unix_now = self.core.clock.unix_now();
-        let glance = lookout.on_first(first, known.source.behind_max(), now, unix_now);
-        self.lookout.set(lookout);
-        let span = match glance {
-            Glance::First => None,
-            Glance::Whole => self.span(protocol, body),
-        };
-        let (ends, gap) = match span {
-            Some(Span { oldest_ms, newest_ms, gap_ms, gap_to_ms }) => {
-                let gap = (Millis(gap_ms), UnixMillis(gap_to_ms));
-                ((UnixMillis(oldest_ms), UnixMillis(newest_ms)), Some(gap))
-            }
-            None => ((first, first), None),
-        };
-        if known.source.on_seen(self.core.handle.index, ends, gap) {
-            let others = known.seat.sources().all.len() > 1;
-            if others && known.seat.view().has_voice(known.source.id) {
-                self.publish(known, Event::Suspected(known.source.id));
-            }
-        }
-        Some(ends.0)
-    }
-
-    /// What times a request spans.
-    fn span(&self, protocol: Protocol, body: &[u8]) -> Option<Span> {
-        let mut reader = self.core.reader.borrow_mut();
-        let Reader { decoder, times, .. } = &mut *reader;
-        let limit = self.core.settings.decoded_bytes_max;
-        Span::of_block(protocol, body, limit, decoder, times).ok().flatten()
-    }
-
-    /// The first sample of a request.
-    pub fn look_at(&self, protocol: Protocol, body: &[u8]) -> Option<UnixMillis> {
-        let mut reader = self.core.reader.borrow_mut();
-        let limit = self.core.settings.decoded_bytes_max;
-        first_timestamp(protocol, body, limit, &mut reader.front).map(UnixMillis)
-    }
-
     /// The seat of the group that it speaks for.
     pub fn seat(&self) -> &Arc<Seat> {
         &self.known().seat
@@ -457,11 +424,9 @@ impl Speaker {
         &self.known().stock
     }
 
-    /// Whether its source is alone, and has sent too much for all of it to be kept: then nothing is. What
-    /// goes to more than one endpoint is in a piece of its own in any case.
+    /// Whether its source is alone, and has sent too much for all of it to be kept: then nothing is.
     pub fn is_thin(&self) -> bool {
-        let is_thin = self.known.as_ref().is_some_and(|known| known.stock.is_thin());
-        is_thin && self.core.settings.alone().is_some()
+        self.known.as_ref().is_some_and(|known| known.stock.is_thin())
     }
 
     /// Marks a request as on its way to the endpoint.

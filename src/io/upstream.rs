@@ -83,7 +83,8 @@ pub async fn send(
     outgoing: Outgoing,
 ) -> Said {
     let (now, begun) = out.clock.both();
-    let said = try_send(out, slot, (To::Endpoint(endpoint), now), may_send, outgoing).await;
+    let to = To::Endpoint(endpoint, out.endpoints.of(endpoint).edition);
+    let said = try_send(out, slot, (to, now), may_send, outgoing).await;
     if let Some(code) = code_of(&said) {
         let span = said.is_ok().then(|| out.clock.nanos().since(begun));
         out.counters.add_said(endpoint.0, code, span);
@@ -140,7 +141,7 @@ async fn try_send(
         }
     }
     let mut link = match to {
-        To::Endpoint(id) => connect_to_endpoint(out, slot, id).await?,
+        To::Endpoint(id, _) => connect_to_endpoint(out, slot, to, id).await?,
         To::Node(node, _) => connect(out, slot, to, node, NODE_CONNECTS_MAX).await?,
     };
     if !may_send() {
@@ -170,9 +171,9 @@ fn note(out: &Outlet<'_>, id: EndpointId, error: Option<&SendError>) {
         return;
     }
     // Of one endpoint alone the name says nothing.
-    let place = match out.endpoints {
+    let place = match out.endpoints.all() {
         [_] => out.thread.to_owned(),
-        all => format!("{}, {}", all[id.0].name, out.thread),
+        _ => format!("{}, {}", out.endpoints.of(id).name, out.thread),
     };
     match error {
         Some(SendError::Unreachable) => {
@@ -203,15 +204,16 @@ pub async fn read_more(link: &mut Link, slot: &Slot, due: Millis) -> Result<usiz
 async fn connect_to_endpoint(
     out: &Outlet<'_>,
     slot: &Slot,
+    to: To,
     id: EndpointId,
 ) -> Result<Link, SendError> {
-    let endpoint = &out.endpoints[id.0];
+    let endpoint = out.endpoints.of(id);
     let addresses = endpoint.addresses.now();
     let mut error = SendError::Unreachable;
     // All of them together get the time of one.
     let each = endpoint.remote_timeout.0 / addresses.len().max(1) as u64;
     for address in addresses.iter() {
-        match connect(out, slot, To::Endpoint(id), *address, Millis(each.max(1000))).await {
+        match connect(out, slot, to, *address, Millis(each.max(1000))).await {
             Ok(link) => {
                 out.counters.add(Counter::EndpointConnections, 1);
                 return Ok(link);
@@ -239,7 +241,7 @@ async fn connect(
         Err(Elapsed) => return Err(SendError::TimedOut),
     };
     let tls = match to {
-        To::Endpoint(id) => out.endpoints[id.0].tls.as_ref(),
+        To::Endpoint(id, _) => out.endpoints.of(id).tls.as_ref(),
         To::Node(..) => out.nodes_tls,
     };
     match tls {
@@ -319,7 +321,7 @@ async fn write_and_read(
     let timeout = out.remote_timeout(link.to);
     let Outgoing { head, bytes, range, asked } = outgoing;
     let answered_in = match link.to {
-        To::Endpoint(_) => timeout,
+        To::Endpoint(..) => timeout,
         // It parks the request, connects, sends, and waits itself, and is to be the one that gives up.
         To::Node(..) => timeout.times(3).after(PARK_MAX),
     };

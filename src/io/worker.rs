@@ -18,7 +18,7 @@ use crate::io::appends::Appends;
 use crate::io::buffers::Buffers;
 use crate::io::clock::Clock;
 use crate::io::conn;
-use crate::io::core::{Accepted, Core, Handle, Settings};
+use crate::io::core::{Accepted, Core, Handle};
 use crate::io::deadline::Deadlines;
 use crate::io::driver::{self, Choice, Kind};
 use crate::io::fan::{self, Ending};
@@ -27,6 +27,7 @@ use crate::io::links::Links;
 use crate::io::log::Log;
 use crate::io::orders::{Order, Word};
 use crate::io::pieces::Pieces;
+use crate::io::settings::Settings;
 use crate::io::store::Store;
 use crate::io::upstream;
 use crate::logic::ask::Outcome;
@@ -76,7 +77,7 @@ impl Worker {
         let (bell, heard) = UnixStream::pair()?;
         bell.set_nonblocking(true)?;
         let own_bell = bell.try_clone()?;
-        let handle = Arc::new(Handle::new(index, bell, start.settings.endpoints.len()));
+        let handle = Arc::new(Handle::new(index, bell));
         let (ready, started) = bounded(1);
         let inside = handle.clone();
         let thread =
@@ -122,7 +123,6 @@ fn inside_of(handle: Arc<Handle>, start: Start, bell: UnixStream) -> Core {
     let appends = Appends::new(Box::new(move || outside.ring()));
     let outside = handle.clone();
     let guests = Guests::new(Box::new(move || outside.ring()));
-    let links = Links::new(start.settings.endpoints.len());
     let store = Store::new(handle.index, holding, pieces, start.conductor, start.clock);
     Core {
         store,
@@ -130,11 +130,11 @@ fn inside_of(handle: Arc<Handle>, start: Start, bell: UnixStream) -> Core {
         gate: start.gate,
         guests,
         fault_told: Cell::default(),
-        links,
+        links: Links::default(),
         name: format!("core {}", handle.index),
         reader: RefCell::default(),
         handle,
-        settings: start.settings,
+        terms: RefCell::new(Rc::new(start.settings)),
         seats: start.seats,
         clock: start.clock,
         log: start.log,
@@ -186,12 +186,17 @@ async fn run(core: Rc<Core>, mut bell: Bell) -> io::Result<()> {
     }
 }
 
-/// Does what the conductor orders.
+/// Does what the conductor, or a reload, orders.
 fn follow(core: &Rc<Core>, order: Order) {
     match order {
         Order::Gather(seat, turn, wanted) => core.store.on_gather(&seat, turn, wanted),
         Order::Tell(seat, id, verdict) => core.store.on_told(seat, id, verdict),
         Order::Replayed(seat, to) => core.store.on_replayed(&seat, to),
+        Order::Take(settings, taken) => {
+            core.on_terms(settings);
+            // Who has waited too long has said so.
+            let _ = taken.try_send(());
+        }
         Order::Send(seat, push) => {
             let core = core.clone();
             monoio::spawn(async move {
@@ -201,7 +206,7 @@ fn follow(core: &Rc<Core>, order: Order) {
                 let slot = core.deadlines.slot();
                 let Ending { answer, outcome } = fan::send(&core, &slot, &seat, &push).await;
                 if let Ok(Some((link, answer))) = answer {
-                    upstream::discard(&core.outlet(), link, &answer);
+                    upstream::discard(&core.outlet(&core.terms()), link, &answer);
                 }
                 core.store.tell(Word::Sent(seat, outcome));
             });

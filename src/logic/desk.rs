@@ -125,6 +125,12 @@ impl Lens {
             near: Vec::new(),
         }
     }
+
+    /// From now on for bodies of up to so many bytes.
+    pub fn set_decoded_bytes_max(&mut self, bytes: usize) {
+        self.decoded_bytes_max = bytes;
+        self.surveyor.set_decoded_bytes_max(bytes);
+    }
 }
 
 impl Desk {

@@ -14,7 +14,8 @@ use crate::logic::pressure::Pressure;
 #[derive(Debug)]
 pub struct Memory {
     taken: AtomicUsize,
-    budget: usize,
+    /// Beside what is taken: whoever looks at one looks at both.
+    budget: AtomicUsize,
 }
 
 /// The part of one holder, on one thread.
@@ -29,17 +30,24 @@ pub struct Holding {
 impl Memory {
     /// A budget of so many bytes.
     pub fn new(budget: usize) -> Memory {
-        Memory { taken: AtomicUsize::new(0), budget }
+        Memory { taken: AtomicUsize::new(0), budget: AtomicUsize::new(budget) }
     }
 
     /// The bytes that may be taken.
     pub fn budget(&self) -> usize {
-        self.budget
+        // Relaxed: a lone number.
+        self.budget.load(Ordering::Relaxed)
+    }
+
+    /// From now on so many may be. What is taken beyond goes as it would from a budget that is full.
+    pub fn set_budget(&self, budget: usize) {
+        // Relaxed: a lone number.
+        self.budget.store(budget, Ordering::Relaxed);
     }
 
     /// How full it is.
     pub fn pressure(&self) -> Pressure {
-        Pressure::of(self.taken(), self.budget)
+        Pressure::of(self.taken(), self.budget())
     }
 
     /// The bytes taken, as far as the holders have told.
@@ -53,7 +61,7 @@ impl Holding {
     /// Nothing is held yet.
     pub fn new(memory: Arc<Memory>) -> Holding {
         // A small budget is not to be gone in steps that nobody has told of.
-        let step = GRANT_BYTES.min(memory.budget / 256);
+        let step = GRANT_BYTES.min(memory.budget() / 256);
         Holding { memory, bytes: Cell::new(0), told: Cell::new(0), step }
     }
 

@@ -8,4 +8,6 @@ pub mod memory;
 pub mod metrics;
 pub mod nodes;
 pub mod presence;
+pub mod reloads;
 pub mod state;
+pub mod tuning;

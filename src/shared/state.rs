@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use arc_swap::{ArcSwap, ArcSwapOption, Guard};
 use crossbeam::utils::CachePadded;
@@ -231,8 +231,8 @@ pub struct Seats {
     next_source: AtomicU64,
     next_seat: AtomicU64,
     cores: usize,
-    groups_max: usize,
-    sources_max: usize,
+    groups_max: AtomicUsize,
+    sources_max: AtomicUsize,
     reserved: Reserved,
     /// How each begins.
     view: View,
@@ -254,13 +254,16 @@ impl Seats {
         let seats = ArcSwap::from_pointee(HashMap::new());
         let (next_source, next_seat) = (AtomicU64::new(1), AtomicU64::new(1));
         let reserved = Reserved::default();
-        let (view, groups_max) = (View::EMPTY, GROUPS_MAX);
+        let (view, groups_max) = (View::EMPTY, AtomicUsize::new(GROUPS_MAX));
+        let sources_max = AtomicUsize::new(sources_max);
         Seats { seats, next_source, next_seat, cores, groups_max, sources_max, reserved, view }
     }
 
-    /// The same, of so many groups at most.
-    pub fn with_groups_max(self, groups_max: usize) -> Seats {
-        Seats { groups_max, ..self }
+    /// From now on there may be so many groups, with so many sources each. Those that there are stay.
+    pub fn set_bounds(&self, groups_max: usize, sources_max: usize) {
+        // Relaxed: lone numbers.
+        self.groups_max.store(groups_max, Ordering::Relaxed);
+        self.sources_max.store(sources_max, Ordering::Relaxed);
     }
 
     /// The same in a cluster, where it must be learned first who leads a group.
@@ -306,7 +309,7 @@ impl Seats {
             if let Some(seat) = seats.get(group) {
                 return Ok(seat.clone());
             }
-            if seats.len() >= self.groups_max {
+            if seats.len() >= self.groups_max.load(Ordering::Relaxed) {
                 return Err(Full::Groups);
             }
             let mut more = HashMap::clone(&seats);
@@ -348,7 +351,7 @@ impl Seats {
             // A source that was forgotten a moment ago is replaced by a new one of its name.
             let others = sources.all.iter().filter(|source| source.name != *name);
             let mut more: Vec<Arc<Source>> = others.cloned().collect();
-            if more.len() >= self.sources_max {
+            if more.len() >= self.sources_max.load(Ordering::Relaxed) {
                 return Err(Full::Sources);
             }
             // Relaxed: only that no number is given twice matters.
@@ -394,7 +397,8 @@ mod tests {
 
     #[test]
     fn groups_and_sources_are_bounded() {
-        let seats = Seats::new(1, 3).with_groups_max(2);
+        let seats = Seats::new(1, 3);
+        seats.set_bounds(2, 3);
         for number in 0..2 {
             seats.seat(&group(&number.to_string())).expect("there is room");
         }

@@ -29,6 +29,7 @@ use highlander::logic::source::GroupName;
 use highlander::logic::view::{Event, Fill, Lead};
 use highlander::shared::memory::Memory;
 use highlander::shared::state::{Seat, SeatId, Seats};
+use highlander::shared::tuning::Tuning;
 use highlander::wire::cluster::seal::Stamp;
 use highlander::wire::remote_write::series::SeriesHasher;
 
@@ -165,7 +166,7 @@ impl Node {
             seating: Seating {
                 seats: seats.clone(),
                 mode: plan.mode,
-                window,
+                tuned: Tuning { window, ..Tuning::default() }.tuned(),
                 memory: Arc::new(Memory::new(usize::MAX)),
                 cores: Vec::new(),
                 conductor,

@@ -12,7 +12,7 @@ use highlander::config::queue::Delivery;
 use highlander::io::clock::Clock;
 use highlander::io::driver::Choice;
 use highlander::io::endpoint::Endpoint;
-use highlander::io::link::EndpointId;
+use highlander::io::link::{Edition, EndpointId};
 use highlander::io::log::{Format, Level, Log};
 use highlander::io::queue::append::{Append, Outcome};
 use highlander::io::queue::bell::Bell;
@@ -102,8 +102,7 @@ impl Rig {
             Running::start(&queue.dir, setting, Salt(7), Box::new(move || bell.ring_if_wanted()));
         let running = running.expect("the directory is ours");
         let start = Start {
-            endpoints: [outside(endpoint, &log)].into(),
-            id: EndpointId(0),
+            endpoint: Arc::new(outside(endpoint, &log)),
             rule: queue.rule(endpoint.out_of_order),
             decoded_bytes_max: 32 << 20,
             seed: 5,
@@ -180,8 +179,10 @@ impl Rig {
 
 fn outside(setting: &config::endpoint::Endpoint, log: &Log) -> Endpoint {
     Endpoint {
+        id: EndpointId(0),
+        edition: Edition::default(),
         name: setting.name.clone(),
-        route: setting.route(&format!("test-{}", std::process::id())),
+        route: Arc::new(setting.route(&format!("test-{}", std::process::id()))),
         addresses: Addresses::start("endpoint", &setting.host, setting.port, log)
             .expect("an address"),
         tls: setting.tls.as_ref().map(|tls| tls.client(&setting.host).expect("good files")),

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use highlander::cli::Cli;
 use highlander::config::Config;
-use highlander::config::queue::{Delivery, OnFull, QueueSetting, Sync};
+use highlander::config::queue::{Delivery, OnFull, OnRemoved, QueueSetting, Sync};
 use highlander::io::queue::thread;
 use highlander::logic::queue::setting::Setting;
 use highlander::server::{self, StartError};
@@ -41,6 +41,7 @@ impl Folder {
             backoff_min: highlander::base::time::Millis(30),
             backoff_max: highlander::base::time::Millis(5000),
             on_full: OnFull::Refuse,
+            on_removed: OnRemoved::Keep,
         }
     }
 

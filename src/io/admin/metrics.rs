@@ -51,6 +51,7 @@ pub fn exposition(sight: &Sight) -> String {
         let leases = seats.values().filter(|seat| seat.lease_ends().is_some_and(|end| now < end));
         out.single("highlander_cluster_leases", Kind::Gauge, help, leases.count() as f64);
     }
+    reloads(sight, &mut out);
     process(sight, &mut out);
     out.into_text()
 }
@@ -81,15 +82,17 @@ fn requests(sight: &Sight, out: &mut Exposition) {
 fn endpoints(sight: &Sight, out: &mut Exposition) {
     let help = "From the begin of a request to the head of the endpoint's answer, if one came.";
     let mut family = out.family("highlander_endpoint_duration_seconds", Kind::Histogram, help);
-    for (place, endpoint) in sight.endpoints.iter().enumerate() {
-        let all = sight.threads().filter_map(|counters| counters.endpoint(place));
+    let shown = sight.shown.load();
+    for endpoint in &shown.endpoints {
+        let all = sight.threads().filter_map(|counters| counters.endpoint(endpoint.id.0));
         histogram(&mut family, ("endpoint", &endpoint.name), all);
     }
     let help = "Requests to an endpoint by what it said: its status, or the class of it, or why it said nothing.";
     let mut family = out.family("highlander_endpoint_requests_total", Kind::Counter, help);
-    for (place, endpoint) in sight.endpoints.iter().enumerate() {
+    for endpoint in &shown.endpoints {
         for code in Code::ALL {
-            let count: u64 = sight.threads().map(|counters| counters.said(place, *code)).sum();
+            let count: u64 =
+                sight.threads().map(|counters| counters.said(endpoint.id.0, *code)).sum();
             let labels =
                 [("endpoint", text(endpoint.name.as_bytes())), ("code", code.name().into())];
             family.sample(&labels, count as f64);
@@ -209,12 +212,13 @@ fn sample_of(family: &mut Family<'_>, seat: &Seat, source: String, value: f64) {
 }
 
 fn queues(sight: &Sight, out: &mut Exposition) {
-    if sight.queues.is_empty() {
+    let shown = sight.shown.load();
+    if shown.queues.is_empty() {
         return;
     }
     let mut each = |name, help, value: &dyn Fn(&Seen) -> f64| {
         let mut family = out.family(name, Kind::Gauge, help);
-        for seen in &sight.queues {
+        for seen in &shown.queues {
             family.sample(&[("endpoint", text(seen.endpoint.as_bytes()))], value(seen));
         }
     };
@@ -229,6 +233,22 @@ fn queues(sight: &Sight, out: &mut Exposition) {
         let oldest = seen.sender.oldest().map_or(now, |oldest| oldest.0);
         now.saturating_sub(oldest).max(0) as f64 / 1000.0
     });
+}
+
+/// As Prometheus calls them.
+fn reloads(sight: &Sight, out: &mut Exposition) {
+    let last = sight.reloads.last();
+    let help = "Whether the configuration that was read last is the one that it runs with.";
+    let is_good = f64::from(u8::from(last.faults.is_empty()));
+    out.single("highlander_config_last_reload_successful", Kind::Gauge, help, is_good);
+    let help = "When the one that it runs with was taken over, in seconds since 1970.";
+    let name = "highlander_config_last_reload_success_timestamp_seconds";
+    out.single(name, Kind::Gauge, help, last.taken_at.0 as f64 / 1000.0);
+    let help = "Times that the configuration was read again, by what became of it.";
+    let mut family = out.family("highlander_config_reloads_total", Kind::Counter, help);
+    for (result, count) in [("taken", last.taken), ("refused", last.refused)] {
+        family.sample(&[("result", result.into())], count as f64);
+    }
 }
 
 fn process(sight: &Sight, out: &mut Exposition) {

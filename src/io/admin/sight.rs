@@ -2,8 +2,10 @@
 //! have left where anybody may read it. Nobody is asked, so that a thread that hangs hides nothing.
 
 use std::borrow::Cow;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
+
+use arc_swap::ArcSwap;
 
 use crate::base::limits::CORE_STUCK;
 use crate::base::time::{Millis, UnixMillis};
@@ -19,6 +21,7 @@ use crate::shared::history::History;
 use crate::shared::memory::Memory;
 use crate::shared::metrics::{Counter, Counters};
 use crate::shared::nodes::Nodes;
+use crate::shared::reloads::Reloads;
 use crate::shared::state::{Seat, Seats};
 
 /// Everything that is looked at.
@@ -27,16 +30,18 @@ pub struct Sight {
     pub seats: Arc<Seats>,
     /// The cores.
     pub cores: Vec<Arc<Handle>>,
-    /// The counters of all other threads.
+    /// The counters of all other threads but the senders of queues.
     pub counters: Vec<Arc<Counters>>,
+    /// Those of these, by the number of their endpoint; they outlive the queues.
+    pub senders: Box<[OnceLock<Arc<Counters>>]>,
     /// What is held.
     pub memory: Arc<Memory>,
     /// The last hand-overs.
     pub history: Arc<History>,
-    /// The endpoints.
-    pub endpoints: Arc<[Endpoint]>,
-    /// The queues of those that have one.
-    pub queues: Vec<Seen>,
+    /// The endpoints and their queues, as they are now.
+    pub shown: ArcSwap<Shown>,
+    /// How often the configuration was read again, and what came of it.
+    pub reloads: Reloads,
     /// The nodes, if this is one of a cluster.
     pub nodes: Option<Arc<Nodes>>,
     /// The clock.
@@ -49,6 +54,15 @@ pub struct Sight {
     pub is_ending: AtomicBool,
 }
 
+/// What a reload changes of it.
+#[derive(Default)]
+pub struct Shown {
+    /// The endpoints, and then those that have been removed and whose queue is not closed yet.
+    pub endpoints: Vec<Arc<Endpoint>>,
+    /// The queues of those that have one.
+    pub queues: Vec<Seen>,
+}
+
 /// What is looked at of one queue.
 pub struct Seen {
     /// The name of its endpoint.
@@ -57,6 +71,8 @@ pub struct Seen {
     pub queue: Queue,
     /// How old what waits in it is.
     pub sender: Watch,
+    /// Whether its endpoint has been removed.
+    pub is_leaving: bool,
 }
 
 impl Sight {
@@ -73,7 +89,8 @@ impl Sight {
     /// The counters of all threads.
     pub fn threads(&self) -> impl Iterator<Item = &Counters> {
         let cores = self.cores.iter().map(|core| &core.counters);
-        cores.chain(self.counters.iter().map(|counters| &**counters))
+        let senders = self.senders.iter().filter_map(OnceLock::get);
+        cores.chain(self.counters.iter().chain(senders).map(|counters| &**counters))
     }
 
     /// What is wrong with the process itself, in plain words; nothing if it is healthy.
@@ -106,10 +123,12 @@ impl Sight {
         if self.nodes.as_ref().is_some_and(|nodes| !nodes.is_settled()) {
             obstacles.push("it does not know yet how the groups of the cluster stand".into());
         }
+        let shown = self.shown.load();
         // What has a queue is stored all the same.
-        let is_queued = |it: &&Endpoint| self.queues.iter().any(|queue| queue.endpoint == it.name);
-        let direct = self.endpoints.iter().filter(|it| !is_queued(it));
-        obstacles.extend(direct.filter_map(unknown));
+        let is_queued =
+            |it: &&Arc<Endpoint>| shown.queues.iter().any(|queue| queue.endpoint == it.name);
+        let direct = shown.endpoints.iter().filter(|it| !is_queued(it));
+        obstacles.extend(direct.filter_map(|it| unknown(it)));
         let seats = self.seats.all();
         if !seats.is_empty() && seats.values().all(|seat| is_unled(seat)) {
             obstacles.push("nobody leads any group, as far as is known here".into());
@@ -120,9 +139,11 @@ impl Sight {
     /// All that is wrong right now, in plain words, also where it takes requests.
     pub fn faults(&self) -> Vec<String> {
         let mut faults = self.obstacles();
-        let queued = self.endpoints.iter().filter_map(unknown);
+        let shown = self.shown.load();
+        let queued = shown.endpoints.iter().filter_map(|it| unknown(it));
         let further: Vec<String> = queued.filter(|it| !faults.contains(it)).collect();
         faults.extend(further);
+        faults.extend(self.reloads.last().fault());
         let seats = self.seats.all();
         let unled = seats.values().filter(|seat| is_unled(seat));
         let mut unled: Vec<&GroupName> = unled.map(|seat| &seat.group).collect();
@@ -197,7 +218,7 @@ mod tests {
     #[test]
     fn a_core_that_does_not_beat_is_no_healthy_one() {
         let core = |index, beat| {
-            let handle = Handle::new(index, UnixStream::pair().expect("two descriptors").0, 1);
+            let handle = Handle::new(index, UnixStream::pair().expect("two descriptors").0);
             handle.load.beat.store(beat, Ordering::Relaxed);
             Arc::new(handle)
         };

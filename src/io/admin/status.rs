@@ -33,6 +33,7 @@ pub fn document(sight: &Sight) -> String {
         let others: Vec<String> = nodes.others().iter().map(ToString::to_string).collect();
         json!({ "settled": nodes.is_settled(), "others": others })
     });
+    let last = sight.reloads.last();
     let document = json!({
         "version": env!("CARGO_PKG_VERSION"),
         "now": sight.clock.unix_now().0,
@@ -44,6 +45,7 @@ pub fn document(sight: &Sight) -> String {
         "endpoints": endpoints(sight),
         "hold": { "bytes": sight.memory.taken(), "limit": sight.memory.budget() },
         "cluster": cluster,
+        "config": { "taken_at": last.taken_at.0, "faults": last.faults },
         "cores": cores.collect::<Vec<_>>(),
     });
     format!("{document:#}\n")
@@ -135,11 +137,10 @@ fn handover(record: &Record) -> Value {
 }
 
 fn endpoints(sight: &Sight) -> Vec<Value> {
-    let of = |name: &str| {
-        let queue = sight.queues.iter().find(|it| it.endpoint == *name).map(|it| it.queue.depth());
-        queue.map(|depth| json!({ "bytes": depth.bytes(), "requests": depth.records() }))
-    };
-    let each = sight.endpoints.iter().enumerate().map(|(place, endpoint)| {
+    let shown = sight.shown.load();
+    let of = |name: &str| shown.queues.iter().find(|it| it.endpoint == *name);
+    let each = shown.endpoints.iter().map(|endpoint| {
+        let (place, queue) = (endpoint.id.0, of(&endpoint.name));
         let known = endpoint.addresses.now();
         let said = |code: &Code| {
             let count: u64 = sight.threads().map(|counters| counters.said(place, *code)).sum();
@@ -148,7 +149,11 @@ fn endpoints(sight: &Sight) -> Vec<Value> {
         json!({
             "name": endpoint.name,
             "addresses": known.iter().map(ToString::to_string).collect::<Vec<_>>(),
-            "queue": of(&endpoint.name),
+            "queue": queue.map(|it| {
+                let depth = it.queue.depth();
+                json!({ "bytes": depth.bytes(), "requests": depth.records() })
+            }),
+            "removed": queue.is_some_and(|it| it.is_leaving),
             "said": Code::ALL.iter().filter_map(said).collect::<serde_json::Map<_, _>>(),
         })
     });

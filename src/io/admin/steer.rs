@@ -32,6 +32,8 @@ pub enum Act {
     Drain,
     /// Another node takes the lead of a group, or of all.
     HandOver,
+    /// The configuration is read again.
+    Reload,
 }
 
 impl Act {
@@ -43,19 +45,31 @@ impl Act {
             b"/-/unpin" => Some(Act::Unpin),
             b"/-/drain" => Some(Act::Drain),
             b"/-/handover" => Some(Act::HandOver),
+            b"/-/reload" => Some(Act::Reload),
             _ => None,
         }
     }
 }
 
+/// Reads the configuration again, for who wants it. Returned is what has changed, or all that stands
+/// against it.
+pub type Reload = Box<dyn Fn(&str) -> Result<String, Vec<String>> + Send + Sync>;
+
 /// Does it, for somebody at `who`.
-pub fn steer(act: Act, target: &[u8], sight: &Sight, who: &str) -> Page {
+pub fn steer(act: Act, target: &[u8], sight: &Sight, reload: &Reload, who: &str) -> Page {
     let done = Wanted::read(target).and_then(|wanted| match act {
         Act::Promote => promote(&wanted, sight, who),
         Act::Pin => pin(&wanted, sight, who),
         Act::Unpin => unpin(&wanted, sight, who),
         Act::Drain => drain(&wanted, sight, who),
         Act::HandOver => hand_over(&wanted, sight, who),
+        Act::Reload if wanted.is_anything() => {
+            refused(Status::BadRequest, "all of the configuration is read, or nothing")
+        }
+        Act::Reload => match reload(who) {
+            Ok(changes) => Ok((Status::Ok, changes)),
+            Err(faults) => refused(Status::Conflict, faults.join("\n")),
+        },
     });
     let (status, document) = match done {
         Ok((status, message)) => (status, json!({ "message": message })),
@@ -101,6 +115,10 @@ impl<'t> Wanted<'t> {
             }
         }
         Ok(wanted)
+    }
+
+    fn is_anything(&self) -> bool {
+        self.tenant.is_some() || self.group.is_some() || self.source.is_some()
     }
 
     fn source(&self) -> Result<Cow<'_, str>, Refused> {

@@ -16,6 +16,7 @@ use crate::logic::source::Payload;
 use crate::logic::view::Fate;
 use crate::shared::presence::Answered;
 use crate::wire::http::answer::Answer;
+use crate::wire::http::form::Form;
 use crate::wire::http::head::{Framing, Persistence};
 use crate::wire::http::reply::Refusal;
 use crate::wire::http::rewrite::finish_head;
@@ -24,6 +25,8 @@ use crate::wire::remote_write::push::Push;
 
 /// The buffer of a request that is on its way to the endpoint, or to another node.
 pub(super) struct Lent {
+    /// What had no room before the body.
+    head: Arc<Vec<u8>>,
     pub(super) bytes: Arc<Vec<u8>>,
     pub(super) range: Range<usize>,
     /// What of it lies behind the request: the beginning of the next one.
@@ -43,12 +46,17 @@ impl Conn {
         request: &Request,
         body: Body,
     ) -> Result<Persistence, Fault> {
-        let Some(first) = self.core.settings.direct.first().copied() else {
+        let Some((first, _)) = request.terms.first else {
             self.drop_body(&body, request.keeping);
             return Err(Refusal::RemoteWriteOnly.into());
         };
         let body_bytes = body.bytes;
-        let (said, lent) = self.send(request, body, first).await;
+        let framing = match request.form {
+            Form::Own(_) => request.framing,
+            // It might have gone to another node.
+            Form::Common => self.write_own_head(request, body_bytes, first)?,
+        };
+        let (said, lent) = self.send(request, framing, body, first).await;
         self.take_back(lent);
         let (link, answer) = said.map_err(refusal_of)?;
         self.answer_with(request, body_bytes, FORWARDED, link, answer).await
@@ -63,7 +71,8 @@ impl Conn {
         body: Body,
         protocol: Protocol,
     ) -> Result<Persistence, Fault> {
-        let Some(alone) = self.core.settings.alone() else {
+        let alone = request.terms.alone().filter(|(_, own)| request.form == Form::Own(*own));
+        let Some((alone, _)) = alone else {
             return self.write(request, body, protocol, Fate::Forward).await;
         };
         let first = self.speaker.first(protocol, self.content(&body));
@@ -77,16 +86,18 @@ impl Conn {
         let (stock, source) = (self.speaker.stock().clone(), self.speaker.source().clone());
         self.core.store.on_sent(&stock, &source, first);
         let body_bytes = body.bytes;
-        let (said, lent) = self.send(request, body, alone).await;
+        let (said, lent) = self.send(request, request.framing, body, alone).await;
         let (core, outcome) = (&self.core, outcome_of(&said));
         let counters = &core.handle.counters;
         if stock.may_leave(outcome) {
             core.store.on_unkept(&stock, &source, first, lent.range.len(), counters);
         } else {
             // Only now it is made a piece of its own.
-            let mut bytes = core.store.piece(lent.range.len());
+            let mut bytes = core.store.piece(lent.head.len() + lent.range.len());
+            bytes.extend_from_slice(&lent.head);
             bytes.extend_from_slice(&lent.bytes[lent.range.clone()]);
-            let push = Push::new(bytes, lent.range.len() - body_bytes, protocol);
+            let push = Push::new(bytes, lent.head.len() + lent.range.len() - body_bytes, protocol);
+            let push = push.in_form(request.form);
             let sent = Sent { kept: Kept { arrived: core.store.nanos(), push }, first };
             let look = |push: &Push| self.speaker.look_at(push.protocol(), push.body());
             core.store.on_forwarded(&stock, &source, sent, outcome, counters, look);
@@ -114,7 +125,7 @@ impl Conn {
             None => self.piece(request, &body),
         };
         drop((share, body));
-        let push = Push::behind(start, bytes, head_bytes, protocol);
+        let push = Push::behind(start, bytes, head_bytes, protocol).in_form(request.form);
         self.passage(request, push).run(fate).await
     }
 
@@ -137,10 +148,10 @@ impl Conn {
     fn piece(&mut self, request: &Request, body: &Body) -> (usize, Vec<u8>) {
         let head = &self.head_out;
         if let (Some(_), None) = (self.like, &body.gathered)
+            // See `outgoing`.
+            && self.inbound.used_bytes() >= head.len()
             && let Some((mut piece, body_start)) = self.inbound.give_away(body.bytes)
         {
-            // See `outgoing`.
-            assert!(head.len() <= body_start, "there is room for the head before the body");
             let start = body_start - head.len();
             piece[start..body_start].copy_from_slice(head);
             return (start, piece);
@@ -160,23 +171,51 @@ impl Conn {
         }
     }
 
-    async fn send(&mut self, request: &Request, body: Body, to: EndpointId) -> (Said, Lent) {
-        let (outgoing, lent) = self.lend(request, body);
+    /// Makes a common head the endpoint's own. With that it is whole, whatever the body came in.
+    fn write_own_head(
+        &mut self,
+        request: &Request,
+        body_bytes: usize,
+        to: EndpointId,
+    ) -> Result<Framing, Fault> {
+        if request.framing == Framing::Chunked {
+            finish_head(body_bytes, &mut self.head_out);
+        }
+        let own = request.terms.endpoints.of(to).route.own_head(&self.head_out);
+        self.head_out = own.map_err(Refusal::Head)?;
+        Ok(Framing::Length(body_bytes as u64))
+    }
+
+    async fn send(
+        &mut self,
+        request: &Request,
+        framing: Framing,
+        body: Body,
+        to: EndpointId,
+    ) -> (Said, Lent) {
+        let (outgoing, lent) = self.lend(request, framing, body);
         let said = {
             let _in_flight = self.speaker.in_flight();
             let may_send = || self.speaker.seat().may_send(|| self.core.now());
-            upstream::send(&self.core.outlet(), &self.slot, to, may_send, outgoing).await
+            let out = self.core.outlet(&request.terms);
+            upstream::send(&out, &self.slot, to, may_send, outgoing).await
         };
         (said, lent)
     }
 
     /// The request as it goes out, from where it was read.
-    pub(super) fn lend(&mut self, request: &Request, mut body: Body) -> (Outgoing, Lent) {
+    pub(super) fn lend(
+        &mut self,
+        request: &Request,
+        framing: Framing,
+        mut body: Body,
+    ) -> (Outgoing, Lent) {
         let (share, is_own) = (body.share.take(), body.gathered.is_none());
-        let (outgoing, rest) = self.outgoing(request, body);
+        let (outgoing, rest) = self.outgoing(request, framing, body);
         let (bytes, range) = (outgoing.bytes.clone(), outgoing.range.clone());
         let spare = bytes[range.end..].to_vec();
-        (outgoing, Lent { bytes, range, rest, spare, is_own, _share: share })
+        let head = outgoing.head.clone().unwrap_or_default();
+        (outgoing, Lent { head, bytes, range, rest, spare, is_own, _share: share })
     }
 
     /// The buffer is the connection's again, or what was read of the next request in a new one.
@@ -207,9 +246,9 @@ impl Conn {
         Ok(persistence)
     }
 
-    /// Puts the head for the endpoint right before the body. With it comes how many bytes of the
-    /// next request lie behind the body.
-    fn outgoing(&mut self, request: &Request, body: Body) -> (Outgoing, usize) {
+    /// Puts the head for the endpoint right before the body, if there is room for it. With it comes how
+    /// many bytes of the next request lie behind the body.
+    fn outgoing(&mut self, request: &Request, framing: Framing, body: Body) -> (Outgoing, usize) {
         let (mut buffer, start) = match body.gathered {
             Some(gathered) => {
                 let start = gathered.len() - body.bytes;
@@ -217,17 +256,18 @@ impl Conn {
             }
             None => self.inbound.lend(),
         };
-        if request.framing == Framing::Chunked {
+        if framing == Framing::Chunked {
             finish_head(body.bytes, &mut self.head_out);
         }
-        let end = start + body.bytes;
+        let (end, asked) = (start + body.bytes, request.asked);
         let rest = buffer.len() - end;
-        // Where the body was read behind its own head, that and the headroom are room enough;
-        // where it was moved, `front` was asked for.
-        assert!(self.head_out.len() <= start, "there is room for the head before the body");
-        let head_start = start - self.head_out.len();
+        // Where the body was read behind its own head, that and the headroom are room enough, unless a
+        // reload has made the route longer; where it was moved, `front` was asked for.
+        let Some(head_start) = start.checked_sub(self.head_out.len()) else {
+            let head = Some(Arc::new(std::mem::take(&mut self.head_out)));
+            return (Outgoing { head, bytes: Arc::new(buffer), range: start..end, asked }, rest);
+        };
         buffer[head_start..start].copy_from_slice(&self.head_out);
-        let bytes = Arc::new(buffer);
-        (Outgoing::whole(bytes, head_start..end, request.asked), rest)
+        (Outgoing::whole(Arc::new(buffer), head_start..end, asked), rest)
     }
 }

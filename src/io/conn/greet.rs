@@ -13,7 +13,7 @@ impl Conn {
     /// Reads the header of the PROXY protocol, if there is one, and leaves all that comes behind it. Of
     /// whoever is not trusted nothing is read here, so that there a header is what it is: no request.
     pub(super) async fn greet(&mut self) -> End {
-        if !self.core.settings.recognition.trusts(self.speaker.peer().ip()) {
+        if !self.core.terms().recognition.trusts(self.speaker.peer().ip()) {
             return End::Next;
         }
         match self.read_opening().await {

@@ -33,9 +33,8 @@ impl Conn {
             };
         };
         let (plain_head, body_bytes) = (self.head_out.clone(), body.bytes);
-        self.core.settings.route(request.protocol).take_out_own(&mut self.head_out);
         add_pass(request.framing, &pass, &mut self.head_out);
-        let (outgoing, lent) = self.lend(request, body);
+        let (outgoing, lent) = self.lend(request, request.framing, body);
         let exchange = relay::exchange(&self.core, &self.slot, &self.speaker, to, outgoing);
         let answered = exchange.await;
         let push = match (&answered, request.protocol) {
@@ -63,6 +62,7 @@ impl Conn {
         let mut piece = self.core.store.piece(head.len() + body.len());
         piece.extend_from_slice(&head);
         piece.extend_from_slice(body);
+        // What may go to another node is written for nobody yet.
         Push::new(piece, head.len(), protocol)
     }
 }

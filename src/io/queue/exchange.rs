@@ -51,12 +51,11 @@ const ANSWER_BYTES_MAX: usize = 64 * 1024;
 /// Sends a request to an endpoint, once.
 pub async fn exchange(out: &Outlet<'_>, slot: &Slot, id: EndpointId, push: &Push) -> Verdict {
     let (bytes, range) = push.bytes();
-    let body_start = range.end - push.body().len();
-    let head = match out.endpoints[id.0].route.own_head(&bytes[range.start..body_start]) {
+    let head = match out.endpoints.of(id).route.own_head(push.head()) {
         Ok(head) => head,
         Err(error) => return Verdict::Unsendable(error),
     };
-    let range = body_start..range.end;
+    let range = range.end - push.body().len()..range.end;
     let outgoing = Outgoing { head: Some(Arc::new(head)), bytes, range, asked: Asked::Other };
     let (link, answer) = match upstream::send(out, slot, id, || true, outgoing).await {
         Ok(answered) => answered,

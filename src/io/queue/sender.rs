@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::thread::JoinHandle;
 
-use crossbeam::channel::{Receiver, bounded};
+use crossbeam::channel::{Receiver, Sender as Way, bounded, unbounded};
 use monoio::io::AsyncReadRent as _;
 use monoio::net::UnixStream;
 
@@ -20,8 +20,7 @@ use crate::base::time::{Millis, UnixMillis};
 use crate::io::clock::Clock;
 use crate::io::deadline::Deadlines;
 use crate::io::driver::{self, Choice};
-use crate::io::endpoint::{Endpoint, Outlet};
-use crate::io::link::EndpointId;
+use crate::io::endpoint::{Endpoint, Endpoints, Outlet};
 use crate::io::links::Links;
 use crate::io::log::Log;
 use crate::io::queue::bell::{Alarm, Bell, Heard};
@@ -40,10 +39,8 @@ use crate::wire::remote_write::series::SeriesHasher;
 /// What a sender is started with.
 #[derive(Clone, Debug)]
 pub struct Start {
-    /// All endpoints.
-    pub endpoints: Arc<[Endpoint]>,
     /// Whose queue it is.
-    pub id: EndpointId,
+    pub endpoint: Arc<Endpoint>,
     /// What was configured of sending.
     pub rule: Rule,
     /// The largest message that a body may decode to; what is larger goes alone.
@@ -64,6 +61,8 @@ pub struct Start {
 #[derive(Debug)]
 pub struct Sender {
     shared: Arc<Shared>,
+    /// The endpoint as it becomes.
+    changes: Way<Arc<Endpoint>>,
     bell: Bell,
     thread: JoinHandle<io::Result<()>>,
 }
@@ -110,7 +109,10 @@ impl Sender {
     pub fn start(queue: &Running, heard: Heard, start: Start) -> io::Result<Sender> {
         let shared =
             Arc::new(Shared { stop_at: AtomicU64::new(NEVER), oldest: AtomicI64::new(NONE) });
+        // As many as there are reloads before it turns.
+        let (changes, changed) = unbounded();
         let inlets = Inlets {
+            changed,
             queue: queue.queue.clone(),
             entries: queue.entries.clone(),
             fresh: queue.fresh.clone(),
@@ -130,7 +132,7 @@ impl Sender {
             })?
         })?;
         match started.recv() {
-            Ok(()) => Ok(Sender { shared, bell, thread }),
+            Ok(()) => Ok(Sender { shared, changes, bell, thread }),
             Err(_) => match thread.join() {
                 Ok(Err(error)) => Err(error),
                 Ok(Ok(())) | Err(_) => Err(io::Error::other("a sender ended before it began")),
@@ -148,6 +150,14 @@ impl Sender {
         Watch(self.shared.clone())
     }
 
+    /// From now on the endpoint is as it is here. What is under way to it ends as it began, and what fails
+    /// is tried again as it is now.
+    pub fn change(&self, endpoint: Arc<Endpoint>) {
+        // One that has ended sends nothing more.
+        let _ = self.changes.send(endpoint);
+        self.bell.ring();
+    }
+
     /// Begins no more requests, waits for what is under way, until `deadline` at the latest, and ends.
     /// What was not answered by then is sent again after the restart.
     pub fn stop(self, deadline: Millis) -> io::Result<()> {
@@ -160,6 +170,7 @@ impl Sender {
 
 /// What comes from the queue, and the way back.
 struct Inlets {
+    changed: Receiver<Arc<Endpoint>>,
     queue: Queue,
     entries: Receiver<Entry>,
     fresh: Receiver<Entry>,
@@ -172,6 +183,8 @@ struct Inside {
     inlets: Inlets,
     shared: Arc<Shared>,
     name: String,
+    /// The endpoint as it is now, alone.
+    endpoints: RefCell<Endpoints>,
     dispatch: RefCell<Dispatch>,
     claims: RefCell<ClaimReader>,
     report: RefCell<Report>,
@@ -204,6 +217,7 @@ async fn run(inside: Rc<Inside>, mut bell: UnixStream) -> io::Result<()> {
 /// Does what there is to do. Whether that was all for ever.
 fn turn(inside: &Rc<Inside>) -> bool {
     let now = inside.now();
+    inside.take_changes();
     // Relaxed: a lone number.
     let stop_at = inside.shared.stop_at.load(Ordering::Relaxed);
     if stop_at != NEVER {
@@ -237,7 +251,9 @@ fn start_all(inside: &Rc<Inside>) {
         let inside = inside.clone();
         monoio::spawn(async move {
             let slot = inside.deadlines.slot();
-            let verdict = exchange(&inside.outlet(), &slot, inside.start.id, &push).await;
+            let endpoints = inside.endpoints.borrow().clone();
+            let (out, id) = (inside.outlet(&endpoints), inside.start.endpoint.id);
+            let verdict = exchange(&out, &slot, id, &push).await;
             inside.on_verdict(sequence, &push, verdict);
             if turn(&inside) {
                 // Whoever waits for the bell is to end.
@@ -255,14 +271,15 @@ impl Inlets {
 
 impl Inside {
     fn new(start: Start, inlets: Inlets, shared: Arc<Shared>, bell: Bell) -> io::Result<Inside> {
-        let name = &start.endpoints[start.id.0].name;
+        let name = &start.endpoint.name;
         let hasher = SeriesHasher::new(start.seed);
         Ok(Inside {
             name: format!("queue of '{name}'"),
             dispatch: RefCell::new(Dispatch::new(start.rule, start.seed)),
             claims: RefCell::new(ClaimReader::new(hasher, start.decoded_bytes_max)),
             report: RefCell::new(Report::new(name, start.log.clone())),
-            links: Links::new(start.endpoints.len()),
+            endpoints: RefCell::new(Endpoints::new(vec![start.endpoint.clone()])),
+            links: Links::default(),
             deadlines: Deadlines::new(bell.stream()?),
             alarm: Alarm::start(bell.clone())?,
             bell,
@@ -277,9 +294,18 @@ impl Inside {
         self.start.clock.now()
     }
 
-    fn outlet(&self) -> Outlet<'_> {
+    /// The endpoint may have become another.
+    fn take_changes(&self) {
+        if let Some(endpoint) = self.inlets.changed.try_iter().last() {
+            let endpoints = Endpoints::new(vec![endpoint]);
+            self.links.leave(|to| endpoints.has(to));
+            self.endpoints.replace(endpoints);
+        }
+    }
+
+    fn outlet<'o>(&'o self, endpoints: &'o Endpoints) -> Outlet<'o> {
         Outlet {
-            endpoints: &self.start.endpoints,
+            endpoints,
             links: &self.links,
             clock: self.start.clock,
             counters: &self.start.counters,

@@ -92,6 +92,11 @@ impl Depth {
         Sequence(self.sent.load(Ordering::Relaxed))
     }
 
+    /// Whether nothing is left to be sent, nor on its way in.
+    pub fn is_empty(&self) -> bool {
+        self.records() == 0 && self.incoming.load(Ordering::Relaxed) == 0
+    }
+
     /// The records that have not been sent.
     pub fn records(&self) -> u64 {
         self.records.load(Ordering::Relaxed)

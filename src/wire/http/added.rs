@@ -6,7 +6,7 @@
 use std::fmt;
 
 /// Headers that every request gets, in place of those of the same name.
-#[derive(Clone, Default)]
+#[derive(Clone, Default, PartialEq, Eq)]
 pub struct Added {
     lines: Vec<u8>,
     names: Vec<String>,

@@ -8,6 +8,7 @@ pub mod accept;
 pub mod added;
 pub mod answer;
 pub mod body;
+pub mod form;
 pub mod forwarded;
 pub mod head;
 pub mod page;

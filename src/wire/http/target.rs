@@ -67,9 +67,41 @@ impl Mount {
         path.len() + self.query.len() + b"?".len()
     }
 
+    /// Whether the path of `target` can be told from what becomes of it.
+    pub fn keeps(&self, target: &[u8]) -> bool {
+        match &self.place {
+            Place::Under(_) => true,
+            Place::At(whole) => path(target) == whole,
+        }
+    }
+
+    /// The target without what is for us, of what this has made of one that it [keeps](Mount::keeps).
+    /// `None`: it is not from here.
+    pub fn taken_back(&self, mounted: &[u8]) -> Option<Vec<u8>> {
+        let prefix: &[u8] = match &self.place {
+            Place::Under(prefix) => prefix,
+            Place::At(_) => b"",
+        };
+        let path = path(mounted);
+        let joined = mounted[path.len()..].strip_prefix(b"?");
+        let query = match (joined, &self.query[..]) {
+            (query, []) => query,
+            (query, own) => match query?.strip_prefix(own)? {
+                [] => None,
+                rest => Some(rest.strip_prefix(b"&")?),
+            },
+        };
+        let mut target = path.strip_prefix(prefix)?.to_vec();
+        if let Some(query) = query {
+            target.push(b'?');
+            target.extend_from_slice(query);
+        }
+        Some(target)
+    }
+
     /// Appends `target` to `out`: at its place, without what is for us.
     pub fn append(&self, target: &[u8], out: &mut Vec<u8>) {
-        let path = &target[..memchr::memchr(b'?', target).unwrap_or(target.len())];
+        let path = path(target);
         match &self.place {
             Place::Under(prefix) => {
                 out.extend_from_slice(prefix);
@@ -106,6 +138,10 @@ pub fn pairs(target: &[u8]) -> impl Iterator<Item = (Cow<'_, [u8]>, Cow<'_, [u8]
         let (name, value) = split_once(pair, b'=').unwrap_or((pair, b""));
         (decode(name), decode(value))
     })
+}
+
+fn path(target: &[u8]) -> &[u8] {
+    &target[..memchr::memchr(b'?', target).unwrap_or(target.len())]
 }
 
 fn query(target: &[u8]) -> &[u8] {

@@ -7,6 +7,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use super::protocol::Protocol;
+use crate::wire::http::form::Form;
 
 /// A request for the endpoint: head and body, one behind the other in one buffer.
 #[derive(Clone, Debug)]
@@ -16,6 +17,7 @@ pub struct Push {
     start: u32,
     head_bytes: u32,
     protocol: Protocol,
+    form: Form,
 }
 
 /// What the reference counts take beside the bytes: the two counts and the vector's three words.
@@ -26,7 +28,8 @@ const SMALL_BLOCK_BYTES_MAX: usize = 64 * 1024;
 const PAGE_BYTES: usize = 512 * 1024;
 
 impl Push {
-    /// The request whose head are the first `head_bytes` of `bytes` and whose body is the rest.
+    /// The request whose head are the first `head_bytes` of `bytes` and whose body is the rest. The head
+    /// is the common one, unless [`Push::in_form`] says otherwise.
     pub fn new(bytes: Vec<u8>, head_bytes: usize, protocol: Protocol) -> Push {
         Push::behind(0, bytes, head_bytes, protocol)
     }
@@ -36,7 +39,27 @@ impl Push {
         assert!(start + head_bytes <= bytes.len(), "a head is a part of its request");
         let short = |bytes| u32::try_from(bytes).expect("a head is bounded");
         let (start, head_bytes) = (short(start), short(head_bytes));
-        Push { bytes: Arc::new(bytes), start, head_bytes, protocol }
+        Push { bytes: Arc::new(bytes), start, head_bytes, protocol, form: Form::Common }
+    }
+
+    /// The same, whose head is of this form.
+    pub fn in_form(self, form: Form) -> Push {
+        Push { form, ..self }
+    }
+
+    /// The form of its head.
+    pub fn form(&self) -> Form {
+        self.form
+    }
+
+    /// Its head.
+    pub fn head(&self) -> &[u8] {
+        &self.bytes[self.start as usize..self.body_start()]
+    }
+
+    /// The same body behind the common head.
+    pub fn behind_common(&self, head: &[u8]) -> Push {
+        Push::new([head, self.body()].concat(), head.len(), self.protocol)
     }
 
     fn body_start(&self) -> usize {
@@ -45,7 +68,7 @@ impl Push {
 
     /// The same request with another body, already compressed.
     pub fn with_body(&self, body: &[u8]) -> Push {
-        let head = &self.bytes[self.start as usize..self.body_start()];
+        let head = self.head();
         // The length may be written with more digits than before.
         let mut bytes = Vec::with_capacity(head.len() + 8 + body.len());
         for line in head.split_inclusive(|byte| *byte == b'\n') {
@@ -58,7 +81,7 @@ impl Push {
         }
         let head_bytes = bytes.len();
         bytes.extend_from_slice(body);
-        Push::new(bytes, head_bytes, self.protocol)
+        Push::new(bytes, head_bytes, self.protocol).in_form(self.form)
     }
 
     /// Which remote write it speaks.

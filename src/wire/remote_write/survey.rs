@@ -56,6 +56,11 @@ impl Surveyor {
         }
     }
 
+    /// From now on bodies may decode to so many bytes.
+    pub fn set_decoded_bytes_max(&mut self, bytes: usize) {
+        self.decoded_bytes_max = bytes;
+    }
+
     /// Begins a walk over a decoded request.
     pub fn open<'s, 'b>(
         &'s mut self,

@@ -1,0 +1,36 @@
+//! What threads other than the cores are told of what was configured.
+
+use super::queues;
+use crate::config::Config;
+use crate::io::descriptors;
+use crate::logic::source::Identity;
+use crate::shared::tuning::Tuning;
+
+/// The numbers of a configuration.
+pub fn tuning(config: &Config) -> Tuning {
+    Tuning {
+        tick: config.health_tick,
+        expiry: config.expiry,
+        lag_max: config.lag_max,
+        window: config.hold_window,
+        decoded_bytes_max: config.decoded_bytes_max,
+        connections_max: config.connections_max.min(connections_that_fit(config)),
+        shutdown_timeout: config.shutdown_timeout,
+    }
+}
+
+/// How many connections there are descriptors for.
+pub fn connections_that_fit(config: &Config) -> usize {
+    let queues = queues::count(config);
+    // What is relayed to another node takes one too.
+    let links = (config.endpoints.len() - queues).max(1);
+    descriptors::connections_that_fit(links, descriptors::others(queues, config.admin.is_some()))
+}
+
+/// The most sources of a group.
+pub fn sources_max(config: &Config) -> usize {
+    match config.recognition.identity {
+        Identity::Auto | Identity::User => config.sources_max,
+        Identity::Connection => config.sources_max.max(config.connections_max),
+    }
+}
