@@ -8,6 +8,7 @@ use highlander::shared::metrics::Counter;
 use socket2::{Domain, Socket, Type};
 
 use crate::admin::{admin, get, text};
+use crate::reload::{Rig, remote_write};
 use crate::support::*;
 
 /// Where the balancer of these tests speaks from; whoever else speaks comes from 127.0.0.1.
@@ -286,5 +287,44 @@ fn a_weight_that_is_not_trusted_makes_nobody_heavier_and_no_two_sources() {
         );
         assert_eq!(bodies(&endpoint), ["first"; 3]);
         assert_eq!(proxy.running.count(Counter::WeightsUnreadable), 0);
+    });
+}
+
+#[test]
+fn rules_that_are_read_again_count_for_the_connections_that_are_there() {
+    on_both_drivers(|driver| {
+        let endpoint = Endpoint::storage();
+        let with = |rules: &str| remote_write(&[("a", &endpoint, "", &[])]) + rules;
+        let heavy = |name: &str| {
+            format!("trust_weight: false\nsources:\n- match: {{source: {name}}}\n  weight: 10\n")
+        };
+        let rig = Rig::start(driver, &with(&heavy("a")), |_| {});
+        let mut clients = [rig.proxy.connect(), rig.proxy.connect()];
+        let request = |name: &str, body: &str| {
+            let length = body.len();
+            format!(
+                "POST /w?highlander_source={name} HTTP/1.1\r\nHost: a\r\nContent-Length: {length}\r\n\r\n{body}"
+            )
+        };
+        let mut push = |bodies: [&str; 2]| {
+            for (client, (name, body)) in clients.iter_mut().zip(["a", "b"].into_iter().zip(bodies))
+            {
+                assert_eq!(client.ask(request(name, body).as_bytes()).status, 204);
+            }
+        };
+        push(["a1", "b1"]);
+        let said = rig.reload(&with(&heavy("b"))).expect("it is good");
+        assert_eq!(said, "sources changed");
+        // What it says comes first is judged first: a has lost its weight, and b takes the seat.
+        push(["a2", "b2"]);
+        push(["a3", "b3"]);
+        assert_eq!(bodies(&endpoint), ["a1", "a2", "b2", "b3"]);
+        assert_eq!(
+            rig.proxy.running.connections().iter().sum::<u64>(),
+            2,
+            "they are the same connections"
+        );
+        let faults = rig.reload(&with("source_identity: user\n")).expect_err("it can't change");
+        assert_eq!(faults, ["--source-identity can't change while it runs: restart"]);
     });
 }
