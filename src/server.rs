@@ -93,13 +93,7 @@ pub fn start_with(config: Config, read: ReadConfig) -> Result<Running, StartErro
         log.warn(warning);
     }
 
-    let fit = tuning::connections_that_fit(&config);
-    if fit < config.connections_max {
-        let wanted = config.connections_max;
-        log.warn(&format!(
-            "{fit} connections in place of {wanted}: the limit of open files is low"
-        ));
-    }
+    tuning::shortage(&config).into_iter().for_each(|warning| log.warn(&warning));
     let clock = Clock::start();
     let cpus = worker::cpus();
     let cores = config.cores.unwrap_or_else(|| all_cores(&cpus));

@@ -106,8 +106,9 @@ impl Reload {
         let log = &sight.log;
         match self.prepare(&inside) {
             Ok(ready) => {
-                for warning in &ready.config.warnings {
-                    log.warn(warning);
+                let warnings = ready.config.warnings.iter().cloned();
+                for warning in warnings.chain(tuning::shortage(&ready.config)) {
+                    log.warn(&warning);
                 }
                 let said = self.take(&mut inside, ready);
                 sight.reloads.on_taken(sight.clock.unix_now());

@@ -19,8 +19,16 @@ pub fn tuning(config: &Config) -> Tuning {
     }
 }
 
+/// What is to be said if there are to be more connections than there are descriptors for.
+pub fn shortage(config: &Config) -> Option<String> {
+    let (fit, wanted) = (connections_that_fit(config), config.connections_max);
+    let warning =
+        || format!("{fit} connections in place of {wanted}: the limit of open files is low");
+    (fit < wanted).then(warning)
+}
+
 /// How many connections there are descriptors for.
-pub fn connections_that_fit(config: &Config) -> usize {
+fn connections_that_fit(config: &Config) -> usize {
     let queues = queues::count(config);
     // What is relayed to another node takes one too.
     let links = (config.endpoints.len() - queues).max(1);
