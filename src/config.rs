@@ -191,6 +191,12 @@ impl Config {
             let max = LARGE_BODIES_BYTES_MAX >> 20;
             faults.add("--max-body", format_args!("is more than the {max}MiB for all bodies"));
         }
+        let has_no_key = config.cluster.as_ref().is_some_and(|cluster| cluster.keys.is_none());
+        if config.web.is_some() && has_no_key {
+            let what =
+                "needs --cluster-key-file in a cluster: without a key anybody can speak as a node";
+            faults.add("--web-config", what);
+        }
         if config.cluster.is_some() && config.groups_max > GROUPS_MAX {
             let what = format_args!("is more than the {GROUPS_MAX} that a cluster can have");
             faults.add("--max-groups", what);

@@ -341,3 +341,18 @@ fn networks_that_are_none_or_too_many_are_faults() {
     let found = faults(Cli { trusted_proxies: most(65), ..Cli::default() });
     assert_eq!(found, ["--trusted-proxies names more than 64 networks"]);
 }
+
+#[test]
+fn a_cluster_without_a_key_asks_nobody_who_pushes() {
+    let path = std::env::temp_dir().join(format!("highlander-web-{}.yml", std::process::id()));
+    std::fs::write(&path, "basic_auth_users: {}\n").expect("a new file");
+    let cli = Cli {
+        web_config: Some(path.display().to_string()),
+        cluster_bind: Some("127.0.0.1".into()),
+        ..Cli::default()
+    };
+    let faults = Config::from_cli(&cli).expect_err("whoever knows the name would be a node");
+    assert_eq!(faults.len(), 1);
+    assert!(faults[0].contains("--web-config needs --cluster-key-file"), "{faults:?}");
+    let _ = std::fs::remove_file(&path);
+}

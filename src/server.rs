@@ -117,7 +117,7 @@ pub fn start_with(config: Config, read: ReadConfig) -> Result<Running, StartErro
         memory: memory.clone(),
         idle_bytes_max: config.hold_bytes_max / PIECES_IDLE_PART / cores.max(1),
         conductor: words.0.clone(),
-        gate,
+        gate: gate.clone(),
         settings: settings.clone(),
         seats: seats.clone(),
         clock,
@@ -186,6 +186,7 @@ pub fn start_with(config: Config, read: ReadConfig) -> Result<Running, StartErro
             .map(|worker| (worker.handle.clone(), worker.driver.wants_nonblocking()))
             .collect(),
         tuned: tuned.clone(),
+        gate,
         counters: counters[1].clone(),
         log: log.clone(),
     };

@@ -383,6 +383,16 @@ pub const LEADS_GIVEN_AT_ONCE: usize = GROUPS_MAX;
 pub const BCRYPT_COST_MAX: u32 = 14;
 /// So many passwords wait at the data listeners to be checked against their hash; more are answered 503.
 pub const STRANGERS_MAX: usize = 1024;
+/// So many of them from one address: more than the shards of a Prometheus, and few enough that whoever
+/// guesses from one place leaves room for others.
+pub const STRANGERS_OF_ONE_MAX: usize = 64;
+/// A password that was wrong is known to be for so long, so that a Prometheus with an old one does not have
+/// each of its tries checked.
+pub const WRONG_KNOWN_FOR: Millis = Millis(30_000);
+/// So many of those.
+pub const WRONG_KNOWN_MAX: usize = 256;
+/// So far apart are the lines of one core that tell the same of handshakes which failed.
+pub const FAULTS_TOLD_EVERY: Millis = Millis(10_000);
 /// No request waits longer for its password to be checked.
 pub const PASSWORD_DEADLINE: Millis = Millis(30_000);
 /// With so many connections to the admin listener, those that ask nothing are closed after

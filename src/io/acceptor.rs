@@ -16,6 +16,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use crate::base::limits::{ACCEPTS_MAX, LINGER_DEADLINE};
 use crate::io::core::{Accepted, Handle};
+use crate::io::gate::Gate;
 use crate::io::log::Log;
 use crate::shared::metrics::{Counter, Counters};
 use crate::shared::tuning::Tuned;
@@ -50,6 +51,8 @@ pub struct Acceptor {
     pub cores: Vec<(Arc<Handle>, bool)>,
     /// The most connections at a time, among others.
     pub tuned: Tuned,
+    /// The way in, if not everybody may come.
+    pub gate: Option<Arc<Gate>>,
     /// Its counters.
     pub counters: Arc<Counters>,
     /// The log.
@@ -155,6 +158,10 @@ impl Acceptor {
 
     fn refuse(&self, mut stream: TcpStream, lingering: &mut VecDeque<(Instant, TcpStream)>) {
         self.counters.add(Counter::ConnectionsRefused, 1);
+        if self.gate.as_ref().is_some_and(|gate| gate.rules().tls.is_some()) {
+            // An answer in the clear would only look like broken TLS.
+            return;
+        }
         let mut text = Vec::new();
         Refusal::TooManyConnections.append(Asked::Other, Persistence::Close, 5, &mut text);
         let sent = stream.set_nonblocking(true).and_then(|()| stream.write_all(&text));

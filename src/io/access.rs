@@ -63,6 +63,8 @@ struct Look {
     changed: Option<Vec<Option<SystemTime>>>,
     /// It is only made sure of what was read a moment ago: nobody need be told.
     is_check: bool,
+    /// What was read would ask nobody any more: it may be the begin of a file that is being written.
+    is_doubted: bool,
     faults: Vec<String>,
 }
 
@@ -72,7 +74,8 @@ impl Access {
         let rules = read()?;
         // Which files there are was not known before: they are read once more.
         let (at, faults) = (Instant::now(), Vec::new());
-        let look = Mutex::new(Look { at, changed: None, is_check: true, faults });
+        let look =
+            Mutex::new(Look { at, changed: None, is_check: true, is_doubted: false, faults });
         Ok(Access { what, read, rules: ArcSwap::from_pointee(rules), look, log: log.clone() })
     }
 
@@ -106,7 +109,11 @@ impl Access {
             return;
         }
         match (self.read)() {
+            Ok(rules) if before.asks && !rules.asks && !look.is_doubted => {
+                (look.changed, look.is_doubted) = (None, true);
+            }
             Ok(rules) => {
+                look.is_doubted = false;
                 let rules = Rules { users: rules.users.knowing(&before.users), ..rules };
                 if !std::mem::take(&mut look.is_check) {
                     self.log.info(&format!("who may reach the {} was read again", self.what));
@@ -123,7 +130,7 @@ impl Access {
             }
             Err(faults) => {
                 // What they name may come, or be given to us, without any that is watched changing.
-                (look.changed, look.is_check) = (None, false);
+                (look.changed, look.is_check, look.is_doubted) = (None, false, false);
                 for fault in faults.iter().filter(|fault| !look.faults.contains(fault)) {
                     self.log.error(&format!("{}: {fault}; it goes on as before", self.what));
                 }

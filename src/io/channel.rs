@@ -26,6 +26,7 @@ struct Tls {
     /// What came; from `at` on it has not been opened yet.
     sealed: Vec<u8>,
     at: usize,
+    has_heard: bool,
 }
 
 impl Channel {
@@ -36,7 +37,12 @@ impl Channel {
 
     /// Goes on with TLS; `came` was read already. Hands are to be shaken before anything else is done.
     pub fn seal(&mut self, session: Session, came: &[u8]) {
-        self.tls = Some(Box::new(Tls { session, sealed: came.to_vec(), at: 0 }));
+        self.tls = Some(Box::new(Tls {
+            session,
+            sealed: came.to_vec(),
+            at: 0,
+            has_heard: !came.is_empty(),
+        }));
     }
 
     /// The certificates that the other end has shown, its own first; without TLS none.
@@ -44,9 +50,14 @@ impl Channel {
         self.tls.as_ref().map(|tls| tls.session.shown()).unwrap_or_default()
     }
 
-    /// Whether TLS is spoken.
-    pub fn is_sealed(&self) -> bool {
-        self.tls.is_some()
+    /// Whether anything has come with TLS.
+    pub fn has_heard(&self) -> bool {
+        self.tls.as_ref().is_some_and(|tls| tls.has_heard)
+    }
+
+    /// Goes on without TLS, of which nothing can come any more: to be closed.
+    pub fn give_up(&mut self) {
+        self.tls = None;
     }
 
     /// Shakes hands. After a fault the other end has been told what is wrong, and the connection may only be
@@ -155,9 +166,12 @@ impl Tls {
         sealed.clear();
         let (read, sealed) = stream.read(sealed).await;
         self.sealed = sealed;
-        if read? == 0 {
-            self.sealed.clear();
-            self.session.on_end();
+        match read? {
+            0 => {
+                self.sealed.clear();
+                self.session.on_end();
+            }
+            _ => self.has_heard = true,
         }
         Ok(())
     }

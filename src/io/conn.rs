@@ -240,7 +240,8 @@ impl Conn {
                     Parsed::Whole(request) => return Ok(request),
                     Parsed::From(stranger) => {
                         if let Some(door) = &self.door {
-                            Box::pin(door.ask(&self.core, &self.slot, stranger)).await?;
+                            let from = self.speaker.peer().ip();
+                            Box::pin(door.ask(&self.core, &self.slot, stranger, from)).await?;
                         }
                         continue;
                     }
@@ -277,8 +278,15 @@ impl Conn {
             // A node of ours has let in whom it relays for.
             && !self.speaker.is_vouched_for(&head)
         {
-            if let Step::Ask(stranger) = door.judge(&head, &self.channel)? {
-                return Ok(Parsed::From(stranger));
+            match door.judge(&head, &self.channel) {
+                Ok(Step::In) => {}
+                Ok(Step::Ask(stranger)) => return Ok(Parsed::From(stranger)),
+                // A node whose key we do not know may have relayed it, and kept the password: a 401 would
+                // have its source drop it.
+                Err(Fault::Refused(Refusal::Unauthorized)) if self.speaker.is_relayed(&head) => {
+                    return Err(Refusal::PassForeign.into());
+                }
+                Err(fault) => return Err(fault),
             }
             self.speaker.on_guest(door.guest());
         }

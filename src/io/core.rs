@@ -1,7 +1,9 @@
 //! What one core owns, and the handle by which other threads reach it.
 
 use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
 use std::io::Write as _;
+use std::mem::{Discriminant, discriminant};
 use std::net::{SocketAddr, TcpStream};
 use std::os::unix::net::UnixStream;
 use std::rc::Rc;
@@ -10,7 +12,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use crossbeam::queue::{ArrayQueue, SegQueue};
 
-use crate::base::limits::{ENDPOINTS_EVER_MAX, INBOX_MAX, RETRY_AFTER_SECONDS};
+use crate::base::limits::{ENDPOINTS_EVER_MAX, FAULTS_TOLD_EVERY, INBOX_MAX, RETRY_AFTER_SECONDS};
 use crate::base::time::{Millis, Nanos};
 use crate::io::appends::Appends;
 use crate::io::buffers::Buffers;
@@ -23,6 +25,7 @@ use crate::io::log::Log;
 use crate::io::orders::Order;
 use crate::io::settings::{Settings, Terms};
 use crate::io::store::Store;
+use crate::io::tls::fault::TlsFault;
 use crate::shared::labels::Course;
 use crate::shared::metrics::{Counters, Load};
 use crate::shared::state::Seats;
@@ -153,8 +156,8 @@ pub struct Core {
     pub gate: Option<Arc<Gate>>,
     /// Whose passwords are being checked.
     pub guests: Guests,
-    /// When it was last said that a handshake had failed.
-    pub fault_told: Cell<Option<Millis>>,
+    /// When it was last said that a handshake had failed for this.
+    pub faults_told: RefCell<HashMap<Discriminant<TlsFault>, Millis>>,
     /// Reads the fronts of bodies, and held ones of version 2 for their counts.
     pub reader: RefCell<Reader>,
     /// Whether it only finishes what is in flight.
@@ -197,13 +200,28 @@ impl Core {
             counters: &self.handle.counters,
             log: &self.log,
             thread: &self.name,
-            nodes_tls: terms.relaying.as_ref().and_then(|relaying| relaying.tls.as_ref()),
+            nodes_tls: terms
+                .relaying
+                .as_ref()
+                .and_then(|it| it.tls.as_ref())
+                .filter(|_| self.gate.as_ref().is_some_and(|gate| gate.rules().tls.is_some())),
         }
     }
 
     /// The time now.
     pub fn now(&self) -> Millis {
         self.clock.now()
+    }
+
+    /// Says what was wrong with a handshake with `whom`, each thing once in a while: anybody can have them
+    /// fail.
+    pub fn tell_fault(&self, fault: TlsFault, whom: &str) {
+        let (now, kind) = (self.now(), discriminant(&fault));
+        let told = self.faults_told.borrow().get(&kind).copied();
+        if told.is_none_or(|told| now.since(told) >= FAULTS_TOLD_EVERY) {
+            self.faults_told.borrow_mut().insert(kind, now);
+            self.log.warn(&fault.of_whom(whom));
+        }
     }
 
     /// A request has been answered to the last byte, whose head had been read at `begun`.

@@ -1,10 +1,10 @@
 //! Who is at the other end of a connection of the data listeners, where those ask for it.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use subtle::ConstantTimeEq as _;
 
-use crate::base::time::Millis;
 use crate::io::access::Rules;
 use crate::io::channel::Channel;
 use crate::io::core::Core;
@@ -87,23 +87,30 @@ impl Door {
 
     /// The rules are others than those by which the connection has begun.
     fn on_changed(&mut self, channel: &Channel) -> Result<(), Fault> {
-        self.rules = self.gate.rules().clone();
+        let before = std::mem::replace(&mut self.rules, self.gate.rules().clone());
         self.guest.user = None;
-        let is_admitted = match &self.rules.tls {
-            None => true,
-            Some(tls) => channel.is_sealed() && tls.admits(channel.shown()),
+        let is_admitted = match (&self.rules.tls, &before.tls) {
+            (None, None) => true,
+            (Some(tls), Some(before)) => tls.admits(before, channel.shown()),
+            (None, Some(_)) | (Some(_), None) => false,
         };
         // Nothing of the request was taken: whoever is still welcome sends it again on a new connection.
         if is_admitted { Ok(()) } else { Err(Fault::Gone) }
     }
 
-    /// Has a password checked.
-    pub async fn ask(&self, core: &Core, slot: &Slot, stranger: Stranger) -> Result<(), Fault> {
-        let asked = (stranger, self.rules.clone());
-        match self.gate.check(&core.guests, slot, core.now(), asked).await? {
-            true => Ok(()),
-            false => Err(Refusal::Unauthorized.into()),
-        }
+    /// Has a password checked that comes from this address.
+    pub async fn ask(
+        &self,
+        core: &Core,
+        slot: &Slot,
+        stranger: Stranger,
+        from: IpAddr,
+    ) -> Result<(), Fault> {
+        let asked = (stranger, self.rules.clone(), from);
+        let is_right = self.gate.check(&core.guests, slot, core.now(), asked).await?;
+        // By other rules than those of when it was asked it may be.
+        let is_told = is_right || !Arc::ptr_eq(&self.gate.rules(), &self.rules);
+        if is_told { Ok(()) } else { Err(Refusal::Unauthorized.into()) }
     }
 }
 
@@ -114,6 +121,3 @@ fn authorization<'b>(head: &Head<'b>) -> Option<&'b [u8]> {
     let first = all.next()?;
     all.next().is_none().then_some(first.value)
 }
-
-/// So far apart are the lines of one core about handshakes that failed: anybody can have them fail.
-pub const FAULTS_TOLD_EVERY: Millis = Millis(10_000);

@@ -3,16 +3,18 @@
 //! A core never hashes a password: it knows those that were right, by their tag, and of the others it asks a
 //! thread, which checks one at a time. Whoever guesses takes a thread's time, and none of the cores'.
 
+use std::collections::HashMap;
 use std::io;
+use std::net::IpAddr;
 use std::rc::Rc;
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use arc_swap::Guard;
 use crossbeam::channel::{Receiver, RecvTimeoutError, Sender, bounded, unbounded};
 
-use crate::base::limits::{PASSWORD_DEADLINE, STRANGERS_MAX};
+use crate::base::limits::{PASSWORD_DEADLINE, STRANGERS_MAX, STRANGERS_OF_ONE_MAX};
 use crate::base::time::Millis;
 use crate::io::access::{Access, Rules};
 use crate::io::asks::Asks;
@@ -24,6 +26,8 @@ use crate::wire::http::reply::Refusal;
 pub struct Gate {
     access: Access,
     strangers: Sender<Checking>,
+    /// How many of them come from one address.
+    waiting: Mutex<HashMap<IpAddr, usize>>,
 }
 
 /// A password on its way to the thread.
@@ -42,6 +46,9 @@ struct Back {
     bell: Box<dyn Fn() + Send + Sync>,
 }
 
+/// The least of all: what else there is to do goes first.
+const NICE: i32 = 19;
+
 /// How often it is looked whether a file has changed.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
@@ -49,7 +56,7 @@ impl Gate {
     /// Starts the thread.
     pub fn start(access: Access) -> io::Result<(Arc<Gate>, JoinHandle<()>)> {
         let (strangers, come) = bounded(STRANGERS_MAX);
-        let gate = Arc::new(Gate { access, strangers });
+        let gate = Arc::new(Gate { access, strangers, waiting: Mutex::default() });
         let behind = Arc::downgrade(&gate);
         let thread = std::thread::Builder::new().name("door".into());
         let thread = thread.spawn(move || check_all(&come, &behind))?;
@@ -67,8 +74,9 @@ impl Gate {
         guests: &Guests,
         slot: &Slot,
         now: Millis,
-        (stranger, rules): (Stranger, Arc<Rules>),
+        (stranger, rules, from): (Stranger, Arc<Rules>, IpAddr),
     ) -> Result<bool, Refusal> {
+        let _place = Place::take(self, from).ok_or(Refusal::DoorBusy)?;
         let asked = guests.asks.open();
         let until = Instant::now() + Duration::from(PASSWORD_DEADLINE);
         let (number, back) = (asked.number, guests.back.clone());
@@ -81,7 +89,39 @@ impl Gate {
     }
 }
 
+/// A place among those of one address whose passwords wait to be checked.
+struct Place<'g> {
+    gate: &'g Gate,
+    from: IpAddr,
+}
+
+impl<'g> Place<'g> {
+    fn take(gate: &'g Gate, from: IpAddr) -> Option<Place<'g>> {
+        let mut waiting = gate.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        let count = waiting.entry(from).or_default();
+        if *count >= STRANGERS_OF_ONE_MAX {
+            return None;
+        }
+        *count += 1;
+        Some(Place { gate, from })
+    }
+}
+
+impl Drop for Place<'_> {
+    fn drop(&mut self) {
+        let mut waiting = self.gate.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(count) = waiting.get_mut(&self.from) {
+            *count -= 1;
+            if *count == 0 {
+                waiting.remove(&self.from);
+            }
+        }
+    }
+}
+
 fn check_all(come: &Receiver<Checking>, gate: &Weak<Gate>) {
+    // Whoever guesses is not to take from the cores. As it was, if that is not allowed.
+    let _ = rustix::process::setpriority_process(None, NICE);
     loop {
         let checking = match come.recv_timeout(LOOK_EVERY) {
             Ok(checking) => Some(checking),

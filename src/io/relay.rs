@@ -9,7 +9,7 @@ use crate::io::core::Core;
 use crate::io::deadline::Slot;
 use crate::io::link::Link;
 use crate::io::speaker::Speaker;
-use crate::io::upstream::{self, Outgoing};
+use crate::io::upstream::{self, Outgoing, SendError};
 use crate::logic::view::Lead;
 use crate::shared::metrics::Counter;
 use crate::shared::state::Seat;
@@ -28,7 +28,11 @@ pub async fn exchange(
     let terms = core.terms();
     let out = core.outlet(&terms);
     let relayed = upstream::relay(&out, slot, (to, speaker.connection()), outgoing);
-    if let Some(Ok((link, answer))) = until_led_otherwise(core, speaker.seat(), to, relayed).await {
+    let relayed = until_led_otherwise(core, speaker.seat(), to, relayed).await;
+    if let Some(Err(SendError::Tls(fault))) = relayed {
+        core.tell_fault(fault, &format!("node at {to}"));
+    }
+    if let Some(Ok((link, answer))) = relayed {
         let head = link.reader.bytes.get(..answer.bytes).unwrap_or_default();
         if !is_misdirected(answer.status, head) {
             return Some((link, answer));

@@ -139,6 +139,6 @@ pub struct Relaying {
     pub seal: Seal,
     /// This node.
     pub node: SocketAddr,
-    /// How TLS is spoken with the others, if their listeners are like ours, and ours speak it.
+    /// How TLS is spoken with the others when our own listeners speak it: theirs are like ours.
     pub tls: Option<Tls>,
 }

@@ -39,6 +39,8 @@ pub struct Speaker {
     target: Vec<u8>,
     tenant: Vec<u8>,
     pass: Vec<u8>,
+    /// A trusted proxy has named nobody for this connection.
+    is_unnamed: bool,
     /// Whom trusted proxies have named in the last request.
     forwarded: Option<SocketAddr>,
     /// When the pass was made, if there is one.
@@ -76,6 +78,18 @@ struct Claim {
     /// Where it speaks from.
     address: SocketAddr,
     stretch: Stretch,
+}
+
+impl Claim {
+    /// Whether the two differ in the port at most.
+    fn is_but_for_port(&self, other: &Claim) -> bool {
+        let without_port = |claim: &Claim| {
+            let Claim { group: _, name: _, weight, address, stretch } = claim;
+            (*weight, address.ip(), *stretch)
+        };
+        (&self.group, &self.name) == (&other.group, &other.name)
+            && without_port(self) == without_port(other)
+    }
 }
 
 struct Known {
@@ -129,6 +143,7 @@ impl Speaker {
             target,
             tenant,
             pass,
+            is_unnamed: false,
             forwarded: None,
             pass_made: None,
             looked_at: Millis(0),
@@ -150,7 +165,8 @@ impl Speaker {
         }
     }
 
-    /// Whether a node of ours has relayed a request with this head, and says for whom.
+    /// Whether a node of ours has relayed a request with this head, and says for whom; or has once, or so
+    /// that it can't be read: then it is told so when it is found out who speaks.
     pub fn is_vouched_for(&self, head: &Head<'_>) -> bool {
         let terms = self.core.terms();
         let relaying = terms.relaying.as_ref();
@@ -159,7 +175,15 @@ impl Speaker {
             // Its age is looked at when it is found out who speaks.
             return true;
         }
-        Pass::open(&relaying.seal, pass, self.core.clock.unix_now()).is_ok()
+        match Pass::open(&relaying.seal, pass, self.core.clock.unix_now()) {
+            Ok(_) | Err(Forged::Stale | Forged::Unreadable) => true,
+            Err(Forged::Foreign) => false,
+        }
+    }
+
+    /// Whether a node has relayed a request with this head, as it says.
+    pub fn is_relayed(&self, head: &Head<'_>) -> bool {
+        head.pass.is_some() && self.core.terms().relaying.is_some()
     }
 
     /// Who is at the other end of the connection, as far as is known.
@@ -167,9 +191,15 @@ impl Speaker {
         self.peer
     }
 
-    /// A trusted proxy has said for whom it speaks on this connection, before its first request.
-    pub fn on_introduced(&mut self, client: SocketAddr) {
-        self.peer = SocketAddr::new(client.ip().to_canonical(), client.port());
+    /// A trusted proxy has said for whom it speaks on this connection, before its first request; `None`: for
+    /// somebody without an address, whose own word is not the proxy's.
+    pub fn on_introduced(&mut self, client: Option<SocketAddr>) {
+        match client {
+            Some(client) => {
+                self.peer = SocketAddr::new(client.ip().to_canonical(), client.port());
+            }
+            None => self.is_unnamed = true,
+        }
     }
 
     /// Finds out who sends a request with this head.
@@ -195,7 +225,10 @@ impl Speaker {
             None => (self.claimed(head, tenant, forwarded.unwrap_or(self.peer))?, None),
         };
         self.pass_made = made;
-        if self.claim.as_ref() != Some(&claim) {
+        if let Some(same) = self.claim.as_mut().filter(|before| before.is_but_for_port(&claim)) {
+            // A balancer that tells ports too: it is who it was.
+            *same = claim;
+        } else if self.claim.as_ref() != Some(&claim) {
             let is_same =
                 |known: &Known| known.source.name == claim.name && known.seat.group == claim.group;
             let known = self.known.as_ref().filter(|known| !is_same(known));
@@ -221,7 +254,7 @@ impl Speaker {
     /// Whom trusted proxies name, if it is they who speak here. A balancer sends the requests of several
     /// clients on one connection, so this may be another one each time.
     fn forwarded(&self, head: &Head<'_>, recognition: &Recognition) -> Option<SocketAddr> {
-        let is_through_proxy = recognition.trusts(self.peer.ip());
+        let is_through_proxy = recognition.trusts(self.peer.ip()) && !self.is_unnamed;
         is_through_proxy
             .then(|| forwarded::client(head.headers, self.peer, |ip| recognition.trusts(ip)))
     }

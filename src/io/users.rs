@@ -3,16 +3,19 @@
 //! A password is checked against its bcrypt hash, which is slow on purpose, once; afterwards it is known by
 //! a keyed tag, which is compared in constant time, and without a lock: cores look for it too.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::fmt;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use bcrypt::HashParts;
 use ring::{digest, hmac, rand};
+
+use crate::base::limits::{WRONG_KNOWN_FOR, WRONG_KNOWN_MAX};
 
 /// The users. Without any, everybody may ask.
 pub struct Users {
@@ -22,6 +25,8 @@ pub struct Users {
     key: hmac::Key,
     /// Of each user the tag of the password that was right.
     right: ArcSwap<HashMap<String, hmac::Tag>>,
+    /// Those that were wrong lately, the oldest first.
+    wrong: Mutex<VecDeque<(Instant, hmac::Tag)>>,
     /// One at a time is checked: whoever guesses takes no more than a core.
     one: Mutex<()>,
 }
@@ -44,7 +49,14 @@ impl Users {
         let cost = |hash: &String| hash.parse().map_or(0, |parts: HashParts| parts.get_cost());
         let cost = hashes.values().map(cost).max().unwrap_or(0).max(COST_MIN);
         let nobody = format!("$2y${cost:02}${NOTHING}");
-        Ok(Users { hashes, nobody, key, right: ArcSwap::default(), one: Mutex::default() })
+        Ok(Users {
+            hashes,
+            nobody,
+            key,
+            right: ArcSwap::default(),
+            wrong: Mutex::default(),
+            one: Mutex::default(),
+        })
     }
 
     /// These, of whom those who have the same hash as before need not be checked again.
@@ -90,18 +102,36 @@ impl Users {
         if self.was_right(&name, &said) {
             return Some(Who::User(name));
         }
+        let tag = hmac::sign(&self.key, said.as_ref());
+        if self.was_wrong(&tag) {
+            return None;
+        }
         let hash = self.hashes.get(&name);
         let is_right = bcrypt::verify(&password, hash.unwrap_or(&self.nobody)).unwrap_or(false);
         if hash.is_none() || !is_right {
+            let mut wrong = self.wrong.lock().unwrap_or_else(PoisonError::into_inner);
+            if wrong.len() == WRONG_KNOWN_MAX {
+                wrong.pop_front();
+            }
+            wrong.push_back((Instant::now(), tag));
             return None;
         }
-        let tag = hmac::sign(&self.key, said.as_ref());
         self.right.rcu(|right| {
             let mut right = HashMap::clone(right);
             right.insert(name.clone(), tag);
             Arc::new(right)
         });
         Some(Who::User(name))
+    }
+
+    fn was_wrong(&self, tag: &hmac::Tag) -> bool {
+        let mut wrong = self.wrong.lock().unwrap_or_else(PoisonError::into_inner);
+        let lasts = Duration::from(WRONG_KNOWN_FOR);
+        while wrong.front().is_some_and(|(since, _)| since.elapsed() >= lasts) {
+            wrong.pop_front();
+        }
+        // A tag of ours tells nothing of others.
+        wrong.iter().any(|(_, known)| known.as_ref() == tag.as_ref())
     }
 
     /// Who asks with this `Authorization`. `None`: somebody who may not.

@@ -129,7 +129,7 @@ fn inside_of(handle: Arc<Handle>, start: Start, bell: UnixStream) -> Core {
         appends,
         gate: start.gate,
         guests,
-        fault_told: Cell::default(),
+        faults_told: RefCell::default(),
         links: Links::default(),
         name: format!("core {}", handle.index),
         reader: RefCell::default(),

@@ -51,6 +51,8 @@ impl Recognition {
 
     /// Whom a request is from, with these parameters.
     pub fn judge(&self, who: &Who<'_>, parameters: &Parameters<'_>) -> Recognised {
+        let unsaid = Who { source: None, ..*who };
+        let who = if self.roster.may_be(who) { who } else { &unsaid };
         let ruling = self.roster.judge(who);
         let Ruling { weight: ruled, group } = ruling.cloned().unwrap_or_default();
         let said = || match self.weights {

@@ -57,6 +57,18 @@ pub struct Roster {
 }
 
 impl Roster {
+    /// Whether whoever sends a request may be the source that it says. A name that a rule gives to those with
+    /// further traits is nobody else's: with it another would get their voice, and take their weight away.
+    pub fn may_be(&self, who: &Who<'_>) -> bool {
+        let names = |rule: &&Rule| {
+            let Traits { user, cert, source, ip } = &rule.of;
+            let asks_more = user.is_some() || cert.is_some() || ip.is_some();
+            source.is_some() && source.as_deref() == who.source && asks_more
+        };
+        let mut naming = self.rules.iter().filter(names).peekable();
+        naming.peek().is_none() || naming.any(|rule| rule.of.fit(who))
+    }
+
     /// What holds for whoever sends a request. `None`: what it says itself.
     pub fn judge(&self, who: &Who<'_>) -> Option<&Ruling> {
         self.rules.iter().find(|rule| rule.of.fit(who)).map(|rule| &rule.ruling)
@@ -104,6 +116,23 @@ mod tests {
         assert_eq!(judged(&rules, &elsewhere), Some(2));
         let bob = Who { user: Some("bob"), ..ann() };
         assert_eq!(judged(&rules, &bob), Some(0));
+    }
+
+    #[test]
+    fn a_name_that_a_rule_gives_to_some_is_nobody_elses() {
+        let rule = |of| Rule { of, ruling: Ruling::default() };
+        let here = Traits { source: Some(b"a"[..].into()), ..ip("10.0.0.0/8") };
+        let there = Traits { source: Some(b"a"[..].into()), ..user("bob") };
+        let roster = |rules: &[Traits]| Roster { rules: rules.iter().cloned().map(rule).collect() };
+        let elsewhere = Who { address: "192.0.2.7:1".parse().expect("an address"), ..ann() };
+        assert!(roster(&[here.clone()]).may_be(&ann()));
+        assert!(!roster(&[here.clone()]).may_be(&elsewhere));
+        assert!(!roster(&[there.clone(), source("a")]).may_be(&elsewhere), "one more for all");
+        assert!(roster(&[there.clone(), here.clone()]).may_be(&ann()), "by any of them");
+        // Names of others, and names alone, are for everybody.
+        assert!(roster(&[source("a")]).may_be(&elsewhere));
+        assert!(roster(&[here]).may_be(&Who { source: Some(b"b"), ..elsewhere }));
+        assert!(roster(&[there]).may_be(&Who { source: None, ..elsewhere }));
     }
 
     #[test]

@@ -96,9 +96,8 @@ pub enum Identity {
     /// pair often share one configuration, and with it one user. As one source both would be forwarded.
     #[default]
     Auto,
-    /// The `highlander_source` parameter, else the user, else the name in the certificate, else address
-    /// and weight. A user `ann` is the source that calls itself `ann`, on purpose: so one may move from
-    /// one to the other, and a source is called the same in all places.
+    /// The user, else the name in the certificate, else the `highlander_source` parameter, else address
+    /// and weight. What was shown goes before what is said: no user can speak as another.
     User,
     /// The connection, as the original has it.
     Connection,
@@ -111,7 +110,7 @@ impl Identity {
         let named = match self {
             Identity::Connection => return SourceName::Connection(who.address, who.connection),
             Identity::Auto => is_said(who.source),
-            Identity::User => is_said(who.source).or_else(|| is_said(known())),
+            Identity::User => is_said(known()).or_else(|| is_said(who.source)),
         };
         match named {
             Some(name) => SourceName::Named(name.into()),
@@ -192,15 +191,15 @@ mod tests {
     }
 
     #[test]
-    fn the_parameter_comes_before_the_user_he_before_the_certificate_and_that_before_the_address() {
+    fn the_user_comes_before_the_certificate_that_before_the_parameter_and_it_before_the_address() {
         let mut who = Who { user: Some("ann"), cert: Some("c"), source: Some(b"a"), ..who(HERE) };
         let name = |who: &Who<'_>| Identity::User.name(who, Weight(1)).to_string();
-        assert_eq!(name(&who), "a");
-        who.source = Some(b"");
         assert_eq!(name(&who), "ann");
         who.user = None;
         assert_eq!(name(&who), "c");
         who.cert = None;
+        assert_eq!(name(&who), "a");
+        who.source = Some(b"");
         assert_eq!(name(&who), "10.0.0.7/1");
     }
 }

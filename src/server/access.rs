@@ -30,7 +30,7 @@ pub struct Way {
     pub gate: Option<Arc<Gate>>,
     /// The thread behind it, which ends when nobody holds it any more.
     pub door: Option<JoinHandle<()>>,
-    /// How other nodes are spoken with, which have the same way in.
+    /// How TLS is spoken with other nodes, which have the same way in.
     pub nodes_tls: Option<Tls>,
 }
 
@@ -47,8 +47,7 @@ pub fn of_sources(config: &Config, log: &Log) -> Result<Way, StartError> {
     let read = read_rules(path, badge.clone());
     let fault = |faults| StartError::Access("--web-config", faults);
     let access = Access::new("listener of sources", read, log).map_err(fault)?;
-    let speaks_tls = access.last().tls.is_some();
-    let nodes_tls = badge.filter(|_| speaks_tls).map(|badge| badge.client());
+    let nodes_tls = badge.map(|badge| badge.client());
     let (gate, door) = Gate::start(access).map_err(StartError::Thread)?;
     Ok(Way { gate: Some(gate), door: Some(door), nodes_tls })
 }

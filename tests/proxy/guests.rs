@@ -10,13 +10,14 @@ use std::time::Duration;
 
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
-use highlander::base::limits::STRANGERS_MAX;
+use highlander::base::limits::STRANGERS_OF_ONE_MAX;
 use highlander::io::tls::files::{Belief, TlsFiles, client_config};
 use highlander::io::tls::server_name;
 use highlander::shared::metrics::Counter;
 use highlander::wire::remote_write::protocol::Protocol;
 use rustls::{ClientConnection, StreamOwned};
 
+use crate::arrival::connect_from;
 use crate::authority::*;
 use crate::cluster::{node, ports};
 use crate::handover::{now_ms, stored, write};
@@ -195,12 +196,13 @@ fn a_slow_hash_holds_up_nobody_who_is_known() {
         assert_eq!(known.ask(&request).status, 204);
         // A shard's new connection is not checked again, though others are.
         let refused = Arc::new(AtomicUsize::new(0));
-        let guessing = AtomicBool::new(true);
+        let (guessing, guesses) = (AtomicBool::new(true), AtomicUsize::new(0));
         std::thread::scope(|scope| {
             for _ in 0..4 {
                 scope.spawn(|| {
                     while guessing.load(Ordering::Relaxed) {
-                        let wrong = with_user(&push(1, b"body"), "ann:guess");
+                        let guess = guesses.fetch_add(1, Ordering::Relaxed);
+                        let wrong = with_user(&push(1, b"body"), &format!("ann:{guess}"));
                         assert_eq!(proxy.connect().ask(&wrong).status, 401);
                         refused.fetch_add(1, Ordering::Relaxed);
                     }
@@ -226,21 +228,70 @@ fn a_slow_hash_holds_up_nobody_who_is_known() {
 }
 
 #[test]
-fn more_passwords_than_there_is_room_for_are_turned_away_and_the_rest_is_checked() {
+fn more_passwords_from_one_place_than_there_is_room_for_are_turned_away_and_the_rest_is_checked() {
     let (authority, endpoint) = (Authority::new(), Endpoint::storage());
     let hash = bcrypt::hash("secret", 10).expect("a hash");
     let users = format!("basic_auth_users:\n  ann: {hash}\n");
     let proxy = asking("uring", &authority, &endpoint, &users);
-    let wrong = with_user(&push(1, b"body"), "ann:guess");
-    let mut all: Vec<Client> = (0..STRANGERS_MAX + 100).map(|_| proxy.connect()).collect();
-    all.iter_mut().for_each(|client| client.send(&wrong));
+    let ask = |user: String| with_user(&push(1, b"body"), &user);
+    let mut all: Vec<Client> = (0..STRANGERS_OF_ONE_MAX + 20).map(|_| proxy.connect()).collect();
+    for (number, client) in all.iter_mut().enumerate() {
+        client.send(&ask(format!("ann:{number}")));
+    }
     // The last of them find no room, at once.
     let answer = all.last_mut().expect("there are many").answer();
     assert_eq!(answer.status, 503);
     assert!(answer.head.contains("\r\nRetry-After: "), "{}", answer.head);
+    // Somebody elsewhere does, and waits for those before him.
+    let mut other = connect_from("127.0.0.3", proxy.address);
+    assert_eq!(other.ask(&ask("ann:secret".into())).status, 204);
     assert_eq!(all[0].answer().status, 401);
     drop(all);
+    // One that was wrong is known to be: that costs nobody a check.
+    assert_eq!(proxy.connect().ask(&ask("ann:wrong".into())).status, 401);
+    let begun = std::time::Instant::now();
+    for _ in 0..500 {
+        assert_eq!(proxy.connect().ask(&ask("ann:wrong".into())).status, 401);
+    }
+    assert!(begun.elapsed() < Duration::from_secs(15), "500 checks would take half a minute");
     proxy.running.stop();
+}
+
+#[test]
+fn a_connection_that_was_asked_for_less_makes_way_for_one_that_is_asked_for_all() {
+    on_both_drivers(|driver| {
+        let (authority, endpoint) = (Authority::new(), Endpoint::storage());
+        let proxy = asking(driver, &authority, &endpoint, TLS);
+        let shown = files(&authority.sign("ann"), "ann", &authority);
+        let files = trusting(&authority, shown);
+        let mut old = connect(&proxy, &files, "proxy.example").expect("a connection");
+        assert_eq!(old.ask(&push(1, b"x")).status, 204);
+        let may = "  client_ca_file: ca.pem\n  client_auth_type: VerifyClientCertIfGiven\n";
+        authority.file("web.yml", &format!("{TLS}{may}"));
+        // It has shown nothing, though it may: on a new connection it is who it is.
+        until("it is closed", || {
+            std::thread::sleep(Duration::from_millis(50));
+            let written = old.stream.write_all(&push(1, b"x")).and_then(|()| old.stream.flush());
+            let mut answer = [0; 27];
+            written.and_then(|()| old.stream.read_exact(&mut answer)).is_err()
+        });
+        assert_eq!(status(&proxy, &files).ok(), Some(204));
+        // Part of a file that is being written does not open the door.
+        let hash = bcrypt::hash("x", 4).expect("a hash");
+        let users = format!("{TLS}basic_auth_users:\n  ann: {hash}\n");
+        authority.file("web.yml", &users);
+        until("users are asked for", || {
+            std::thread::sleep(Duration::from_millis(50));
+            status(&proxy, &files).ok() == Some(401)
+        });
+        authority.file("web.yml", TLS);
+        let begun = std::time::Instant::now();
+        while begun.elapsed() < Duration::from_millis(900) {
+            assert_eq!(status(&proxy, &files).ok(), Some(401), "after {:?}", begun.elapsed());
+        }
+        until("nobody is asked any more", || status(&proxy, &files).ok() == Some(204));
+        proxy.running.stop();
+    });
 }
 
 #[test]
@@ -298,10 +349,12 @@ fn nodes_relay_over_tls_to_one_another_whom_they_have_let_in() {
         let hash = bcrypt::hash("secret", 4).expect("a hash");
         let written = format!("{TLS}{STRICT}basic_auth_users:\n  ann: {hash}\n");
         let web = authority.file("web.yml", &written);
+        let keys = authority.file("keys", &(BASE64_STANDARD.encode([7; 32]) + "\n"));
         let ports = ports(2);
         let nodes = [0, 1].map(|place| {
             Proxy::with(driver, endpoint.address, |cli| {
                 node(&ports, place)(cli);
+                cli.cluster_key_file = keys.clone();
                 cli.web_config = web.clone();
             })
         });
@@ -333,7 +386,8 @@ fn nodes_relay_over_tls_to_one_another_whom_they_have_let_in() {
             let forged = push(5, b"x");
             let at = find(&forged, b"\r\n").expect("a line") + 2;
             let pass = b"X-Highlander-Pass: AAAA\r\n";
-            assert_eq!(client.ask(&[&forged[..at], pass, &forged[at..]].concat()).status, 401);
+            // A 401 would have a source drop what a node with another key has relayed for it.
+            assert_eq!(client.ask(&[&forged[..at], pass, &forged[at..]].concat()).status, 503);
         }
         for node in nodes {
             node.running.stop();

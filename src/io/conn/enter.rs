@@ -3,7 +3,6 @@
 use super::Conn;
 use crate::base::limits::HEAD_DEADLINE;
 use crate::io::deadline::{Elapsed, Patience};
-use crate::io::door::FAULTS_TOLD_EVERY;
 use crate::io::passage::Fault;
 use crate::io::tls::fault::TlsFault;
 use crate::io::tls::session::Session;
@@ -26,15 +25,20 @@ impl Conn {
                 self.speaker.on_guest(door.guest());
                 return Ok(());
             }
-            Ok(Err(fault)) => fault,
-            Err(Elapsed) => TlsFault::Closed,
+            Ok(Err(fault)) => Some(fault),
+            Err(Elapsed) => None,
         };
-        self.core.handle.counters.add(Counter::HandshakesFailed, 1);
-        let now = self.core.now();
-        if self.core.fault_told.get().is_none_or(|told| now.since(told) >= FAULTS_TOLD_EVERY) {
-            self.core.fault_told.set(Some(now));
-            self.core.log.warn(&fault.of_whom(&format!("a client at {}", self.speaker.peer())));
+        // A probe that has said nothing is not worth a word, nor what we end ourselves.
+        if !self.channel.has_heard() || self.core.draining.get() {
+            return Err(Fault::Gone);
         }
+        self.core.handle.counters.add(Counter::HandshakesFailed, 1);
+        let client = format!("a client at {}", self.speaker.peer());
+        self.core.tell_fault(fault.unwrap_or(TlsFault::Slow), &client);
+        // What else it has said, perhaps a whole request, would have a close reset the connection, and take
+        // with it what it was told.
+        self.channel.give_up();
+        self.linger_here().await;
         Err(Fault::Gone)
     }
 }

@@ -30,9 +30,7 @@ impl Conn {
                 Ok(Some(Opening::Bare)) => return Ok(()),
                 Ok(Some(Opening::Header { client, bytes })) => {
                     self.inbound.consume(bytes);
-                    if let Some(client) = client {
-                        self.speaker.on_introduced(client);
-                    }
+                    self.speaker.on_introduced(client);
                     return Ok(());
                 }
                 Ok(None) => {}

@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 
-use rcgen::{CertificateParams, KeyPair};
+use rcgen::{CertificateParams, DistinguishedName, KeyPair};
 use ring::digest;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{
@@ -18,10 +18,7 @@ use rustls::pki_types::{
 use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
 use rustls::server::{ClientHello, ParsedCertificate, ResolvesServerCert};
 use rustls::sign::{CertifiedKey, SingleCertAndKey};
-use rustls::{
-    CertificateError, ClientConfig, DigitallySignedStruct, DistinguishedName, Error,
-    SignatureScheme,
-};
+use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, Error, SignatureScheme};
 
 use crate::io::tls::Tls;
 use crate::wire::cluster::seal::Seal;
@@ -76,8 +73,11 @@ fn certified(secret: &[u8], provider: &CryptoProvider) -> Result<CertifiedKey, S
     let seed = digest::digest(&digest::SHA256, secret);
     let key = PrivatePkcs8KeyDer::from([&KEY_HEAD, seed.as_ref()].concat());
     let pair = KeyPair::from_pkcs8_der_and_sign_algo(&key, &rcgen::PKCS_ED25519);
-    let params = CertificateParams::new(vec![NAME.to_owned()]);
-    let certificate = pair.and_then(|pair| params?.self_signed(&pair));
+    let certificate = pair.and_then(|pair| {
+        let mut params = CertificateParams::new(vec![NAME.to_owned()])?;
+        params.distinguished_name = DistinguishedName::new();
+        params.self_signed(&pair)
+    });
     let chain = vec![certificate.map_err(|error| error.to_string())?.der().clone()];
     CertifiedKey::from_der(chain, key.into(), provider).map_err(|error| error.to_string())
 }
@@ -162,7 +162,7 @@ impl ClientCertVerifier for Admitted {
         self.others.client_auth_mandatory()
     }
 
-    fn root_hint_subjects(&self) -> &[DistinguishedName] {
+    fn root_hint_subjects(&self) -> &[rustls::DistinguishedName] {
         self.others.root_hint_subjects()
     }
 

@@ -29,6 +29,8 @@ pub enum TlsFault {
     Refused(AlertDescription),
     /// It closed the connection in the handshake.
     Closed,
+    /// It took too long for the handshake.
+    Slow,
     /// It closed the connection, or something on the way did, without saying that this is the end.
     Truncated,
     /// It broke the rules of TLS, or something on the way changed its bytes.
@@ -96,6 +98,7 @@ impl TlsFault {
             TlsFault::BadCertificate(how) => format!("{who}'s certificate {how}"),
             TlsFault::Refused(alert) => format!("{who} refuses the TLS connection: {alert:?}"),
             TlsFault::Closed => format!("{who} closes the connection in the TLS handshake"),
+            TlsFault::Slow => format!("{who} took too long for the TLS handshake"),
             TlsFault::Truncated => format!("{who} closed the connection without an end of TLS"),
             TlsFault::Broken => format!("{who}'s TLS is broken"),
         }

@@ -47,10 +47,12 @@ pub struct ServerTls {
 }
 
 impl ServerTls {
-    /// Whether somebody who has shown these certificates on a connection that began under other rules would
-    /// be let in now too.
-    pub fn admits(&self, shown: &[CertificateDer<'static>]) -> bool {
+    /// Whether a connection that began under other rules, those `before`, may go on: its client was asked
+    /// for the same, and is let in with what it has shown. One that was asked for less would else be another
+    /// source than its next connection.
+    pub fn admits(&self, before: &ServerTls, shown: &[CertificateDer<'static>]) -> bool {
         match (shown, self.proof) {
+            (_, proof) if proof != before.proof => false,
             (_, ClientProof::None) | ([], ClientProof::IfGiven) => true,
             ([], ClientProof::Needed) => false,
             ([own, others @ ..], _) => {

@@ -64,6 +64,8 @@ pub enum Refusal {
     NotLeader,
     /// A node has relayed the request with a pass that is too old: the clocks of the two differ.
     PassStale,
+    /// A node says that it has relayed the request, with a pass that none of ours has made.
+    PassForeign,
     /// We are about to end.
     ShuttingDown,
 }
@@ -114,6 +116,7 @@ impl Refusal {
             Refusal::NoLeader => (503, "no node leads this group"),
             Refusal::NotLeader => (MISDIRECTED, "this node does not lead the group"),
             Refusal::PassStale => (503, "the clocks of two nodes differ by more than a minute"),
+            Refusal::PassForeign => (503, "relayed by a node with another cluster key or name"),
             Refusal::ShuttingDown => (503, "shutting down"),
         }
     }
@@ -135,6 +138,7 @@ impl Refusal {
             | Refusal::TooManyGroups
             | Refusal::TooManySources
             | Refusal::PassStale
+            | Refusal::PassForeign
             | Refusal::TooManyConnections
             | Refusal::ShuttingDown => Persistence::Close,
             Refusal::RemoteWriteOnly
