@@ -125,8 +125,8 @@ mod tests {
         let there = Traits { source: Some(b"a"[..].into()), ..user("bob") };
         let roster = |rules: &[Traits]| Roster { rules: rules.iter().cloned().map(rule).collect() };
         let elsewhere = Who { address: "192.0.2.7:1".parse().expect("an address"), ..ann() };
-        assert!(roster(&[here.clone()]).may_be(&ann()));
-        assert!(!roster(&[here.clone()]).may_be(&elsewhere));
+        assert!(roster(std::slice::from_ref(&here)).may_be(&ann()));
+        assert!(!roster(std::slice::from_ref(&here)).may_be(&elsewhere));
         assert!(!roster(&[there.clone(), source("a")]).may_be(&elsewhere), "one more for all");
         assert!(roster(&[there.clone(), here.clone()]).may_be(&ann()), "by any of them");
         // Names of others, and names alone, are for everybody.

@@ -15,12 +15,14 @@ pub fn why_not(source: &Source, view: &View, wanted: bool, now: Millis) -> Optio
         return Some("it has pushed nothing yet".into());
     }
     let silence = presence.silence(now);
+    let is_lost = source.lost_after().is_some_and(|after| silence >= after);
     // Whole seconds: what changes with each look is no reason.
     let silence = Millis(silence.0 / 1000 * 1000);
     Some(match view.promoted {
-        _ if !presence.connected && silence >= source.patience() => {
+        _ if !presence.connected && (is_lost || silence >= source.patience()) => {
             format!("it has no connection and has been silent for {silence}")
         }
+        _ if is_lost => format!("it has been silent for {silence}"),
         None => "it takes the seat with its next push".into(),
         Some(_) if wanted => {
             "an operator wants it, and the promoted one still has to deliver what it has not".into()
@@ -88,6 +90,16 @@ mod tests {
         gone.detach();
         let reason = why_not(&gone, &view, false, Millis(901_500));
         assert_eq!(reason.as_deref(), Some("it has no connection and has been silent for 15m0s"));
-        assert_eq!(seat.sources().all.len(), 7);
+        // As soon as it would lose the seat, not only when another node would take it for lost.
+        gone.set_lost_after(Some(Millis(5000)));
+        let reason = |now| why_not(&gone, &view, false, Millis(now)).expect("a reason");
+        assert_eq!(reason(6500), "it has no connection and has been silent for 5s");
+        assert!(reason(5500).contains("bigger"));
+        let hangs = attach("hangs", 50).1;
+        hangs.on_heard(0, Millis(1000));
+        hangs.set_lost_after(Some(Millis(30_000)));
+        let reason = why_not(&hangs, &view, false, Millis(32_000));
+        assert_eq!(reason.as_deref(), Some("it has been silent for 31s"));
+        assert_eq!(seat.sources().all.len(), 8);
     }
 }
