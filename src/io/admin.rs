@@ -38,7 +38,7 @@ use status_page::VARY;
 use steer::{Act, Reload};
 use wire::Wire;
 
-const INDEX: &str = "highlander\n\n/status\n/metrics\n/-/healthy\n/-/ready\n";
+const INDEX: &str = "highlander\n\n/status\n/api/v1/status\n/metrics\n/-/healthy\n/-/ready\n";
 
 /// How often a connection looks whether it is to end.
 const LOOK_EVERY: Duration = Duration::from_millis(250);
@@ -417,7 +417,7 @@ fn show(asked: &Asked, sight: &Sight, one: &Mutex<()>) -> Page {
             (|sight| Page::good(exposition::CONTENT_TYPE, metrics::exposition(sight)), true)
         }
         b"/" | b"/status" if asked.wants_html => (|_| status_page::page(), false),
-        b"/status" => {
+        b"/status" | b"/api/v1/status" => {
             (|sight| Page::good("application/json", status::document(sight)).with(VARY), true)
         }
         b"/-/healthy" => (|sight| verdict(&sight.ailments(), "healthy\n"), false),

@@ -200,6 +200,8 @@ fn a_browser_gets_the_page_and_a_program_the_figures() {
         client.answer_to(method)
     };
     const BROWSER: &str = "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8";
+    let figures = ask("GET", "/api/v1/status", BROWSER);
+    assert!(figures.head.contains("\r\nContent-Type: application/json\r\n"), "{}", figures.head);
     for path in ["/", "/status", "/status?x=y"] {
         let page = ask("GET", path, BROWSER);
         assert_eq!(page.status, 200);

@@ -10,7 +10,7 @@ use crate::wire::remote_write::points::Span;
 use crate::wire::remote_write::protocol::Protocol;
 
 impl Speaker {
-    /// The oldest sample of a request, as far as it is looked at, see [`Lookout`]. If it jumps, the
+    /// The oldest sample of a request, as far as it is looked at, see [`Lookout`](crate::logic::lookout::Lookout). If it jumps, the
     /// source is under suspicion after this, before anything of it has gone out.
     pub fn first(&self, protocol: Protocol, body: &[u8]) -> Option<UnixMillis> {
         let now = self.core.now();
