@@ -47,17 +47,17 @@ fn main() -> ExitCode {
 }
 
 fn serve(cli: &Cli) -> ExitCode {
-    let config = match Config::from_cli(cli) {
-        Ok(config) => config,
-        Err(faults) => return fault(&faults),
-    };
-    // Before any thread, so that no signal is missed.
+    // Before all else, so that no signal is missed, nor ends the process.
     let mut signals = match Signals::new([SIGTERM, SIGINT, SIGHUP]) {
         Ok(signals) => signals,
         Err(error) => {
             eprintln!("highlander: can't wait for signals: {error}");
             return ExitCode::FAILURE;
         }
+    };
+    let config = match Config::from_cli(cli) {
+        Ok(config) => config,
+        Err(faults) => return fault(&faults),
     };
     let flags = cli.clone();
     let read = move |before: &Config| before.read_again(&flags);
@@ -68,12 +68,16 @@ fn serve(cli: &Cli) -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
+    // On a thread of its own: a file that does not come is not to keep us from the end. One that comes while
+    // another waits is that one.
+    let (again, asked) = std::sync::mpsc::sync_channel::<()>(1);
+    let reload = running.reloading();
+    std::thread::spawn(move || asked.iter().for_each(|()| reload("SIGHUP")));
     for signal in signals.forever() {
         if signal != SIGHUP {
             break;
         }
-        // What came of it is in the log.
-        let _ = running.reload("SIGHUP");
+        let _ = again.try_send(());
     }
     std::thread::spawn(move || {
         if signals.forever().any(|signal| signal != SIGHUP) {

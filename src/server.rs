@@ -286,6 +286,13 @@ impl Running {
         self.reload.reload(who)
     }
 
+    /// The same, for another thread; it does not keep the server.
+    pub fn reloading(&self) -> impl Fn(&str) + Send + 'static {
+        let reload = self.reload.clone();
+        // What came of it is in the log.
+        move |who| _ = reload.reload(who)
+    }
+
     /// Gives the lead of its groups to other nodes, which may take seconds, stops accepting, lets the
     /// cores finish what is in flight, `--shutdown-timeout` at most, and
     /// returns when all threads have ended.

@@ -189,6 +189,25 @@ fn sighup_has_the_configuration_read_again_and_ends_nothing() {
 }
 
 #[test]
+fn a_file_that_does_not_come_holds_up_neither_requests_nor_the_end() {
+    let (storage, file) = (storage(), File::new("max_body: 2\n"));
+    let path = file.0.display().to_string();
+    let flags = ["--config", &path, "--shutdown-timeout", "1s"];
+    let (mut program, address) = Program::start(&format!("http://{storage}"), &flags);
+    // Whoever opens it to read waits for somebody who writes.
+    std::fs::remove_file(&file.0).expect("it is there");
+    assert!(Command::new("mkfifo").arg(&file.0).status().expect("it is there").success());
+    for _ in 0..3 {
+        program.signal("HUP");
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    let mut stream = TcpStream::connect(address).expect("it listens");
+    assert!(push(&mut stream, "").starts_with("HTTP/1.1 413"));
+    program.signal("TERM");
+    assert_eq!(program.exit_code(), Some(0));
+}
+
+#[test]
 fn a_cluster_without_a_key_is_refused_beyond_loopback() {
     let output = run(&["-b", "0.0.0.0:6746"]);
     assert_eq!(output.status.code(), Some(2));

@@ -108,7 +108,7 @@ impl Conductor {
                     Err(TryRecvError::Disconnected) => return,
                 }
             }
-            self.lens.set_decoded_bytes_max(self.tuned.load().decoded_bytes_max);
+            self.lens.allow(self.tuned.load().decoded_bytes_max);
             is_busy = false;
             for led in led.values_mut() {
                 is_busy |= self.lead(led);

@@ -142,6 +142,7 @@ impl Control {
             }
         }
         if is_tick {
+            self.memory.settle();
             watches.retain(|id, _| seats.values().any(|seat| seat.id == *id));
             drop(seats);
             self.seats.forget_empty();

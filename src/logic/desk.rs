@@ -126,10 +126,11 @@ impl Lens {
         }
     }
 
-    /// From now on for bodies of up to so many bytes.
-    pub fn set_decoded_bytes_max(&mut self, bytes: usize) {
-        self.decoded_bytes_max = bytes;
-        self.surveyor.set_decoded_bytes_max(bytes);
+    /// From now on for bodies of up to so many bytes, or as many as before: what was delivered or held could
+    /// not be read any more, and would go out twice.
+    pub fn allow(&mut self, bytes: usize) {
+        self.decoded_bytes_max = self.decoded_bytes_max.max(bytes);
+        self.surveyor.set_decoded_bytes_max(self.decoded_bytes_max);
     }
 }
 

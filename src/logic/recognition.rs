@@ -51,6 +51,7 @@ impl Recognition {
 
     /// Whom a request is from, with these parameters.
     pub fn judge(&self, who: &Who<'_>, parameters: &Parameters<'_>) -> Recognised {
+        let said_weight = parameters.weight.as_deref().and_then(Weight::parse).unwrap_or_default();
         let unsaid = Who { source: None, ..*who };
         let who = if self.roster.may_be(who) { who } else { &unsaid };
         let ruling = self.roster.judge(who);
@@ -65,7 +66,7 @@ impl Recognition {
         let said_group = || parameters.group.as_deref().unwrap_or_default().into();
         Recognised {
             group: group.unwrap_or_else(said_group),
-            name: self.identity.name(who, weight),
+            name: self.identity.name(who, said_weight),
             weight,
             says_no_weight: said == Some(None),
         }
@@ -121,18 +122,22 @@ mod tests {
     }
 
     #[test]
-    fn the_ruled_weight_is_the_one_in_the_name() {
-        let found = judge(&ruling(Some(7), None), "/w?highlander_weight=5");
-        assert_eq!(found.name.to_string(), "10.0.0.7/7");
+    fn a_source_keeps_its_name_whatever_the_rules_say_of_its_weight() {
+        for recognition in [ruling(Some(7), None), ruling(None, None), Recognition::default()] {
+            let found = judge(&recognition, "/w?highlander_weight=5");
+            assert_eq!(found.name.to_string(), "10.0.0.7/5");
+        }
     }
 
     #[test]
     fn a_weight_that_does_not_count_may_be_anything() {
         let mut distrusting = Recognition { weights: Weights::Ruled, ..Recognition::default() };
-        for said in ["/w?highlander_weight=5", "/w?highlander_weight=x"] {
+        for (said, name) in
+            [("/w?highlander_weight=5", "10.0.0.7/5"), ("/w?highlander_weight=x", "10.0.0.7/0")]
+        {
             let found = judge(&distrusting, said);
             assert_eq!((found.weight, found.says_no_weight), (Weight(0), false), "{said}");
-            assert_eq!(found.name.to_string(), "10.0.0.7/0");
+            assert_eq!(found.name.to_string(), name);
             assert!(!judge(&ruling(Some(7), None), said).says_no_weight);
         }
         distrusting.roster = ruling(Some(7), None).roster;

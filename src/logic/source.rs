@@ -92,8 +92,9 @@ pub struct Who<'w> {
 /// What makes a source, `--source-identity`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Identity {
-    /// The `highlander_source` parameter, else address and weight. Not the user: the two servers of a
-    /// pair often share one configuration, and with it one user. As one source both would be forwarded.
+    /// The `highlander_source` parameter, else address and weight, as it is said, and what was shown. Not
+    /// the user alone: the two servers of a pair often share one configuration, and with it one user. As one
+    /// source both would be forwarded.
     #[default]
     Auto,
     /// The user, else the name in the certificate, else the `highlander_source` parameter, else address
@@ -104,17 +105,23 @@ pub enum Identity {
 }
 
 impl Identity {
-    /// The name of the source that speaks.
-    pub fn name(self, who: &Who<'_>, weight: Weight) -> SourceName {
+    /// The name of the source that speaks, and says this weight. Rules have no part in it: they may change,
+    /// and it is who it was.
+    pub fn name(self, who: &Who<'_>, said: Weight) -> SourceName {
         let known = || who.user.or(who.cert).map(str::as_bytes);
         let named = match self {
             Identity::Connection => return SourceName::Connection(who.address, who.connection),
             Identity::Auto => is_said(who.source),
             Identity::User => is_said(known()).or_else(|| is_said(who.source)),
         };
-        match named {
-            Some(name) => SourceName::Named(name.into()),
-            None => SourceName::Address(who.address.ip().to_canonical(), weight),
+        let ip = who.address.ip().to_canonical();
+        match (named, who.user.or(who.cert)) {
+            (Some(name), _) => SourceName::Named(name.into()),
+            (None, None) => SourceName::Address(ip, said),
+            (None, Some(_)) => {
+                let shown: Vec<&str> = who.user.into_iter().chain(who.cert).collect();
+                SourceName::Named(format!("{}@{ip}/{said}", shown.join("+")).into_bytes().into())
+            }
         }
     }
 }
@@ -188,6 +195,9 @@ mod tests {
         assert_ne!(name(Identity::Auto, &one), name(Identity::Auto, &other));
         assert_eq!(name(Identity::User, &one), name(Identity::User, &other));
         assert_ne!(name(Identity::User, &one), name(Identity::User, &of("ann", HERE)));
+        // Behind one address users tell apart who says nothing else.
+        assert_ne!(name(Identity::Auto, &one), name(Identity::Auto, &of("ann", HERE)));
+        assert_eq!(name(Identity::Auto, &one).to_string(), "pair+c@10.0.0.7/1");
     }
 
     #[test]

@@ -4,6 +4,7 @@ use crate::config::endpoint::Endpoint;
 use crate::config::queue::{Delivery, OnRemoved, QueueSetting};
 use crate::config::{Admin, Cluster, Config};
 use crate::logic::recognition::Recognition;
+use crate::logic::roster::{Roster, Traits};
 
 /// What differs.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -77,6 +78,11 @@ pub fn between(before: &Config, now: &Config) -> Changes {
         ("--log-level", *log_level != now.log_level),
     ];
     let mut changes = Changes::default();
+    if moves_groups(roster, &now.recognition.roster) {
+        let what =
+            "which rules give a group, and what stands before them, can't change while it runs";
+        changes.faults.push(format!("sources: {what}: restart"));
+    }
     let fixed = fixed.into_iter().chain(of_cluster(cluster.as_ref(), now.cluster.as_ref()));
     for (flag, _) in fixed.filter(|(_, differs)| *differs) {
         changes.faults.push(format!("{flag} can't change while it runs: restart"));
@@ -85,6 +91,16 @@ pub fn between(before: &Config, now: &Config) -> Changes {
     let free = free.into_iter().filter(|(_, differs)| *differs);
     changes.taken.extend(free.map(|(flag, _)| format!("{flag} changed")));
     changes
+}
+
+/// Whether a source could come into another group, and what is held of it stay behind: but for the weights,
+/// rules stay as they are where one of them gives a group.
+fn moves_groups(before: &Roster, now: &Roster) -> bool {
+    let without_weights = |roster: &Roster| -> Vec<(Traits, Option<Box<[u8]>>)> {
+        roster.rules.iter().map(|rule| (rule.of.clone(), rule.ruling.group.clone())).collect()
+    };
+    let gives_groups = |roster: &Roster| roster.rules.iter().any(|it| it.ruling.group.is_some());
+    (gives_groups(before) || gives_groups(now)) && without_weights(before) != without_weights(now)
 }
 
 fn of_cluster(
@@ -248,6 +264,41 @@ mod tests {
         let expected = flags.map(|flag| format!("{flag} can't change while it runs: restart"));
         assert_eq!(changes.faults, expected);
         assert_eq!(changes.taken, ["--max-body changed", "--log-level changed"]);
+    }
+
+    #[test]
+    fn rules_change_but_not_who_is_in_which_group() {
+        use crate::logic::roster::{Rule, Ruling};
+        use crate::logic::source::Weight;
+        let rule = |source: &str, weight, group: Option<&str>| Rule {
+            of: Traits { source: Some(source.as_bytes().into()), ..Traits::default() },
+            ruling: Ruling {
+                weight: Some(Weight(weight)),
+                group: group.map(|it| it.as_bytes().into()),
+            },
+        };
+        let with = |rules: &[Rule]| {
+            let recognition =
+                Recognition { roster: Roster { rules: rules.to_vec() }, ..Recognition::default() };
+            Config { recognition, ..config(|_| {}) }
+        };
+        let faults = |before: &[Rule], now: &[Rule]| {
+            let changes = between(&with(before), &with(now));
+            assert!(!changes.faults.is_empty() || changes.taken == ["sources changed"]);
+            changes.faults.len()
+        };
+        let (a, g) = (rule("a", 1, None), rule("b", 1, Some("g")));
+        assert_eq!(faults(&[a.clone()], &[rule("a", 2, None), rule("c", 1, None)]), 0);
+        assert_eq!(
+            faults(&[a.clone(), g.clone()], &[rule("a", 2, None), rule("b", 3, Some("g"))]),
+            0
+        );
+        for now in
+            [&[a.clone()][..], &[g.clone(), a.clone()], &[a.clone(), rule("b", 1, Some("h"))]]
+        {
+            assert_eq!(faults(&[a.clone(), g.clone()], now), 1, "{now:?}");
+        }
+        assert_eq!(faults(&[a.clone()], &[a, g]), 1);
     }
 
     #[test]

@@ -10,7 +10,7 @@ use crate::base::limits::RETIRE_MAX;
 use crate::base::time::Millis;
 use crate::config::Config;
 use crate::config::endpoint::Endpoint as Setting;
-use crate::config::queue::{Delivery, OnRemoved, QueueSetting};
+use crate::config::queue::{Delivery, OnRemoved, OutOfOrder, QueueSetting};
 use crate::io::admin::sight::{Seen, Sight};
 use crate::io::clock::Clock;
 use crate::io::driver::Choice;
@@ -29,6 +29,7 @@ use crate::wire::queue::sequence::Salt;
 pub struct Opened {
     name: String,
     setting: QueueSetting,
+    out_of_order: OutOfOrder,
     /// What is stored in it has heads of [`Route::common`].
     ///
     /// [`Route::common`]: crate::wire::http::rewrite::Route::common
@@ -43,6 +44,8 @@ pub struct Backlog {
     pub endpoint: Arc<Endpoint>,
     /// How it was configured.
     pub setting: QueueSetting,
+    /// What its endpoint takes.
+    out_of_order: OutOfOrder,
     running: Running,
     sender: Sender,
 }
@@ -85,7 +88,8 @@ fn open_one(endpoint: &Setting) -> Result<Option<Opened>, StartError> {
         .map_err(|error| StartError::Queue(queue.dir.clone(), error))?;
     let rule = queue.rule(endpoint.out_of_order);
     let (name, setting) = (endpoint.name.clone(), queue.clone());
-    Ok(Some(Opened { name, setting, running, rule, heard }))
+    let out_of_order = endpoint.out_of_order;
+    Ok(Some(Opened { name, setting, out_of_order, running, rule, heard }))
 }
 
 /// A number that nobody outside may guess.
@@ -143,7 +147,7 @@ impl Opened {
         ground: &Ground<'_>,
     ) -> Result<Backlog, StartError> {
         let endpoint = self.own(endpoints).clone();
-        let Opened { setting, running, rule, heard, .. } = self;
+        let Opened { setting, out_of_order, running, rule, heard, .. } = self;
         let place = ground.sight.senders.get(endpoint.id.0);
         // One that was there before has ended, so that there is one who writes.
         let counters = place.map(|place| {
@@ -160,7 +164,7 @@ impl Opened {
             counters: counters.unwrap_or_default(),
         };
         match Sender::start(&running, heard, start) {
-            Ok(sender) => Ok(Backlog { endpoint, setting, running, sender }),
+            Ok(sender) => Ok(Backlog { endpoint, setting, out_of_order, running, sender }),
             Err(error) => {
                 running.stop();
                 Err(StartError::Thread(error))
@@ -190,6 +194,18 @@ impl Backlog {
         Seen { endpoint, queue, sender: self.sender.watch(), is_leaving }
     }
 
+    /// What is left of one that was removed and is closed before it is empty, in words.
+    pub fn left(&self) -> Option<String> {
+        let records = self.running.queue.depth().records();
+        let (name, dir) = (&self.endpoint.name, self.setting.dir.display());
+        (records > 0).then(|| {
+            format!(
+                "{dir} has {records} requests of endpoint '{name}' left, which was removed: they \
+                 are sent when an endpoint is given that queue again"
+            )
+        })
+    }
+
     /// Waits for what is under way to the endpoint, until `deadline` at the latest, stores what is on its
     /// way here, and ends. Whoever appends must have ended before, or is refused.
     pub fn stop(self, deadline: Millis, log: &Log) {
@@ -210,6 +226,8 @@ pub struct Leaving {
     pub endpoint: Arc<Endpoint>,
     /// How it was configured.
     pub setting: QueueSetting,
+    /// What its endpoint takes.
+    out_of_order: OutOfOrder,
     /// The settings of cores by which a request may still come into it.
     known_by: Vec<Weak<Settings>>,
     since: Millis,
@@ -219,7 +237,8 @@ impl Leaving {
     /// From `now` on.
     pub fn new(backlog: Backlog, known_by: Vec<Weak<Settings>>, now: Millis) -> Leaving {
         let (endpoint, setting) = (backlog.endpoint.clone(), backlog.setting.clone());
-        Leaving { backlog: Some(backlog), endpoint, setting, known_by, since: now }
+        let out_of_order = backlog.out_of_order;
+        Leaving { backlog: Some(backlog), endpoint, setting, out_of_order, known_by, since: now }
     }
 
     /// Whether it is time to close it: no request can come into it any more, or only one that will be
@@ -246,6 +265,9 @@ impl Leaving {
             ),
             Delivery::Queued(_) if is_own && self.backlog.is_none() => {
                 fault("its queue is just being closed: reload again in a moment")
+            }
+            Delivery::Queued(_) if is_own && endpoint.out_of_order != self.out_of_order => {
+                fault("out_of_order can't change before its queue is closed")
             }
             Delivery::Queued(queue) if is_own => {
                 let key = super::changes::queue_key(&self.setting, queue)?;

@@ -5,7 +5,8 @@
 //! its inbox. A request ends under the terms that it began with, or was sent on under; so a queue that is
 //! removed stays open until no core knows it any more.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError, Weak};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
@@ -22,6 +23,7 @@ use crate::config::endpoint::Endpoint as Setting;
 use crate::config::queue::Delivery;
 use crate::io::admin::sight::{Shown, Sight};
 use crate::io::core::Handle;
+use crate::io::endpoint::Endpoint;
 use crate::io::orders::Order;
 use crate::io::settings::Settings;
 use crate::shared::tuning::Tuned;
@@ -41,6 +43,8 @@ struct Inner {
     sight: Arc<Sight>,
     tuned: Tuned,
     common: Common,
+    /// The process is about to end: nothing is taken over any more.
+    is_ending: AtomicBool,
     inside: Mutex<Inside>,
 }
 
@@ -55,8 +59,6 @@ struct Inside {
     backlogs: Vec<Backlog>,
     leaving: Vec<Leaving>,
     closing: Vec<JoinHandle<()>>,
-    /// The process is about to end: nothing is taken over any more.
-    is_ending: bool,
 }
 
 /// What a server has begun with.
@@ -92,11 +94,10 @@ impl Reload {
     pub fn new(start: Start) -> Reload {
         let Start { read, sight, tuned, common, config, ledger, settings, backlogs } = start;
         let (before, leaving, closing) = Default::default();
-        let is_ending = false;
-        let inside =
-            Inside { config, ledger, settings, before, backlogs, leaving, closing, is_ending };
+        let inside = Inside { config, ledger, settings, before, backlogs, leaving, closing };
         sight.shown.store(Arc::new(inside.shown()));
-        Reload(Arc::new(Inner { read, sight, tuned, common, inside: Mutex::new(inside) }))
+        let (is_ending, inside) = (AtomicBool::new(false), Mutex::new(inside));
+        Reload(Arc::new(Inner { read, sight, tuned, common, is_ending, inside }))
     }
 
     /// Takes the configuration over as it is now, because `who` wants it. Returned is what has changed. An
@@ -104,7 +105,9 @@ impl Reload {
     pub fn reload(&self, who: &str) -> Result<String, Vec<String>> {
         let (sight, mut inside) = (&self.0.sight, self.lock_when_closed());
         let log = &sight.log;
-        match self.prepare(&inside) {
+        let ready = self.prepare(&inside);
+        // Reading may have taken long.
+        match ready.and_then(|ready| self.go_on().map(|()| ready)) {
             Ok(ready) => {
                 let warnings = ready.config.warnings.iter().cloned();
                 for warning in warnings.chain(tuning::shortage(&ready.config)) {
@@ -131,18 +134,26 @@ impl Reload {
         self.0.tuned.load().shutdown_timeout
     }
 
-    /// Takes nothing over any more.
+    /// Takes nothing over any more. One that is under way, and may be waiting for a file, is not waited for.
     pub fn end(&self) {
-        self.lock().is_ending = true;
+        // Relaxed: whoever takes over asks under the lock, and so does whoever closes.
+        self.0.is_ending.store(true, Ordering::Relaxed);
     }
 
     /// Closes all queues, which nobody appends to any more.
     pub fn stop(&self, deadline: Millis) {
-        let mut inside = self.lock();
-        inside.is_ending = true;
+        self.end();
+        let Some(mut inside) = self.lock_until(deadline) else {
+            // A reload waits for a file that does not come: what is in the queues lies there.
+            return self.0.sight.log.error("queues are not closed: a reload is stuck");
+        };
         let backlogs = std::mem::take(&mut inside.backlogs);
         let leaving = inside.leaving.iter_mut().filter_map(|it| it.backlog.take());
-        let backlogs: Vec<Backlog> = leaving.chain(backlogs).collect();
+        let leaving: Vec<Backlog> = leaving.collect();
+        for left in leaving.iter().filter_map(Backlog::left) {
+            self.0.sight.log.warn(&left);
+        }
+        let backlogs: Vec<Backlog> = leaving.into_iter().chain(backlogs).collect();
         let closing = std::mem::take(&mut inside.closing);
         // Whoever closes one needs it too.
         drop(inside);
@@ -150,6 +161,28 @@ impl Reload {
         for thread in closing {
             // It has no panics of its own.
             let _ = thread.join();
+        }
+    }
+
+    fn go_on(&self) -> Result<(), Vec<String>> {
+        // Relaxed: see `end`.
+        match self.0.is_ending.load(Ordering::Relaxed) {
+            true => Err(vec!["it is about to end".to_owned()]),
+            false => Ok(()),
+        }
+    }
+
+    /// The lock, if it is to be had until `deadline`.
+    fn lock_until(&self, deadline: Millis) -> Option<MutexGuard<'_, Inside>> {
+        loop {
+            match self.0.inside.try_lock() {
+                Ok(inside) => return Some(inside),
+                Err(TryLockError::Poisoned(inside)) => return Some(inside.into_inner()),
+                Err(TryLockError::WouldBlock) if self.0.sight.clock.now() >= deadline => {
+                    return None;
+                }
+                Err(TryLockError::WouldBlock) => thread::sleep(LOOK_EVERY),
+            }
         }
     }
 
@@ -174,9 +207,7 @@ impl Reload {
 
     /// Makes everything that a reload needs, or nothing.
     fn prepare(&self, inside: &Inside) -> Result<Ready, Vec<String>> {
-        if inside.is_ending {
-            return Err(vec!["it is about to end".to_owned()]);
-        }
+        self.go_on()?;
         let config = (self.0.read)(&inside.config)?;
         let changes = changes::between(&inside.config, &config);
         let mut faults = changes.faults;
@@ -190,6 +221,7 @@ impl Reload {
                 return Err(faults);
             }
         };
+        faults.extend(unknown(&inside.ledger, &ledger));
         if !faults.is_empty() {
             return Err(faults);
         }
@@ -253,7 +285,8 @@ impl Reload {
         let backlog = loop {
             thread::sleep(LOOK_EVERY);
             let mut inside = self.lock();
-            let is_ending = inside.is_ending;
+            // Relaxed: see `end`.
+            let is_ending = self.0.is_ending.load(Ordering::Relaxed);
             // It has been taken back, or is closed with all others.
             let Some(leaving) = inside.leaving.iter_mut().find(|it| is_it(it)) else { return };
             if is_ending || leaving.backlog.is_none() {
@@ -276,7 +309,7 @@ impl Reload {
 
 impl Inside {
     fn has_queue(&self, name: &str) -> bool {
-        let has = |endpoint: &crate::io::endpoint::Endpoint| endpoint.name == *name;
+        let has = |endpoint: &Endpoint| endpoint.name == *name;
         self.backlogs.iter().any(|it| has(&it.endpoint))
             || self.leaving.iter().any(|it| has(&it.endpoint))
     }
@@ -321,6 +354,19 @@ impl Inside {
             queues: queues.chain(leaving.iter().map(|it| it.seen(true))).collect(),
         }
     }
+}
+
+/// Waits for the addresses of endpoints that are new, or elsewhere now: until they are known, all that goes
+/// there would be refused. Returned is what is wrong with those of which there are none.
+fn unknown(before: &Ledger, now: &Ledger) -> Vec<String> {
+    let is_there = |it: &&Arc<Endpoint>| before.endpoints().any(|other| Arc::ptr_eq(it, other));
+    let new: Vec<_> = now.endpoints().filter(|it| !is_there(it)).collect();
+    let lack = || new.iter().filter(|it| it.addresses.now().is_empty());
+    let deadline = Instant::now() + Duration::from(RELOAD_PATIENCE);
+    while lack().next().is_some() && Instant::now() < deadline {
+        thread::sleep(Duration::from_millis(5));
+    }
+    lack().map(|it| format!("endpoint '{}': its host can't be resolved", it.name)).collect()
 }
 
 /// Tells all cores, and waits until they have taken it over. Returned are those that have not in time.

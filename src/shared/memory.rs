@@ -16,6 +16,8 @@ pub struct Memory {
     taken: AtomicUsize,
     /// Beside what is taken: whoever looks at one looks at both.
     budget: AtomicUsize,
+    /// What it is to come to, as soon as no more is taken.
+    wanted: AtomicUsize,
 }
 
 /// The part of one holder, on one thread.
@@ -30,7 +32,8 @@ pub struct Holding {
 impl Memory {
     /// A budget of so many bytes.
     pub fn new(budget: usize) -> Memory {
-        Memory { taken: AtomicUsize::new(0), budget: AtomicUsize::new(budget) }
+        let (budget, wanted) = (AtomicUsize::new(budget), AtomicUsize::new(budget));
+        Memory { taken: AtomicUsize::new(0), budget, wanted }
     }
 
     /// The bytes that may be taken.
@@ -39,9 +42,19 @@ impl Memory {
         self.budget.load(Ordering::Relaxed)
     }
 
-    /// From now on so many may be. What is taken beyond goes as it would from a budget that is full.
+    /// From now on so many may be. A budget that is to be less than what is taken is full until that has been
+    /// released, and never overdrawn: nobody would be let through then, by whom it could be.
     pub fn set_budget(&self, budget: usize) {
-        // Relaxed: a lone number.
+        // Relaxed: lone numbers.
+        self.wanted.store(budget, Ordering::Relaxed);
+        self.settle();
+    }
+
+    /// Comes nearer to the budget that was set, as what is taken is released. To be called now and then.
+    pub fn settle(&self) {
+        // Relaxed: lone numbers; whoever is late does it again.
+        let wanted = self.wanted.load(Ordering::Relaxed);
+        let budget = wanted.max(self.taken().min(self.budget()));
         self.budget.store(budget, Ordering::Relaxed);
     }
 
@@ -97,6 +110,27 @@ impl Drop for Holding {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_budget_that_shrinks_is_full_and_never_overdrawn_until_it_is_what_was_wanted() {
+        let memory = Arc::new(Memory::new(100_000));
+        let holding = Holding::new(memory.clone());
+        holding.change(0, 90_000);
+        memory.set_budget(30_000);
+        assert_eq!((memory.budget(), memory.pressure()), (90_000, Pressure::Full));
+        holding.change(90_000, 60_000);
+        memory.settle();
+        assert_eq!((memory.budget(), memory.pressure()), (60_000, Pressure::Full));
+        // What is taken meanwhile does not make it larger again.
+        holding.change(60_000, 61_000);
+        memory.settle();
+        assert_eq!(memory.budget(), 60_000);
+        holding.change(61_000, 1000);
+        memory.settle();
+        assert_eq!(memory.budget(), 30_000);
+        memory.set_budget(200_000);
+        assert_eq!(memory.budget(), 200_000);
+    }
 
     #[test]
     fn holders_tell_in_steps_and_give_everything_back() {

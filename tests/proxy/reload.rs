@@ -575,6 +575,11 @@ fn a_queue_that_drains_is_sent_to_its_end_and_may_come_back_before() {
         for (text, part) in [
             (remote_write(&[("a", &one, "", &[]), ("b", &two, "", &[])]), "is not closed yet"),
             (with_queue(&one, &two, "", &drain).replace("name: b", "name: c"), "'b' and is not"),
+            (
+                with_queue(&one, &two, "", &drain)
+                    .replace("name: b", "name: b\n    out_of_order: allowed"),
+                "out_of_order can't change before",
+            ),
         ] {
             let faults = rig.reload(&text).expect_err(part);
             assert!(faults.len() == 1 && faults[0].contains(part), "{faults:?}");
@@ -591,6 +596,29 @@ fn a_queue_that_drains_is_sent_to_its_end_and_may_come_back_before() {
         assert_eq!(sent, [b"1", b"3"], "in order");
         assert!(got[got.len() - 1].head.starts_with("POST /x HTTP/1.1\r\n"));
         assert_eq!(rig.proxy.running.count(Counter::QueueSent), 2);
+        rig.proxy.running.stop();
+    });
+}
+
+#[test]
+fn an_endpoint_with_a_name_is_gone_to_when_its_address_is_known_and_not_before() {
+    on_both_drivers(|driver| {
+        let [one, two] = [(); 2].map(|()| Endpoint::storage());
+        let rig = Rig::start(driver, &remote_write(&[("a", &one, "", &[])]), |_| {});
+        let mut client = rig.proxy.connect();
+        let named = |host: &str, of: &Endpoint| {
+            let port = of.address.port();
+            format!("log_level: error\nremote_write:\n  - name: a\n    url: http://{host}:{port}\n")
+        };
+        for (turn, endpoint) in [&two, &one, &two].into_iter().enumerate() {
+            assert_eq!(client.ask(&opaque(b"before")).status, 204, "{turn}");
+            rig.reload(&named("localhost", endpoint)).expect("everybody knows it");
+            assert_eq!(client.ask(&opaque(format!("{turn}").as_bytes())).status, 204, "{turn}");
+        }
+        assert!(bodies(&two).ends_with(&[b"2".to_vec()]));
+        let faults = rig.reload(&named("nowhere.invalid", &one)).expect_err("nobody knows it");
+        assert_eq!(faults, ["endpoint 'a': its host can't be resolved"]);
+        assert_eq!(client.ask(&opaque(b"after")).status, 204, "as before");
         rig.proxy.running.stop();
     });
 }
