@@ -46,8 +46,8 @@ struct Back {
     bell: Box<dyn Fn() + Send + Sync>,
 }
 
-/// The least of all: what else there is to do goes first.
-const NICE: i32 = 19;
+/// What else there is to do goes first; but a tenth of a processor that is never idle is left for it.
+const NICE: i32 = 10;
 
 /// How often it is looked whether a file has changed.
 const LOOK_EVERY: Duration = Duration::from_secs(1);

@@ -53,15 +53,15 @@ pub fn between(before: &Config, now: &Config) -> Changes {
         ("--admin-web-config", web(admin) != web(&now.admin)),
         ("--instance-id", *instance_id != now.instance_id),
         ("--source-identity", recognition.identity != now.recognition.identity),
+        ("--trust-weight", recognition.weights != now.recognition.weights),
         ("--state", *state != now.state),
         ("--cores", *cores != now.cores),
         ("--driver", *driver != now.driver),
         ("--log-format", *log_format != now.log_format),
     ];
-    let Recognition { identity: _, trusted_proxies, weights, roster } = recognition;
+    let Recognition { identity: _, trusted_proxies, weights: _, roster } = recognition;
     let free = [
         ("--trusted-proxies", *trusted_proxies != now.recognition.trusted_proxies),
-        ("--trust-weight", *weights != now.recognition.weights),
         ("sources", *roster != now.recognition.roster),
         ("--health-tick", *health_tick != now.health_tick),
         ("--health-expiry", expiry.expiry != now.expiry.expiry),

@@ -324,7 +324,9 @@ fn rules_that_are_read_again_count_for_the_connections_that_are_there() {
             2,
             "they are the same connections"
         );
-        let faults = rig.reload(&with("source_identity: user\n")).expect_err("it can't change");
+        let faults = rig
+            .reload(&with("trust_weight: false\nsource_identity: user\n"))
+            .expect_err("it can't change");
         assert_eq!(faults, ["--source-identity can't change while it runs: restart"]);
     });
 }
