@@ -288,7 +288,7 @@ mod tests {
             changes.faults.len()
         };
         let (a, g) = (rule("a", 1, None), rule("b", 1, Some("g")));
-        assert_eq!(faults(&[a.clone()], &[rule("a", 2, None), rule("c", 1, None)]), 0);
+        assert_eq!(faults(std::slice::from_ref(&a), &[rule("a", 2, None), rule("c", 1, None)]), 0);
         assert_eq!(
             faults(&[a.clone(), g.clone()], &[rule("a", 2, None), rule("b", 3, Some("g"))]),
             0
@@ -298,7 +298,7 @@ mod tests {
         {
             assert_eq!(faults(&[a.clone(), g.clone()], now), 1, "{now:?}");
         }
-        assert_eq!(faults(&[a.clone()], &[a, g]), 1);
+        assert_eq!(faults(std::slice::from_ref(&a), &[a.clone(), g]), 1);
     }
 
     #[test]
