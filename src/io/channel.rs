@@ -12,8 +12,9 @@ use monoio::net::TcpStream;
 use rustls::pki_types::CertificateDer;
 
 use crate::base::limits::{BUFFER_BYTES, FIRST_READ_BYTES};
+use crate::io::link::write_sealed;
 use crate::io::tls::fault::TlsFault;
-use crate::io::tls::session::{SEALED_AT_ONCE_BYTES, Session, sealed_bytes};
+use crate::io::tls::session::{Session, sealed_bytes};
 
 /// A connection of a source.
 pub struct Channel {
@@ -177,18 +178,12 @@ impl Tls {
     }
 
     async fn write(&mut self, stream: &mut TcpStream, plain: &[u8]) -> io::Result<()> {
-        let mut sealed = Vec::new();
-        for piece in plain.chunks(SEALED_AT_ONCE_BYTES) {
-            self.session.seal(piece, &mut sealed);
-            if let Some(Err(fault)) = self.session.end() {
-                return Err(io::Error::other(fault));
-            }
-            let (written, room) = stream.write_all(sealed).await;
-            written?;
-            sealed = room;
-            sealed.clear();
-        }
-        Ok(())
+        let session = &mut self.session;
+        let seal = |piece: &[u8], sealed: &mut Vec<u8>| {
+            session.seal(piece, sealed);
+            session.end()
+        };
+        write_sealed(stream, plain, seal).await
     }
 
     async fn write_due(&mut self, stream: &mut TcpStream) -> io::Result<()> {

@@ -18,7 +18,8 @@ use std::task::{Context, Poll, Waker};
 
 use monoio::buf::{IoBuf as _, IoBufMut as _};
 use monoio::io::{
-    AsyncReadRent as _, AsyncWriteRentExt as _, OwnedReadHalf, OwnedWriteHalf, Splitable as _,
+    AsyncReadRent as _, AsyncWriteRent, AsyncWriteRentExt as _, OwnedReadHalf, OwnedWriteHalf,
+    Splitable as _,
 };
 use monoio::net::TcpStream;
 
@@ -191,7 +192,14 @@ impl Writer {
     async fn write(&mut self, bytes: Arc<Vec<u8>>, range: Range<usize>) -> io::Result<()> {
         match &self.session {
             None => self.half.write_all(bytes.slice(range)).await.0.map(drop),
-            Some(session) => write_sealed(&mut self.half, session, &bytes[range]).await,
+            Some(session) => {
+                let seal = |piece: &[u8], sealed: &mut Vec<u8>| {
+                    let mut session = session.borrow_mut();
+                    session.seal(piece, sealed);
+                    session.end()
+                };
+                write_sealed(&mut self.half, &bytes[range], seal).await
+            }
         }
     }
 }
@@ -263,18 +271,19 @@ impl Opening {
     }
 }
 
-async fn write_sealed(
-    half: &mut OwnedWriteHalf<TcpStream>,
-    session: &RefCell<Session>,
+/// Writes data as records that `seal` makes of a piece at a time, as the socket takes them; it says how the
+/// session has ended, if it has.
+pub async fn write_sealed(
+    socket: &mut impl AsyncWriteRent,
     plain: &[u8],
+    mut seal: impl FnMut(&[u8], &mut Vec<u8>) -> Option<Result<(), TlsFault>>,
 ) -> io::Result<()> {
     let mut sealed = Vec::new();
     for piece in plain.chunks(SEALED_AT_ONCE_BYTES) {
-        session.borrow_mut().seal(piece, &mut sealed);
-        if let Some(Err(fault)) = session.borrow().end() {
+        if let Some(Err(fault)) = seal(piece, &mut sealed) {
             return Err(io::Error::other(fault));
         }
-        let (written, room) = half.write_all(sealed).await;
+        let (written, room) = socket.write_all(sealed).await;
         written?;
         sealed = room;
         sealed.clear();

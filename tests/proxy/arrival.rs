@@ -98,6 +98,24 @@ fn a_header_may_come_in_pieces_with_a_request_right_behind_it() {
 }
 
 #[test]
+fn a_client_whom_its_proxy_could_not_name_does_not_name_itself() {
+    on_both_drivers(|driver| {
+        let endpoint = Endpoint::storage();
+        let proxy = trusting(driver, &endpoint);
+        let unnamed = [&b"PROXY UNKNOWN\r\n"[..], b"\r\n\r\n\0\r\nQUIT\n\x21\x00\0\0"];
+        for (header, says, body) in
+            [(unnamed[0], "192.0.2.7", "one"), (unnamed[1], "192.0.2.8", "other")]
+        {
+            let mut client = connect_from(BALANCER, proxy.address);
+            client.send(header);
+            assert_eq!(client.ask(&forwarded(&[says], body)).status, 204);
+        }
+        // Both are the balancer, whatever they say: had they been believed, the other would stand by.
+        assert_eq!(bodies(&endpoint), ["one", "other"]);
+    });
+}
+
+#[test]
 fn a_trusted_proxy_may_say_nothing_or_speak_for_itself() {
     on_both_drivers(|driver| {
         let endpoint = Endpoint::storage();

@@ -11,9 +11,13 @@ use std::time::Duration;
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use highlander::base::limits::STRANGERS_OF_ONE_MAX;
+use highlander::base::time::UnixMillis;
 use highlander::io::tls::files::{Belief, TlsFiles, client_config};
 use highlander::io::tls::server_name;
+use highlander::logic::cluster::pass::Pass;
+use highlander::logic::source::{GroupName, SourceName, Weight};
 use highlander::shared::metrics::Counter;
+use highlander::wire::cluster::seal::Seal;
 use highlander::wire::remote_write::protocol::Protocol;
 use rustls::{ClientConnection, StreamOwned};
 
@@ -352,7 +356,15 @@ fn nodes_relay_over_tls_to_one_another_whom_they_have_let_in() {
         let hash = bcrypt::hash("secret", 4).expect("a hash");
         let written = format!("{TLS}{STRICT}basic_auth_users:\n  ann: {hash}\n");
         let web = authority.file("web.yml", &written);
-        let keys = authority.file("keys", &(BASE64_STANDARD.encode([7; 32]) + "\n"));
+        let key = BASE64_STANDARD.encode([7; 32]) + "\n";
+        let keys = authority.file("keys", &key);
+        let pass = Pass {
+            node: ([127, 0, 0, 1], 1).into(),
+            client: ([127, 0, 0, 1], 2).into(),
+            group: GroupName::default(),
+            source: SourceName::Named((*b"a").into()),
+            weight: Weight(9),
+        };
         let ports = ports(2);
         let nodes = [0, 1].map(|place| {
             Proxy::with(driver, endpoint.address, |cli| {
@@ -388,9 +400,17 @@ fn nodes_relay_over_tls_to_one_another_whom_they_have_let_in() {
             let mut client = connect(node, &files, "proxy.example").expect("a connection");
             let forged = push(5, b"x");
             let at = find(&forged, b"\r\n").expect("a line") + 2;
-            let pass = b"X-Highlander-Pass: AAAA\r\n";
+            let foreign = b"X-Highlander-Pass: AAAA\r\n";
+            // What a node whose clock is slow has relayed, and kept the password of.
+            let seal = Seal::of_file(&key, "highlander").expect("a good key").of_passes();
+            let old = pass.seal(&seal, [1; 24], UnixMillis(now_ms() - 3_600_000)).expect("it fits");
+            let mut late = connect(node, &files, "proxy.example").expect("a connection");
+            let old = [b"X-Highlander-Pass: ", &old[..], b"\r\n"].concat();
+            let answer = late.ask(&[&forged[..at], &old, &forged[at..]].concat());
+            assert_eq!(answer.status, 503);
+            assert!(String::from_utf8_lossy(&answer.body).contains("clocks"), "{answer:?}");
             // A 401 would have a source drop what a node with another key has relayed for it.
-            assert_eq!(client.ask(&[&forged[..at], pass, &forged[at..]].concat()).status, 503);
+            assert_eq!(client.ask(&[&forged[..at], foreign, &forged[at..]].concat()).status, 503);
         }
         for node in nodes {
             node.running.stop();

@@ -38,7 +38,7 @@ impl Conn {
         // What else it has said, perhaps a whole request, would have a close reset the connection, and take
         // with it what it was told.
         self.channel.give_up();
-        self.linger_here().await;
+        self.linger().await;
         Err(Fault::Gone)
     }
 }

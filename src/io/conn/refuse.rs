@@ -66,12 +66,7 @@ impl Conn {
 
     /// Says that nothing more comes, and reads away what the other end still sends: closing with
     /// unread bytes would reset the connection and take our answer with it.
-    pub(super) async fn linger(mut self) {
-        self.linger_here().await;
-    }
-
-    /// The same, of a connection that goes right after it.
-    pub(super) async fn linger_here(&mut self) {
+    pub(super) async fn linger(&mut self) {
         let due = self.core.now().after(LINGER_DEADLINE);
         // With TLS the end is said, which whoever does not read would hold up.
         let ending = self.slot.within(due, Patience::Idle, self.channel.shutdown()).await;

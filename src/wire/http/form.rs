@@ -68,21 +68,8 @@ impl Route {
 mod tests {
     use super::*;
     use crate::wire::http::added::Added;
-    use crate::wire::http::head::{Framing, header_room};
-    use crate::wire::http::rewrite::finish_head;
+    use crate::wire::http::rewrite::tests::written;
     use crate::wire::http::target::{Mount, Place};
-
-    /// The head that `route` writes, and whether it keeps all.
-    fn written(route: &Route, head: &str) -> (Vec<u8>, bool) {
-        let mut room = header_room();
-        let head = Head::parse(head.as_bytes(), &mut room).expect("good").expect("whole");
-        let mut out = Vec::new();
-        route.append_head(&head, &mut out);
-        if head.framing == Framing::Chunked {
-            finish_head(3, &mut out);
-        }
-        (out, route.keeps_all(&head))
-    }
 
     fn routes() -> Vec<Route> {
         let mut routes = Vec::new();

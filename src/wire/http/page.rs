@@ -1,6 +1,7 @@
 //! An answer that is a page of our own: to people and scrapers, never to a source.
 
 use crate::wire::http::head::Persistence;
+use crate::wire::http::reply::WHO;
 
 /// How it went.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -88,7 +89,7 @@ impl Page {
             head += &format!("Allow: {allow}\r\n");
         }
         if *status_of == Status::Unauthorized {
-            head += "WWW-Authenticate: Basic realm=\"highlander\", charset=\"UTF-8\"\r\n";
+            head += WHO;
         }
         if persistence == Persistence::Close {
             head += "Connection: close\r\n";

@@ -81,7 +81,7 @@ pub fn is_misdirected(status: u16, head: &[u8]) -> bool {
 }
 
 /// How somebody is asked who he is.
-const WHO: &str = "WWW-Authenticate: Basic realm=\"highlander\", charset=\"UTF-8\"\r\n";
+pub const WHO: &str = "WWW-Authenticate: Basic realm=\"highlander\", charset=\"UTF-8\"\r\n";
 
 impl Refusal {
     /// The status and what is wrong, in a few words for whoever reads the sender's log.

@@ -186,7 +186,7 @@ fn append_line(name: &[u8], value: &[u8], out: &mut Vec<u8>) {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
     use crate::base::limits::{HEAD_BYTES_MAX, HEADERS_MAX};
     use crate::wire::http::target::Place;
@@ -195,7 +195,8 @@ mod tests {
         Route { host: b"storage:8428".to_vec(), instance: b"7".to_vec(), ..Route::default() }
     }
 
-    fn rewritten(route: &Route, head: &str) -> String {
+    /// The head that `route` writes, and whether it keeps all.
+    pub fn written(route: &Route, head: &str) -> (Vec<u8>, bool) {
         let mut room = header_room();
         let head = Head::parse(head.as_bytes(), &mut room).expect("good").expect("whole");
         let mut out = Vec::new();
@@ -203,7 +204,11 @@ mod tests {
         if head.framing == Framing::Chunked {
             finish_head(3, &mut out);
         }
-        String::from_utf8(out).expect("text stays text")
+        (out, route.keeps_all(&head))
+    }
+
+    fn rewritten(route: &Route, head: &str) -> String {
+        String::from_utf8(written(route, head).0).expect("text stays text")
     }
 
     #[test]
