@@ -126,6 +126,17 @@ mod tests {
     }
 
     #[test]
+    fn a_name_that_a_rule_gives_to_others_counts_as_not_said() {
+        let mut elsewhere = ruling(Some(50), None);
+        let ip = "192.0.2.0/24".parse().ok();
+        elsewhere.roster.rules[0].of =
+            Traits { source: Some(b"a"[..].into()), ip, ..Traits::default() };
+        let found = judge(&elsewhere, "/w?highlander_source=a&highlander_weight=1");
+        assert_eq!((found.name.to_string().as_str(), found.weight), ("10.0.0.7/1", Weight(1)));
+        assert_eq!(judge(&elsewhere, "/w?highlander_source=b").name.to_string(), "b");
+    }
+
+    #[test]
     fn a_source_keeps_its_name_whatever_the_rules_say_of_its_weight() {
         for recognition in [ruling(Some(7), None), ruling(None, None), Recognition::default()] {
             let found = judge(&recognition, "/w?highlander_weight=5");
