@@ -48,6 +48,9 @@ pub struct Options {
     /// as there may be
     #[argh(option, default = "1000")]
     rate: u64,
+    /// only these, of direct, queued and vmagent, with commas between them (default: all)
+    #[argh(option)]
+    only: Option<String>,
     /// always, 200ms or never (default 200ms)
     #[argh(option, default = "String::from(\"200ms\")")]
     sync: String,
@@ -74,6 +77,15 @@ enum Candidate {
 
 impl Candidate {
     const ALL: [Candidate; 3] = [Candidate::Direct, Candidate::Queued, Candidate::Vmagent];
+
+    /// Those that were asked for.
+    fn chosen(options: &Options) -> Vec<Candidate> {
+        let is_chosen = |candidate: &Candidate| {
+            let only = options.only.as_deref();
+            only.is_none_or(|only| only.split(',').any(|word| candidate.name().ends_with(word)))
+        };
+        Candidate::ALL.into_iter().filter(is_chosen).collect()
+    }
 
     fn name(self) -> &'static str {
         match self {
@@ -103,7 +115,7 @@ const PATH: &str = "/api/v1/write";
 pub fn run(options: &Options) -> Result<(), Fault> {
     ring::pin(Some(LOAD_CORE))?;
     let mut samples: Vec<(Candidate, Vec<Sample>)> =
-        Candidate::ALL.map(|candidate| (candidate, Vec::new())).into();
+        Candidate::chosen(options).into_iter().map(|candidate| (candidate, Vec::new())).collect();
     for round in 1..=options.rounds {
         for (candidate, samples) in &mut samples {
             let sample = measure(options, *candidate)?;
