@@ -334,6 +334,11 @@ pub const QUEUE_READS_PER_TURN: usize = 16;
 /// Bodies that are remembered so that none is stored twice: those of a hundred sources with fifty
 /// shards each are tried again within seconds.
 pub const QUEUE_RECENT_MAX: usize = 8192;
+/// A write to the page cache that takes as long has waited for the disk: longer than a thread takes to
+/// be woken a thousand times.
+pub const QUEUE_SLOW_WRITE: Millis = Millis(10);
+/// After one of those no core waits for another write, so long.
+pub const QUEUE_SLOW_FOR: Millis = Millis(10_000);
 /// After a disk has failed or was full, so long it is left alone.
 pub const QUEUE_RETRY: Millis = Millis(1_000);
 /// A place that could not be read for so many tries is lost.

@@ -8,7 +8,8 @@ use crate::base::time::Millis;
 use crate::io::asks::Asks;
 use crate::io::deadline::{Elapsed, Patience, Slot};
 use crate::io::queue::append::{Append, Outcome, Refusal as Unstored};
-use crate::io::queue::thread::{NotTaken, Queue, Ticket, Waiting};
+use crate::io::queue::order::{Ticket, Waiting};
+use crate::io::queue::thread::{NotTaken, Queue};
 use crate::shared::metrics::{Counter, Counters};
 use crate::wire::http::reply::Refusal;
 
@@ -38,26 +39,18 @@ impl Appends {
     ) -> Result<(), Refusal> {
         let bytes = append.push.body().len();
         let outcome = self.outcome(queue, append, slot, due).await;
-        let done = outcome.and_then(|outcome| match outcome {
-            Outcome::Stored(_) => {
-                counters.add(Counter::QueueStored, 1);
-                counters.add(Counter::QueueStoredBytes, bytes as u64);
-                Ok(())
-            }
-            Outcome::Known(_) => {
-                counters.add(Counter::QueueKnown, 1);
-                Ok(())
-            }
-            Outcome::Refused(Unstored::Full) => Err(Refusal::QueueFull),
-            Outcome::Refused(Unstored::DiskFull | Unstored::DiskFailed) => {
-                Err(Refusal::QueueFailed)
-            }
-            Outcome::Refused(Unstored::TooLong) => Err(Refusal::BodyTooLarge),
-        });
-        if done.is_err() {
-            counters.add(Counter::QueueRefused, 1);
-        }
-        done
+        counted(outcome, bytes, counters)
+    }
+
+    /// The same at once, if nobody has to be waited for; `sends` as in [`Queue::append_now`].
+    pub fn append_now(
+        queue: &Queue,
+        append: &Append,
+        sends: impl FnOnce() -> bool,
+        counters: &Counters,
+    ) -> Option<Result<(), Refusal>> {
+        let outcome = queue.append_now(append, sends)?;
+        Some(counted(Ok(outcome), append.push.body().len(), counters))
     }
 
     async fn outcome(
@@ -84,4 +77,30 @@ impl Appends {
             let _ = self.asks.tell(id, outcome);
         }
     }
+}
+
+/// What a source is told of what became of its request, which is counted.
+fn counted(
+    outcome: Result<Outcome, Refusal>,
+    bytes: usize,
+    counters: &Counters,
+) -> Result<(), Refusal> {
+    let done = outcome.and_then(|outcome| match outcome {
+        Outcome::Stored(_) => {
+            counters.add(Counter::QueueStored, 1);
+            counters.add(Counter::QueueStoredBytes, bytes as u64);
+            Ok(())
+        }
+        Outcome::Known(_) => {
+            counters.add(Counter::QueueKnown, 1);
+            Ok(())
+        }
+        Outcome::Refused(Unstored::Full) => Err(Refusal::QueueFull),
+        Outcome::Refused(Unstored::DiskFull | Unstored::DiskFailed) => Err(Refusal::QueueFailed),
+        Outcome::Refused(Unstored::TooLong) => Err(Refusal::BodyTooLarge),
+    });
+    if done.is_err() {
+        counters.add(Counter::QueueRefused, 1);
+    }
+    done
 }

@@ -23,6 +23,7 @@ use crate::io::gate::{Gate, Guests};
 use crate::io::links::Links;
 use crate::io::log::Log;
 use crate::io::orders::Order;
+use crate::io::senders::Senders;
 use crate::io::settings::{Settings, Terms};
 use crate::io::store::Store;
 use crate::io::tls::fault::TlsFault;
@@ -95,7 +96,7 @@ impl Handle {
     }
 
     /// Gives the core an order. There are never more of them than seats that are handed over, requests
-    /// that ask, and a reload.
+    /// that ask, queues that are begun, and a reload.
     pub fn order(&self, order: Order) {
         self.orders.push(order);
         self.ring();
@@ -152,6 +153,8 @@ pub struct Core {
     pub store: Store,
     /// What it has given to queues.
     pub appends: Appends,
+    /// The senders of queues that are on its loop.
+    pub senders: Senders,
     /// The way in, if not everybody may come.
     pub gate: Option<Arc<Gate>>,
     /// Whose passwords are being checked.

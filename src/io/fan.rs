@@ -14,6 +14,7 @@ use std::task::Poll;
 
 use twox_hash::{XxHash3_64, XxHash3_128};
 
+use crate::io::appends::Appends;
 use crate::io::core::Core;
 use crate::io::deadline::Slot;
 use crate::io::endpoint::Outlet;
@@ -91,8 +92,15 @@ async fn send_to_each(core: &Core, terms: &Terms, seat: &Seat, push: &Push) -> E
         }
     };
     let body = BodyName::of(terms, seat, &push);
-    under_way.extend(terms.queued.iter().map(|it| appending(core, terms, it, &push, body)));
     let mut told = Vec::new();
+    for (id, queue) in &terms.queued {
+        let append = append(core, &push, body);
+        let (sends, counters) = (|| core.senders.turn(*id), &core.handle.counters);
+        match Appends::append_now(queue, &append, sends, counters) {
+            Some(of_one) => told.push((*id, of_one.map(|()| None))),
+            None => under_way.push((*id, appending(core, terms, *id, queue, append))),
+        }
+    }
     poll_fn(|context| {
         under_way.retain_mut(|(id, sending)| match sending.as_mut().poll(context) {
             Poll::Ready(of_one) => {
@@ -123,8 +131,13 @@ fn sendings<'s>(
         let (id, own) = (*id, written_for(&out.endpoints.of(*id).route, push)?);
         // A deadline each: one that hangs does not cost the others theirs.
         let slot = core.deadlines.slot();
+        let has_queue = !terms.queued.is_empty();
         let sending = async move {
             let may_send = || seat.may_send(|| core.now());
+            // What was stored before it may have waited for the disk.
+            if has_queue && !may_send() {
+                return Err(Refusal::NoLeader);
+            }
             let said = upstream::send(out, &slot, id, may_send, own).await;
             said.map(Some).map_err(refusal_of)
         };
@@ -174,23 +187,25 @@ fn hash_of(push: &Push) -> u128 {
 /// Headers that a source writes anew when it sends a request again: Prometheus the first, tracing the others.
 const OF_A_TRY: [&[u8]; 4] = [b"retry-attempt", b"traceparent", b"tracestate", b"b3"];
 
-/// The request on its way into one queue, as it is: the head for the endpoint is written when it is sent.
+/// The request as it is stored: the head for the endpoint is written when it is sent.
+fn append(core: &Core, push: &Push, BodyName { source, hash }: BodyName) -> Append {
+    Append { push: push.clone(), source, time: core.clock.unix_now(), hash }
+}
+
+/// It, on its way into the queue of one endpoint.
 fn appending<'s>(
     core: &'s Core,
     terms: &Settings,
-    (id, queue): &'s (EndpointId, Queue),
-    push: &Push,
-    BodyName { source, hash }: BodyName,
-) -> Sending<'s> {
-    let time = core.clock.unix_now();
-    let append = Append { push: push.clone(), source, time, hash };
-    let (slot, due) = (core.deadlines.slot(), terms.endpoints.of(*id).remote_timeout);
+    id: EndpointId,
+    queue: &'s Queue,
+    append: Append,
+) -> Pin<Box<dyn Future<Output = Told> + 's>> {
+    let (slot, due) = (core.deadlines.slot(), terms.endpoints.of(id).remote_timeout);
     let due = core.now().after(due);
-    let appending = async move {
+    Box::pin(async move {
         let counters = &core.handle.counters;
         core.appends.append(queue, append, &slot, due, counters).await.map(|()| None)
-    };
-    (*id, Box::pin(appending))
+    })
 }
 
 fn grade_of(told: &Told) -> Grade {

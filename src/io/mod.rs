@@ -35,6 +35,7 @@ pub mod queue;
 pub mod relay;
 pub mod resolver;
 pub mod seating;
+pub mod senders;
 pub mod settings;
 pub mod speaker;
 pub mod state_file;

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use crossbeam::channel::Sender;
 
+use crate::io::queue::sender::Work;
 use crate::io::settings::Settings;
 use crate::logic::ask::{AskId, Outcome, Verdict};
 use crate::logic::shelf::{Gathered, Kept, Wanted};
@@ -26,6 +27,8 @@ pub enum Order {
     Replayed(Arc<Seat>, Option<SourceId>),
     /// Take these from now on, and say that you have.
     Take(Arc<Settings>, Sender<()>),
+    /// Send from a queue.
+    Begin(Box<Work>),
 }
 
 /// To the conductor.

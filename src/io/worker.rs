@@ -27,6 +27,8 @@ use crate::io::links::Links;
 use crate::io::log::Log;
 use crate::io::orders::{Order, Word};
 use crate::io::pieces::Pieces;
+use crate::io::queue::sender::Work;
+use crate::io::senders::Senders;
 use crate::io::settings::Settings;
 use crate::io::store::Store;
 use crate::io::upstream;
@@ -88,7 +90,7 @@ impl Worker {
                     let bell = Bell::from_std(heard)?;
                     let core = Rc::new(inside_of(inside, start, own_bell));
                     let _ = ready.send(kind);
-                    run(core, bell).await
+                    run(core, kind, bell).await
                 })?
             })?;
         Worker::when_started(handle, thread, &started)
@@ -127,6 +129,7 @@ fn inside_of(handle: Arc<Handle>, start: Start, bell: UnixStream) -> Core {
     Core {
         store,
         appends,
+        senders: Senders::default(),
         gate: start.gate,
         guests,
         faults_told: RefCell::default(),
@@ -147,7 +150,7 @@ fn inside_of(handle: Arc<Handle>, start: Start, bell: UnixStream) -> Core {
 }
 
 /// Beats until the core is told to stop and its last connection has ended.
-async fn run(core: Rc<Core>, mut bell: Bell) -> io::Result<()> {
+async fn run(core: Rc<Core>, kind: Kind, mut bell: Bell) -> io::Result<()> {
     let mut rings = vec![0; 64];
     let mut last_beat = Millis(0);
     loop {
@@ -160,7 +163,7 @@ async fn run(core: Rc<Core>, mut bell: Bell) -> io::Result<()> {
             open(&core, accepted);
         }
         while let Some(order) = core.handle.take_order() {
-            follow(&core, order);
+            follow(&core, kind, order);
         }
         core.appends.on_rung();
         core.guests.on_rung();
@@ -179,15 +182,19 @@ async fn run(core: Rc<Core>, mut bell: Bell) -> io::Result<()> {
         // Relaxed: lone numbers; the beat is read by a watcher that is late anyway.
         core.handle.load.beat.store(now.0, Ordering::Relaxed);
         let idle = core.handle.load.connections.load(Ordering::Relaxed) == 0;
-        if stops_at.is_some_and(|deadline| idle || now >= deadline) {
-            core.links.close();
-            return Ok(());
+        if let Some(deadline) = stops_at.filter(|deadline| idle || now >= *deadline) {
+            // Nobody here stores anything any more; what others do is sent after the restart.
+            core.senders.stop(deadline);
+            if core.senders.are_gone() || now >= deadline.after(BEAT.times(2)) {
+                core.links.close();
+                return Ok(());
+            }
         }
     }
 }
 
 /// Does what the conductor, or a reload, orders.
-fn follow(core: &Rc<Core>, order: Order) {
+fn follow(core: &Rc<Core>, kind: Kind, order: Order) {
     match order {
         Order::Gather(seat, turn, wanted) => core.store.on_gather(&seat, turn, wanted),
         Order::Tell(seat, id, verdict) => core.store.on_told(seat, id, verdict),
@@ -197,6 +204,7 @@ fn follow(core: &Rc<Core>, order: Order) {
             // Who has waited too long has said so.
             let _ = taken.try_send(());
         }
+        Order::Begin(work) => begin_to_send(core, kind, *work),
         Order::Send(seat, push) => {
             let core = core.clone();
             monoio::spawn(async move {
@@ -212,6 +220,26 @@ fn follow(core: &Rc<Core>, order: Order) {
             });
         }
     }
+}
+
+/// Sends from a queue, until somebody stops that.
+fn begin_to_send(core: &Rc<Core>, kind: Kind, work: Work) {
+    let (id, name) = (work.endpoint().id, work.endpoint().name.clone());
+    let turning = match work.begin(kind) {
+        Ok(turning) => turning,
+        Err(error) => {
+            let what = format!("queue of endpoint '{name}' is not sent from: {error}");
+            return core.log.error(&what);
+        }
+    };
+    core.senders.add(turning.near());
+    let core = core.clone();
+    monoio::spawn(async move {
+        turning.run().await;
+        core.senders.remove(id);
+        // Whoever waits until none is left looks now.
+        core.handle.ring();
+    });
 }
 
 /// A connection counts until its task has ended, however it ends.

@@ -13,10 +13,10 @@ use crate::config::endpoint::Endpoint as Setting;
 use crate::config::queue::{Delivery, OnRemoved, OutOfOrder, QueueSetting};
 use crate::io::admin::sight::{Seen, Sight};
 use crate::io::clock::Clock;
-use crate::io::driver::Choice;
 use crate::io::endpoint::Endpoint;
 use crate::io::link::EndpointId;
 use crate::io::log::Log;
+use crate::io::orders::Order;
 use crate::io::queue::bell::{Bell, Heard};
 use crate::io::queue::sender::{self, Sender};
 use crate::io::queue::thread::{Queue, Running};
@@ -56,8 +56,6 @@ pub struct Ground<'g> {
     pub sight: &'g Sight,
     /// See [`Config`].
     pub decoded_bytes_max: usize,
-    /// Which driver.
-    pub driver: Choice,
     /// The clock.
     pub clock: Clock,
     /// The log.
@@ -82,7 +80,7 @@ pub fn open<'e>(endpoints: impl Iterator<Item = &'e Setting>) -> Result<Vec<Open
 fn open_one(endpoint: &Setting) -> Result<Option<Opened>, StartError> {
     let Delivery::Queued(queue) = &endpoint.delivery else { return Ok(None) };
     let (bell, heard) = Bell::new().map_err(StartError::Thread)?;
-    let ring = Box::new(move || bell.ring_if_wanted());
+    let ring = Arc::new(move || bell.ring_if_wanted());
     let setting = queue.setting(endpoint.out_of_order);
     let running = Running::start(&queue.dir, setting, Salt(dice()), ring)
         .map_err(|error| StartError::Queue(queue.dir.clone(), error))?;
@@ -121,9 +119,8 @@ pub fn send(
 impl<'g> Ground<'g> {
     /// Of a configuration.
     pub fn of(sight: &'g Sight, config: &Config) -> Ground<'g> {
-        let Config { decoded_bytes_max, driver, .. } = config;
-        let (decoded_bytes_max, driver) = (*decoded_bytes_max, *driver);
-        Ground { sight, decoded_bytes_max, driver, clock: sight.clock, log: &sight.log }
+        let decoded_bytes_max = config.decoded_bytes_max;
+        Ground { sight, decoded_bytes_max, clock: sight.clock, log: &sight.log }
     }
 }
 
@@ -158,13 +155,17 @@ impl Opened {
             rule,
             decoded_bytes_max: ground.decoded_bytes_max,
             seed: dice(),
-            driver: ground.driver,
             clock: ground.clock,
             log: ground.log.clone(),
             counters: counters.unwrap_or_default(),
         };
-        match Sender::start(&running, heard, start) {
-            Ok(sender) => Ok(Backlog { endpoint, setting, out_of_order, running, sender }),
+        match Sender::new(&running, heard, start) {
+            Ok((sender, work)) => {
+                // Each queue has one core that sends from it, and they are spread.
+                let cores = &ground.sight.cores;
+                cores[endpoint.id.0 % cores.len()].order(Order::Begin(Box::new(work)));
+                Ok(Backlog { endpoint, setting, out_of_order, running, sender })
+            }
             Err(error) => {
                 running.stop();
                 Err(StartError::Thread(error))

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use highlander::io::log::Level;
 use highlander::io::queue::append::Outcome;
-use highlander::io::queue::thread::{Ticket, Waiting};
+use highlander::io::queue::order::{Ticket, Waiting};
 use highlander::shared::metrics::Counter;
 
 use crate::rig::{Plan, Rig, append};

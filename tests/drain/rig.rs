@@ -10,14 +10,15 @@ use highlander::base::time::{Millis, UnixMillis};
 use highlander::config;
 use highlander::config::queue::Delivery;
 use highlander::io::clock::Clock;
-use highlander::io::driver::Choice;
+use highlander::io::driver::{self, Choice};
 use highlander::io::endpoint::Endpoint;
 use highlander::io::link::{Edition, EndpointId};
 use highlander::io::log::{Format, Level, Log};
 use highlander::io::queue::append::{Append, Outcome};
 use highlander::io::queue::bell::Bell;
+use highlander::io::queue::order::{Ticket, Waiting};
 use highlander::io::queue::sender::{Sender, Start};
-use highlander::io::queue::thread::{Running, Ticket, Waiting};
+use highlander::io::queue::thread::Running;
 use highlander::io::resolver::Addresses;
 use highlander::shared::metrics::{Counter, Counters};
 use highlander::wire::http::rewrite::Route;
@@ -99,19 +100,21 @@ impl Rig {
         let (bell, heard) = Bell::new().expect("a pair of sockets");
         let setting = queue.setting(endpoint.out_of_order);
         let running =
-            Running::start(&queue.dir, setting, Salt(7), Box::new(move || bell.ring_if_wanted()));
+            Running::start(&queue.dir, setting, Salt(7), Arc::new(move || bell.ring_if_wanted()));
         let running = running.expect("the directory is ours");
         let start = Start {
             endpoint: Arc::new(outside(endpoint, &log)),
             rule: queue.rule(endpoint.out_of_order),
             decoded_bytes_max: 32 << 20,
             seed: 5,
-            driver: plan.driver,
             clock,
             log,
             counters: counters.clone(),
         };
-        let sender = Sender::start(&running, heard, start).expect("the driver is there");
+        let (sender, work) = Sender::new(&running, heard, start).expect("a thread");
+        let driver = plan.driver;
+        let send = |kind| async move { work.begin(kind).expect("a loop takes it").run().await };
+        std::thread::spawn(move || driver::run(driver, send).expect("the driver is there"));
         let (waiting, heard) = Waiting::new(Box::new(|| {}));
         Rig { queue: running, sender, counters, clock, waiting, heard }
     }

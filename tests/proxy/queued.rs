@@ -2,6 +2,7 @@
 //! after the end.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
@@ -49,7 +50,7 @@ impl Folder {
     fn records(&self, place: usize) -> Vec<(String, Vec<u8>)> {
         let setting = Setting { in_flight_max: 10_000, ..Setting::default() };
         let dir = self.0.join(place.to_string());
-        let running = thread::Running::start(&dir, setting, Salt(1), Box::new(|| {}));
+        let running = thread::Running::start(&dir, setting, Salt(1), Arc::new(|| {}));
         let running = running.expect("nobody else has it");
         let mut records = Vec::new();
         while let Ok(entry) = running.entries.recv_timeout(Duration::from_millis(500)) {

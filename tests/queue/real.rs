@@ -1,12 +1,19 @@
 //! The queue on real files, with its thread.
 
+use std::ops::Range;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crossbeam::channel::Receiver;
-use highlander::base::time::UnixMillis;
+use highlander::base::time::{Millis, UnixMillis};
 use highlander::io::queue::append::{Append, Outcome, Refusal};
-use highlander::io::queue::thread::{Running, Ticket, Waiting};
+use highlander::io::queue::files::Files;
+use highlander::io::queue::inbox::Inbox;
+use highlander::io::queue::order::{Order, Ticket, Waiting};
+use highlander::io::queue::store::Store;
+use highlander::io::queue::thread::Running;
+use highlander::io::queue::works::Works;
 use highlander::logic::queue::setting::{OnFull, Setting, Sync};
 use highlander::wire::queue::segment::{self, SegmentHead};
 use highlander::wire::queue::sequence::{Salt, Sequence, SourceKey};
@@ -31,7 +38,7 @@ impl Place {
 
     fn start(&self, sync: Sync) -> Running {
         let setting = Setting { sync, ..Setting::default() };
-        Running::start(&self.0, setting, Salt(7), Box::new(|| {})).expect("it is ours")
+        Running::start(&self.0, setting, Salt(7), Arc::new(|| {})).expect("it is ours")
     }
 
     fn bytes(&self) -> u64 {
@@ -133,6 +140,105 @@ fn who_hears_that_it_is_stored_sees_that_it_waits() {
     running.stop();
 }
 
+/// As cores do: what can't be stored at once is given to the thread, and waited for; how many were.
+fn store_as_a_core(running: &Running, source: u64, numbers: Range<u64>) -> usize {
+    let (waiting, heard) = Waiting::new(Box::new(|| {}));
+    let mut at_once = 0;
+    for number in numbers {
+        let append = Append { source: SourceKey(source), ..append(source << 32 | number, 3_000) };
+        match running.queue.append_now(&append, || false) {
+            Some(outcome) => {
+                assert!(matches!(outcome, Outcome::Stored(_)), "{outcome:?}");
+                at_once += 1;
+            }
+            None => {
+                let ticket = Ticket { id: number, waiting: waiting.clone() };
+                running.queue.append(append, ticket).expect("there is room");
+                await_stored(&heard);
+            }
+        }
+        running.queue.settled(SourceKey(source), (source << 32 | number).into());
+    }
+    at_once
+}
+
+#[test]
+fn cores_store_at_once_beside_each_other_and_the_thread_in_order() {
+    const EACH: u64 = 3_000;
+    let place = Place::new("at-once");
+    let running = place.start(Sync::Every(Millis(20)));
+    let at_once: Vec<usize> = std::thread::scope(|scope| {
+        let running = &running;
+        let of_one = |source| scope.spawn(move || store_as_a_core(running, source, 0..EACH));
+        let cores: Vec<_> = (0..3).map(of_one).collect();
+        let mut next = [0; 3];
+        for _ in 0..3 * EACH {
+            let entry = running.entries.recv_timeout(Duration::from_secs(20)).expect("more comes");
+            let (source, number) = (number(&entry.push) >> 32, number(&entry.push) << 32 >> 32);
+            assert_eq!(number, next[source as usize], "of source {source}");
+            next[source as usize] += 1;
+            running.queue.sent(entry.label.sequence);
+        }
+        cores.into_iter().map(|core| core.join().expect("it stores all")).collect()
+    });
+    // One is found free far more often than not, but never always.
+    assert!(at_once.iter().all(|count| (1..EACH as usize).contains(count)), "{at_once:?}");
+    assert_eq!(running.queue.depth().records(), 0);
+    let queue = running.queue.clone();
+    running.stop();
+    assert!(queue.append_now(&append(1, 100), || false).is_none(), "it is closed");
+    drain(&place.start(Sync::Never), 0, 0);
+}
+
+#[test]
+fn what_must_be_synced_first_is_not_stored_at_once() {
+    let place = Place::new("always");
+    let running = place.start(Sync::Always);
+    fill(&running, 3, 100);
+    assert!(running.queue.append_now(&append(9, 100), || false).is_none());
+    running.stop();
+}
+
+#[test]
+fn what_was_stored_at_once_rings_unless_it_is_seen_to() {
+    let place = Place::new("in-time");
+    let (ring, rung) = crossbeam::channel::unbounded();
+    let setting = Setting { sync: Sync::Every(Millis(30)), ..Setting::default() };
+    let bell = Arc::new(move || ring.send(()).expect("the test waits for it"));
+    let running = Running::start(&place.0, setting, Salt(7), bell).expect("it is ours");
+    fill(&running, 1, 100);
+    drain(&running, 0, 1);
+    std::thread::sleep(Duration::from_millis(100));
+    rung.try_iter().for_each(drop);
+    for (number, is_seen_to) in [(1, true), (2, false)] {
+        let stored = running.queue.append_now(&append(number, 100), || is_seen_to);
+        assert!(matches!(stored, Some(Outcome::Stored(_))), "{stored:?}");
+        drain(&running, number, 1);
+        assert_eq!(rung.try_iter().count(), usize::from(!is_seen_to));
+    }
+    running.stop();
+}
+
+#[test]
+fn the_thread_is_told_once_that_something_is_to_be_synced() {
+    let place = Place::new("told-once");
+    let setting = Setting { sync: Sync::Every(Millis(0)), ..Setting::default() };
+    let files = Files::open(&place.0).expect("it is ours");
+    let store = Store::open(files, setting, Salt(7)).expect("it is empty");
+    let (mut works, _given) = Works::new(store, setting);
+    let inbox = Inbox::new(9);
+    let (waiting, _heard) = Waiting::new(Box::new(|| {}));
+    let order = Order::Append(append(0, 100), Ticket { id: 0, waiting });
+    inbox.put(order).expect("there is room");
+    works.turn(&inbox);
+    let mut is_told = |number| {
+        works.append_now(&append(number, 100)).map(|now| (now.is_sync_new, works.due().is_some()))
+    };
+    assert_eq!([1, 2].map(&mut is_told), [Some((true, true)), Some((false, true))]);
+    works.turn(&inbox);
+    assert_eq!(works.append_now(&append(3, 100)).map(|now| now.is_sync_new), Some(true));
+}
+
 /// Offers these, one after the other; what became of each.
 fn offer(running: &Running, bytes: &[usize]) -> Vec<Outcome> {
     let (waiting, heard) = Waiting::new(Box::new(|| {}));
@@ -153,7 +259,7 @@ fn what_makes_room_while_nobody_sends_leaves_no_hole() {
         in_flight_max: 4,
         ..Setting::default()
     };
-    let running = Running::start(&place.0, setting, Salt(7), Box::new(|| {})).expect("it is ours");
+    let running = Running::start(&place.0, setting, Salt(7), Arc::new(|| {})).expect("it is ours");
     let outcomes = offer(&running, &[2_000; 400]);
     assert!(outcomes.iter().all(|it| matches!(it, Outcome::Stored(_))), "the oldest make room");
     // What is taken out late may have been dropped, and is none the worse for it.
@@ -175,7 +281,7 @@ fn what_could_never_be_stored_makes_no_room() {
         let place = Place::new("long");
         let setting = Setting { on_full, bytes_max: 80_000, ..Setting::default() };
         let running =
-            Running::start(&place.0, setting, Salt(7), Box::new(|| {})).expect("it is ours");
+            Running::start(&place.0, setting, Salt(7), Arc::new(|| {})).expect("it is ours");
         let outcomes = offer(&running, &[5_000, 5_000, 90_000, 5_000]);
         let long = Outcome::Refused(Refusal::TooLong);
         assert_eq!(outcomes.iter().filter(|it| **it == long).count(), 1, "{outcomes:?}");
@@ -192,7 +298,7 @@ fn a_directory_in_use_or_of_another_version_is_refused() {
     let place = Place::new("refused");
     let running = place.start(Sync::Always);
     let setting = Setting::default();
-    let again = Running::start(&place.0, setting, Salt(8), Box::new(|| {}));
+    let again = Running::start(&place.0, setting, Salt(8), Arc::new(|| {}));
     assert!(again.is_err_and(|error| error.to_string().contains("unavailable")));
     running.stop();
 
@@ -202,7 +308,7 @@ fn a_directory_in_use_or_of_another_version_is_refused() {
     head[32..].copy_from_slice(&check);
     let path = place.0.join(segment::name(Sequence(1)));
     std::fs::write(&path, head).expect("it is ours");
-    let again = Running::start(&place.0, setting, Salt(8), Box::new(|| {}));
+    let again = Running::start(&place.0, setting, Salt(8), Arc::new(|| {}));
     assert!(again.is_err_and(|error| error.to_string() == "is of version 2, not 1"));
     assert_eq!(std::fs::read(path).expect("it is there"), head, "it was not touched");
 }

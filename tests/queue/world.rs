@@ -4,8 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use highlander::base::time::{Millis, UnixMillis};
 use highlander::io::queue::append::{Append, Outcome};
+use highlander::io::queue::notice::Notice;
 use highlander::io::queue::reader::Entry;
-use highlander::io::queue::store::{Notice, Store};
+use highlander::io::queue::store::Store;
 use highlander::logic::queue::setting::{OnFull, OutOfOrder, Setting, Sync};
 use highlander::wire::queue::mark::FILE_BYTES;
 use highlander::wire::queue::sequence::{Salt, Sequence, SourceKey};
@@ -39,10 +40,11 @@ pub struct Seen {
     dropped: u64,
     segments: u64,
     fresh: u64,
+    quickly: u64,
 }
 
 impl Seen {
-    fn numbers(&mut self) -> [&mut u64; 15] {
+    fn numbers(&mut self) -> [&mut u64; 16] {
         [
             &mut self.acknowledged,
             &mut self.known,
@@ -59,6 +61,7 @@ impl Seen {
             &mut self.dropped,
             &mut self.segments,
             &mut self.fresh,
+            &mut self.quickly,
         ]
     }
 
@@ -227,8 +230,18 @@ impl World {
         }
         let appends: Vec<Append> = group.iter().map(|(id, _)| self.request(*id)).collect();
         group.iter().for_each(|(id, _)| self.list.on_offered(*id));
+        let is_quick = appends.len() == 1 && self.dice.chance(60);
         let Some(store) = &mut self.store else { return Ok(()) };
-        let outcomes = store.append(&appends, Millis(self.now));
+        let now = Millis(self.now);
+        // As a core does that finds the queue free.
+        let quickly = appends.first().filter(|_| is_quick);
+        let outcomes = match quickly.and_then(|append| store.append_quickly(append, now)) {
+            Some(outcome) => {
+                self.seen.quickly += 1;
+                vec![outcome]
+            }
+            None => store.append(&appends, now),
+        };
         let crashed = self.is_crashed() && self.mutation != Mutation::AcknowledgeBeforeWrite;
         for ((id, again), outcome) in group.into_iter().zip(outcomes) {
             self.judge_outcome(id, again, outcome, crashed)?;
@@ -489,8 +502,18 @@ impl World {
         let waiting: Vec<Id> =
             self.sources.iter().filter(|it| !it.1.1).map(|it| (*it.0, it.1.0)).collect();
         let appends: Vec<Append> = waiting.iter().map(|id| self.request(*id)).collect();
+        let is_quick = appends.len() == 1 && self.dice.chance(60);
         let Some(store) = &mut self.store else { return Ok(()) };
-        let outcomes = store.append(&appends, Millis(self.now));
+        let now = Millis(self.now);
+        // As a core does that finds the queue free.
+        let quickly = appends.first().filter(|_| is_quick);
+        let outcomes = match quickly.and_then(|append| store.append_quickly(append, now)) {
+            Some(outcome) => {
+                self.seen.quickly += 1;
+                vec![outcome]
+            }
+            None => store.append(&appends, now),
+        };
         for (id, outcome) in waiting.into_iter().zip(outcomes) {
             self.judge_outcome(id, false, outcome, false)?;
         }

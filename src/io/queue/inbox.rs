@@ -79,6 +79,15 @@ impl<T> Inbox<T> {
         inside.is_ended && inside.line.is_empty()
     }
 
+    /// Takes what is in front as long as `takes` takes it; whether nothing is left.
+    pub fn take_leading(&self, mut takes: impl FnMut(&T) -> bool) -> bool {
+        let mut inside = self.inside();
+        while inside.line.front().is_some_and(&mut takes) {
+            inside.line.pop_front();
+        }
+        inside.line.is_empty()
+    }
+
     /// Sleeps until something is there or somebody nudges, no longer than `span`.
     pub fn wait(&self, span: Duration) {
         let idle = |inside: &mut Inside<T>| {
@@ -114,6 +123,9 @@ mod tests {
         assert!(!inbox.take_while(&mut take));
         assert_eq!(taken, [1, 2]);
         assert_eq!((inbox.put(4), inbox.put(5), inbox.put(6)), (Ok(()), Ok(()), Err(NotPut::Full)));
+        assert!(!inbox.take_leading(|it| *it < 4), "there is more");
+        assert!(inbox.take_leading(|_| true));
+        assert_eq!((inbox.put(4), inbox.put(5)), (Ok(()), Ok(())));
         inbox.end();
         assert_eq!(inbox.put(7), Err(NotPut::Ended));
         assert!(!inbox.take_while(|it| it < 3), "there is more");

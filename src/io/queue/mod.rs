@@ -2,6 +2,7 @@
 
 pub mod append;
 pub mod bell;
+pub mod depth;
 pub mod disk;
 pub mod exchange;
 pub mod files;
@@ -9,6 +10,8 @@ pub mod fresh;
 pub mod group;
 pub mod inbox;
 pub mod mark_file;
+pub mod notice;
+pub mod order;
 pub mod passing;
 pub mod progress;
 pub mod reader;
@@ -18,4 +21,5 @@ pub mod sender;
 pub mod store;
 pub mod thread;
 pub mod walk;
+pub mod works;
 pub mod writer;

@@ -23,6 +23,17 @@ pub struct Entry {
     pub push: Push,
 }
 
+/// What a look at the next record gives.
+#[derive(Debug)]
+pub enum Read {
+    /// It is to be sent.
+    Entry(Entry),
+    /// It was given out before its turn. There may be more behind it.
+    Passed,
+    /// There is none, or as many are out as may be.
+    Nothing,
+}
+
 /// Whether it is not the file that is at fault.
 fn is_shortage(error: &io::Error) -> bool {
     let shortages = [Errno::MFILE, Errno::NFILE, Errno::NOMEM, Errno::INTR, Errno::AGAIN];

@@ -2,9 +2,9 @@
 
 use crate::base::time::{Millis, UnixMillis};
 use crate::io::log::Log;
+use crate::io::queue::depth::Depth;
 use crate::io::queue::exchange::Reason;
-use crate::io::queue::store::Notice;
-use crate::io::queue::thread::Depth;
+use crate::io::queue::notice::Notice;
 use crate::logic::queue::trouble::Fault;
 use crate::shared::metrics::{Counter, Counters};
 

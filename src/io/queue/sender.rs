@@ -1,5 +1,7 @@
-//! The sender of a queue: a thread with a loop of its own, that takes records in order and sends them to
-//! the endpoint.
+//! The sender of a queue: takes records in order and sends them to the endpoint, on the loop of a core.
+//!
+//! Of a core, not of a thread of its own: what that core has stored is on its way at once, and the loop
+//! that waits for the endpoint's answer is the one that waits for the next request anyway.
 //!
 //! Which record goes when is not decided here but in [`crate::logic::queue::dispatch`]; what an answer
 //! means, in [`crate::io::queue::exchange`].
@@ -9,9 +11,9 @@ use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
-use std::thread::JoinHandle;
+use std::time::Duration;
 
-use crossbeam::channel::{Receiver, Sender as Way, bounded, unbounded};
+use crossbeam::channel::{Receiver, RecvTimeoutError, Sender as Way, bounded, unbounded};
 use monoio::io::AsyncReadRent as _;
 use monoio::net::UnixStream;
 
@@ -19,15 +21,16 @@ use crate::base::limits::BEAT;
 use crate::base::time::{Millis, UnixMillis};
 use crate::io::clock::Clock;
 use crate::io::deadline::Deadlines;
-use crate::io::driver::{self, Choice};
+use crate::io::driver::Kind;
 use crate::io::endpoint::{Endpoint, Endpoints, Outlet};
+use crate::io::link::EndpointId;
 use crate::io::links::Links;
 use crate::io::log::Log;
 use crate::io::queue::bell::{Alarm, Bell, Heard};
 use crate::io::queue::exchange::{Verdict, exchange};
+use crate::io::queue::notice::Notice;
 use crate::io::queue::reader::Entry;
 use crate::io::queue::report::Report;
-use crate::io::queue::store::Notice;
 use crate::io::queue::thread::{Queue, Running};
 use crate::logic::queue::claim::{Claim, ClaimReader};
 use crate::logic::queue::dispatch::{Dispatch, Rule};
@@ -47,8 +50,6 @@ pub struct Start {
     pub decoded_bytes_max: usize,
     /// A random number, of jitter and of the identities of series.
     pub seed: u64,
-    /// Which driver is wanted.
-    pub driver: Choice,
     /// The clock.
     pub clock: Clock,
     /// The log.
@@ -57,15 +58,38 @@ pub struct Start {
     pub counters: Arc<Counters>,
 }
 
-/// A sender that runs.
+/// A sender, for whoever looks after it.
 #[derive(Debug)]
 pub struct Sender {
     shared: Arc<Shared>,
     /// The endpoint as it becomes.
     changes: Way<Arc<Endpoint>>,
     bell: Bell,
-    thread: JoinHandle<io::Result<()>>,
+    clock: Clock,
+    ended: Receiver<io::Result<()>>,
 }
+
+/// What a sender does, on its way to the loop that does it.
+#[derive(Debug)]
+pub struct Work {
+    start: Start,
+    inlets: Inlets,
+    shared: Arc<Shared>,
+    heard: Heard,
+    alarm: Alarm,
+    ended: Way<io::Result<()>>,
+}
+
+/// The same, on its loop.
+pub struct Turning {
+    inside: Rc<Inside>,
+    bell: UnixStream,
+    ended: Way<io::Result<()>>,
+}
+
+/// Has a sender turn at once that is on the same loop. Cheap to clone.
+#[derive(Clone)]
+pub struct Near(Rc<Inside>);
 
 #[derive(Debug)]
 struct Shared {
@@ -92,21 +116,20 @@ const NONE: i64 = i64::MAX;
 const NEVER: u64 = u64::MAX;
 
 impl Sender {
-    /// Starts sending what `queue` gives out; returns when the loop runs. `heard` is of the bell that the
-    /// queue was started with:
+    /// Of what `queue` gives out; it begins when its work does. `heard` is of the bell that the queue was
+    /// started with:
     ///
     /// ```text
     /// let (bell, heard) = Bell::new()?;
-    /// let queue = Running::start(dir, setting, salt, Box::new(move || bell.ring_if_wanted()))?;
-    /// let sender = Sender::start(&queue, heard, start)?;
-    /// …
+    /// let queue = Running::start(dir, setting, salt, Arc::new(move || bell.ring_if_wanted()))?;
+    /// let (sender, work) = Sender::new(&queue, heard, start)?;
+    /// … work.begin(kind)?.run().await … // on some loop
     /// sender.stop(deadline); // first: what it says last is written down
     /// queue.stop();
     /// ```
     ///
-    /// It takes the queue's entries and notices; nobody else may. An error: no thread can be started, or
-    /// not the driver that was asked for.
-    pub fn start(queue: &Running, heard: Heard, start: Start) -> io::Result<Sender> {
+    /// It takes the queue's entries and notices; nobody else may. An error: no thread can be started.
+    pub fn new(queue: &Running, heard: Heard, start: Start) -> io::Result<(Sender, Work)> {
         let shared =
             Arc::new(Shared { stop_at: AtomicU64::new(NEVER), oldest: AtomicI64::new(NONE) });
         // As many as there are reloads before it turns.
@@ -118,26 +141,11 @@ impl Sender {
             fresh: queue.fresh.clone(),
             notices: queue.notices.clone(),
         };
-        let bell = heard.bell.clone();
-        let (ready, started) = bounded(1);
-        let inside = shared.clone();
-        let thread = std::thread::Builder::new().name("sender".into()).spawn(move || {
-            driver::run(start.driver, |kind| async move {
-                let Heard { stream, bell } = heard;
-                stream.set_nonblocking(kind.wants_nonblocking())?;
-                let stream = UnixStream::from_std(stream)?;
-                let inside = Rc::new(Inside::new(start, inlets, inside, bell)?);
-                let _ = ready.send(());
-                run(inside, stream).await
-            })?
-        })?;
-        match started.recv() {
-            Ok(()) => Ok(Sender { shared, changes, bell, thread }),
-            Err(_) => match thread.join() {
-                Ok(Err(error)) => Err(error),
-                Ok(Ok(())) | Err(_) => Err(io::Error::other("a sender ended before it began")),
-            },
-        }
+        let (bell, clock) = (heard.bell.clone(), start.clock);
+        let alarm = Alarm::start(bell.clone())?;
+        let (end, ended) = bounded(1);
+        let sender = Sender { shared: shared.clone(), changes, bell, clock, ended };
+        Ok((sender, Work { start, inlets, shared, heard, alarm, ended: end }))
     }
 
     /// When the oldest record came that was not sent, if any is known to wait.
@@ -161,14 +169,88 @@ impl Sender {
     /// Begins no more requests, waits for what is under way, until `deadline` at the latest, and ends.
     /// What was not answered by then is sent again after the restart.
     pub fn stop(self, deadline: Millis) -> io::Result<()> {
-        // Relaxed: a lone number.
-        self.shared.stop_at.store(deadline.0, Ordering::Relaxed);
+        self.shared.stop_at(deadline);
         self.bell.ring();
-        self.thread.join().unwrap_or_else(|_| Err(io::Error::other("a sender panicked")))
+        let late = deadline.after(LATE);
+        loop {
+            match self.ended.recv_timeout(Duration::from(BEAT)) {
+                Ok(ended) => return ended,
+                Err(RecvTimeoutError::Disconnected) => {
+                    return Err(io::Error::other("its core has ended before it"));
+                }
+                Err(RecvTimeoutError::Timeout) if self.clock.now() >= late => {
+                    return Err(io::Error::other("its core does not turn"));
+                }
+                Err(RecvTimeoutError::Timeout) => {}
+            }
+        }
+    }
+}
+
+/// A loop that turns does so ten times a second.
+const LATE: Millis = Millis(2_000);
+
+impl Shared {
+    /// It is to end by then, or before if that was said.
+    fn stop_at(&self, deadline: Millis) {
+        // Relaxed: a lone number.
+        self.stop_at.fetch_min(deadline.0, Ordering::Relaxed);
+    }
+}
+
+impl Work {
+    /// Begins, on this thread's loop, of this kind.
+    pub fn begin(self, kind: Kind) -> io::Result<Turning> {
+        let Work { start, inlets, shared, heard: Heard { stream, bell }, alarm, ended } = self;
+        stream.set_nonblocking(kind.wants_nonblocking())?;
+        let stream = UnixStream::from_std(stream)?;
+        let inside = Inside::new(start, inlets, shared, bell, alarm)?;
+        Ok(Turning { inside: Rc::new(inside), bell: stream, ended })
+    }
+
+    /// Whose queue it is.
+    pub fn endpoint(&self) -> &Endpoint {
+        &self.start.endpoint
+    }
+}
+
+impl Turning {
+    /// For whoever is on the same loop.
+    pub fn near(&self) -> Near {
+        Near(self.inside.clone())
+    }
+
+    /// Sends until it is told to stop, and says so when it has.
+    pub async fn run(self) {
+        let done = run(self.inside, self.bell).await;
+        // Whoever has started it may have gone.
+        let _ = self.ended.send(done);
+    }
+}
+
+impl Near {
+    /// Looks for something to be sent.
+    pub fn turn(&self) {
+        if turn(&self.0) {
+            // Whoever waits for the bell is to end.
+            self.0.bell.ring();
+        }
+    }
+
+    /// See [`Sender::stop`]; this does not wait.
+    pub fn stop(&self, deadline: Millis) {
+        self.0.shared.stop_at(deadline);
+        self.0.bell.ring();
+    }
+
+    /// Whether it is that of this endpoint.
+    pub fn is_of(&self, endpoint: EndpointId) -> bool {
+        self.0.start.endpoint.id == endpoint
     }
 }
 
 /// What comes from the queue, and the way back.
+#[derive(Debug)]
 struct Inlets {
     changed: Receiver<Arc<Endpoint>>,
     queue: Queue,
@@ -252,13 +334,10 @@ fn start_all(inside: &Rc<Inside>) {
         monoio::spawn(async move {
             let slot = inside.deadlines.slot();
             let endpoints = inside.endpoints.borrow().clone();
-            let (out, id) = (inside.outlet(&endpoints), inside.start.endpoint.id);
-            let verdict = exchange(&out, &slot, id, &push).await;
+            let id = inside.start.endpoint.id;
+            let verdict = exchange(&inside.outlet(&endpoints), &slot, id, &push).await;
             inside.on_verdict(sequence, &push, verdict);
-            if turn(&inside) {
-                // Whoever waits for the bell is to end.
-                inside.bell.ring();
-            }
+            Near(inside).turn();
         });
     }
 }
@@ -270,7 +349,13 @@ impl Inlets {
 }
 
 impl Inside {
-    fn new(start: Start, inlets: Inlets, shared: Arc<Shared>, bell: Bell) -> io::Result<Inside> {
+    fn new(
+        start: Start,
+        inlets: Inlets,
+        shared: Arc<Shared>,
+        bell: Bell,
+        alarm: Alarm,
+    ) -> io::Result<Inside> {
         let name = &start.endpoint.name;
         let hasher = SeriesHasher::new(start.seed);
         Ok(Inside {
@@ -281,7 +366,7 @@ impl Inside {
             endpoints: RefCell::new(Endpoints::new(vec![start.endpoint.clone()])),
             links: Links::default(),
             deadlines: Deadlines::new(bell.stream()?),
-            alarm: Alarm::start(bell.clone())?,
+            alarm,
             bell,
             last_beat: Cell::default(),
             shared,

@@ -8,7 +8,7 @@ use crate::logic::queue::ahead::Turn;
 use crate::logic::queue::chain::{Chain, Room};
 use crate::logic::queue::cursor::Cursor;
 use crate::logic::queue::recent::Recent;
-use crate::logic::queue::setting::{OnFull, OutOfOrder, Setting};
+use crate::logic::queue::setting::{OnFull, OutOfOrder, Setting, Sync};
 use crate::logic::queue::trouble::{Fault, Trouble};
 use crate::wire::queue::record::{FRAME_BYTES, Frame, Label};
 use crate::wire::queue::segment;
@@ -19,39 +19,12 @@ use super::disk::Disk;
 use super::fresh::Fresh;
 use super::group::Group;
 use super::mark_file::MarkSync;
+use super::notice::Notice;
 use super::passing::Passing;
 use super::progress::{Progress, Shared};
-use super::reader::{Entry, Reader};
+use super::reader::{Entry, Read, Reader};
 use super::recovery::{OpenError, Recovered, recover};
 use super::writer::Writer;
-
-/// What an operator should know.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Notice {
-    /// The disk is full or has failed; the system's words.
-    Fault(Fault, String),
-    /// It does what it is told again.
-    Mended,
-    /// So many places were damaged; what was in them is lost.
-    Damaged(u64),
-    /// So many bytes were cut off behind the last whole record at the start.
-    Cut(u64),
-    /// How far the queue has been sent is not known: some of it is sent again.
-    MarkLost,
-    /// So many records that had not been sent made room for newer ones.
-    Dropped(u64),
-}
-
-/// What a look at the next record gives.
-#[derive(Debug)]
-pub enum Read {
-    /// It is to be sent.
-    Entry(Entry),
-    /// It was given out before its turn. There may be more behind it.
-    Passed,
-    /// There is none, or as many are out as may be.
-    Nothing,
-}
 
 /// The queue.
 #[derive(Debug)]
@@ -118,8 +91,25 @@ impl<D: Disk + Clone> Store<D> {
 
     /// Stores a group, in this order, with one write and at most one sync; what became of each.
     pub fn append(&mut self, appends: &[Append], now: Millis) -> Vec<Outcome> {
-        self.group.clear();
         self.release(now);
+        self.append_group(appends, now)
+    }
+
+    /// The same for one, if that is no more than a write to the page cache: no sync, no other segment,
+    /// nothing to be removed. `None`: nothing was done, it is more.
+    pub fn append_quickly(&mut self, append: &Append, now: Millis) -> Option<Outcome> {
+        let bytes = (FRAME_BYTES + append.push.whole().len()) as u64;
+        let is_quick = self.setting.sync != Sync::Always
+            && self.trouble.is_none()
+            && self.chain.judge(bytes) == Room::Here;
+        if !is_quick {
+            return None;
+        }
+        self.append_group(std::slice::from_ref(append), now).pop()
+    }
+
+    fn append_group(&mut self, appends: &[Append], now: Millis) -> Vec<Outcome> {
+        self.group.clear();
         let first = self.next_sequence();
         let mut outcomes: Vec<Outcome> =
             (0..appends.len()).map(|place| self.take(appends, place, first, now)).collect();
@@ -245,8 +235,9 @@ impl<D: Disk + Clone> Store<D> {
         if !self.progress.lock().has_room() {
             return Read::Nothing;
         }
-        if let Some((entry, segment)) = self.passing.take() {
-            return self.on_turn(entry, segment);
+        match self.read_passing() {
+            Read::Nothing => {}
+            read => return read,
         }
         if now < self.read_not_before {
             return Read::Nothing;
@@ -275,6 +266,14 @@ impl<D: Disk + Clone> Store<D> {
         }
     }
 
+    /// The same of what is still in memory.
+    pub fn read_passing(&mut self) -> Read {
+        if !self.progress.lock().has_room() {
+            return Read::Nothing;
+        }
+        self.passing.take().map_or(Read::Nothing, |(entry, segment)| self.on_turn(entry, segment))
+    }
+
     fn on_turn(&mut self, entry: Entry, segment: Sequence) -> Read {
         let sequence = entry.label.sequence;
         self.fresh.forget(sequence.next());
@@ -292,6 +291,11 @@ impl<D: Disk + Clone> Store<D> {
             }
         }
         Read::Passed
+    }
+
+    /// Whether everything that there is has been read, or is in memory.
+    pub fn is_all_read(&self) -> bool {
+        self.reader.is_at_end(&self.chain)
     }
 
     /// The next record that need not wait for its turn, where the setting lets samples go out of order.

@@ -39,6 +39,11 @@ impl Trouble {
         }
     }
 
+    /// Whether nothing is known to be wrong.
+    pub fn is_none(&self) -> bool {
+        self.now.is_none()
+    }
+
     /// What keeps from trying now, if anything does.
     pub fn judge(&self, now: Millis) -> Option<Fault> {
         self.now.filter(|(_, until)| now < *until).map(|(fault, _)| fault)
@@ -52,7 +57,7 @@ mod tests {
     #[test]
     fn a_disk_that_failed_is_tried_again_after_a_while() {
         let mut trouble = Trouble::default();
-        assert!(trouble.on_fault(Fault::Failed, Millis(0)));
+        assert!(trouble.is_none() && trouble.on_fault(Fault::Failed, Millis(0)));
         assert!(!trouble.on_fault(Fault::Failed, Millis(0)), "it is known");
         trouble.on_room(Millis(10));
         assert_eq!(trouble.judge(Millis(999)), Some(Fault::Failed));

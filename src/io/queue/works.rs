@@ -1,0 +1,233 @@
+//! What is done with a queue's store, by whoever has it: its thread, or a core that finds it free.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use crossbeam::channel::{Receiver, Sender, bounded};
+
+use crate::base::limits::{
+    QUEUE_FRESH_OUT_MAX, QUEUE_GROUP_BYTES_MAX, QUEUE_GROUP_MAX, QUEUE_INBOX_MAX,
+    QUEUE_READS_PER_TURN, QUEUE_SLOW_FOR, QUEUE_SLOW_WRITE,
+};
+use crate::base::time::Millis;
+use crate::logic::queue::setting::Setting;
+use crate::wire::queue::sequence::SourceKey;
+
+use super::append::{Append, Outcome};
+use super::depth::Depth;
+use super::disk::Disk;
+use super::inbox::Inbox;
+use super::notice::Notice;
+use super::order::{Order, tell};
+use super::reader::{Entry, Read};
+use super::store::Store;
+
+/// A store, and where goes what it gives out.
+#[derive(Debug)]
+pub struct Works<D: Disk> {
+    store: Store<D>,
+    give: Sender<Entry>,
+    give_fresh: Sender<Entry>,
+    tell: Sender<Notice>,
+    depth: Arc<Depth>,
+    began: Instant,
+    /// A write has taken long: until then no core waits for another.
+    slow_until: Millis,
+}
+
+/// What a store gives out, for whoever sends.
+#[derive(Debug)]
+pub struct Given {
+    /// See [`Running::entries`](super::thread::Running::entries).
+    pub entries: Receiver<Entry>,
+    /// See [`Running::fresh`](super::thread::Running::fresh).
+    pub fresh: Receiver<Entry>,
+    /// See [`Running::notices`](super::thread::Running::notices).
+    pub notices: Receiver<Notice>,
+}
+
+/// How a turn of the thread has ended.
+#[derive(Debug)]
+pub struct Turned {
+    /// Nothing will come any more.
+    pub is_over: bool,
+    /// So much was looked at to be given out.
+    pub given: usize,
+}
+
+/// What storing something at once has come to.
+#[derive(Debug)]
+pub struct Now {
+    /// What became of it.
+    pub outcome: Outcome,
+    /// There is something new for whoever sends.
+    pub is_given: bool,
+    /// The thread is to look when it is to sync.
+    pub is_sync_new: bool,
+}
+
+impl<D: Disk + Clone> Works<D> {
+    /// Of a store of this setting.
+    pub fn new(store: Store<D>, setting: Setting) -> (Works<D>, Given) {
+        // The store gives out no more than that, so that giving never blocks.
+        let (give, entries) = bounded(setting.in_flight_max.max(1));
+        let (give_fresh, fresh) = bounded(QUEUE_FRESH_OUT_MAX);
+        let (tell, notices) = bounded(QUEUE_INBOX_MAX);
+        let depth = Arc::new(Depth::default());
+        let (began, slow_until) = (Instant::now(), Millis(0));
+        let works = Works { store, give, give_fresh, tell, depth, began, slow_until };
+        // Who asks before the thread has turned must not hear that nothing is there.
+        works.publish_depth();
+        (works, Given { entries, fresh, notices })
+    }
+
+    /// How full it is.
+    pub fn depth(&self) -> Arc<Depth> {
+        self.depth.clone()
+    }
+
+    /// Since this was made.
+    pub fn now(&self) -> Millis {
+        self.began.elapsed().into()
+    }
+
+    /// When [`Works::turn`] has something to do.
+    pub fn due(&self) -> Option<Millis> {
+        self.store.due()
+    }
+
+    /// Stores a group of what there is, does what is due, and gives out some of what is to be sent. A turn
+    /// of the thread.
+    pub fn turn(&mut self, inbox: &Inbox<Order>) -> Turned {
+        let is_over = self.take_group(inbox);
+        let now = self.now();
+        self.store.turn(now);
+        let given = if is_over { 0 } else { self.give_out(now) };
+        self.tell_notices();
+        self.publish_depth();
+        Turned { is_over, given }
+    }
+
+    /// Stores one at once, if that is no more than a write to the page cache of a disk that has been quick
+    /// lately. `None`: it is more, and is the thread's.
+    pub fn append_now(&mut self, append: &Append) -> Option<Now> {
+        let now = self.now();
+        if now < self.slow_until {
+            return None;
+        }
+        let (had_sync, is_all_read) = (self.store.due().is_some(), self.store.is_all_read());
+        let outcome = self.store.append_quickly(append, now)?;
+        let written = self.now();
+        if written.since(now) >= QUEUE_SLOW_WRITE {
+            self.slow_until = written.after(QUEUE_SLOW_FOR);
+        }
+        // Behind a backlog it has its turn when the thread has read that.
+        let given = self.give_fresh() + if is_all_read { self.give_stored() } else { 0 };
+        self.tell_notices();
+        self.publish_depth();
+        let is_sync_new = !had_sync && self.store.due().is_some();
+        Some(Now { outcome, is_given: given > 0, is_sync_new })
+    }
+
+    /// See [`Queue::settled`](super::thread::Queue::settled).
+    pub fn on_settled(&mut self, source: SourceKey, hash: u128) {
+        self.store.on_settled(source, hash);
+    }
+
+    /// Syncs everything, as the setting wants it.
+    pub fn close(mut self) {
+        let now = self.now();
+        self.store.close(now);
+    }
+
+    /// Takes what there is, as much as makes a group, and stores it. Whether that was all for ever.
+    fn take_group(&mut self, inbox: &Inbox<Order>) -> bool {
+        let (mut group, mut tickets, mut bytes) = (Vec::new(), Vec::new(), 0);
+        let store = &mut self.store;
+        let is_over = inbox.take_while(|order| {
+            match order {
+                Order::Append(append, ticket) => {
+                    bytes += append.push.bytes_allocated();
+                    group.push(append);
+                    tickets.push(ticket);
+                }
+                // It was stored before this was said, with an earlier group.
+                Order::Settled(source, hash) => store.on_settled(source, hash),
+            }
+            group.len() < QUEUE_GROUP_MAX && bytes < QUEUE_GROUP_BYTES_MAX
+        });
+        if !group.is_empty() {
+            let outcomes = self.store.append(&group, self.now());
+            self.depth.on_come(bytes as u64);
+            // Whoever hears that it is stored must not see a queue in which it is not.
+            self.publish_depth();
+            // The core that hears of it is to be the last who has the request, and use its memory again.
+            drop(group);
+            tell(&tickets, outcomes);
+        }
+        is_over
+    }
+
+    /// Gives out some of what is to be sent; how much was looked at.
+    fn give_out(&mut self, now: Millis) -> usize {
+        let mut given = self.give_fresh();
+        for _ in 0..QUEUE_READS_PER_TURN {
+            if self.is_full() {
+                break;
+            }
+            match self.store.read(now) {
+                Read::Entry(entry) => drop(self.give.try_send(entry)),
+                Read::Passed => {}
+                Read::Nothing => break,
+            }
+            given += 1;
+        }
+        given
+    }
+
+    /// The same of what need not be read from disk.
+    fn give_stored(&mut self) -> usize {
+        let mut given = 0;
+        while !self.is_full() {
+            match self.store.read_passing() {
+                Read::Entry(entry) => drop(self.give.try_send(entry)),
+                Read::Passed => {}
+                Read::Nothing => break,
+            }
+            given += 1;
+        }
+        given
+    }
+
+    fn give_fresh(&mut self) -> usize {
+        let mut given = 0;
+        // Whoever takes them may be gone; then they are sent after the restart.
+        while let Some(entry) = self.store.next_fresh() {
+            let _ = self.give_fresh.try_send(entry);
+            given += 1;
+        }
+        given
+    }
+
+    /// Whether nothing more can be given out now. Then somebody nudges when there is room; or what lies there
+    /// was dropped since to make room, and is taken out at the next turn of who sends.
+    fn is_full(&self) -> bool {
+        let is_full = self.give.is_full();
+        if is_full {
+            let _ = self.store.progress().lock().has_room();
+        }
+        is_full
+    }
+
+    fn tell_notices(&mut self) {
+        for notice in self.store.take_notices() {
+            // Nobody has listened to so many before it.
+            let _ = self.tell.try_send(notice);
+        }
+    }
+
+    fn publish_depth(&self) {
+        self.depth.set_bytes(self.store.bytes());
+        self.depth.publish(&self.store.progress().lock());
+    }
+}

@@ -1,0 +1,39 @@
+//! The senders of queues that are on the loop of one core.
+
+use std::cell::RefCell;
+
+use crate::base::time::Millis;
+use crate::io::link::EndpointId;
+use crate::io::queue::sender::Near;
+
+/// They.
+#[derive(Default)]
+pub struct Senders(RefCell<Vec<Near>>);
+
+impl Senders {
+    /// One begins.
+    pub fn add(&self, near: Near) {
+        self.0.borrow_mut().push(near);
+    }
+
+    /// That of this endpoint has ended.
+    pub fn remove(&self, endpoint: EndpointId) {
+        self.0.borrow_mut().retain(|near| !near.is_of(endpoint));
+    }
+
+    /// Has that of this endpoint look for something to be sent. Whether there is one here.
+    pub fn turn(&self, endpoint: EndpointId) -> bool {
+        let near = self.0.borrow().iter().find(|near| near.is_of(endpoint)).cloned();
+        near.as_ref().map(Near::turn).is_some()
+    }
+
+    /// All are to end by then.
+    pub fn stop(&self, deadline: Millis) {
+        self.0.borrow().iter().for_each(|near| near.stop(deadline));
+    }
+
+    /// Whether none is left.
+    pub fn are_gone(&self) -> bool {
+        self.0.borrow().is_empty()
+    }
+}
