@@ -23,10 +23,14 @@ mod world;
 
 use highlander::base::time::{Millis, UnixMillis};
 use highlander::io::queue::append::{Append, Outcome, Refusal};
+use highlander::io::queue::disk::Disk as _;
+use highlander::io::queue::spares::Spares;
 use highlander::io::queue::store::Store;
+use highlander::logic::queue::chain::Link;
 use highlander::logic::queue::setting::Setting;
 use highlander::wire::queue::mark::FILE_BYTES;
-use highlander::wire::queue::sequence::{Salt, SourceKey};
+use highlander::wire::queue::segment;
+use highlander::wire::queue::sequence::{Salt, Sequence, SourceKey};
 use highlander::wire::remote_write::protocol::Protocol;
 use highlander::wire::remote_write::push::Push;
 
@@ -64,6 +68,44 @@ fn a_disk_that_one_segment_fills_takes_more_when_that_has_been_sent() {
     }
     // Each time that it was full, one is refused.
     assert!(stored > 900 && refused > 3, "{stored} stored, {refused} refused");
+}
+
+/// Once the second try took it for one that the file held before it was this segment.
+#[test]
+fn a_record_whose_reading_failed_is_read_again() {
+    let disk = disk::SimDisk::new(1, Mutation::None);
+    let push = Push::new(vec![b'x'; 1000], 10, Protocol::V1);
+    let append = Append { push, source: SourceKey(1), time: UnixMillis(0), hash: None };
+    let open = || Store::open(disk.clone(), Setting::default(), Salt(1)).expect("it works");
+    open().append(&[append], Millis(0));
+    let mut store = open();
+    // The file is opened; its frame is read, and then not its body; then that too.
+    let read = [(2000, Some(1)), (4000, Some(1)), (6000, None)].map(|(now, acts_left)| {
+        disk.0.borrow_mut().faults.acts_left = acts_left;
+        let read = store.next(Millis(now));
+        disk.0.borrow_mut().faults.is_crashed = false;
+        read.map(|entry| entry.push.whole().len())
+    });
+    assert_eq!(read, [None, None, Some(1000)]);
+}
+
+/// Once it stayed, and filled the disk until the next start.
+#[test]
+fn a_spare_that_could_not_be_removed_is_removed_later() {
+    let mut disk = disk::SimDisk::new(1, Mutation::None);
+    let link = Link { number: Sequence(1), bytes: 100 };
+    disk.create(&segment::name(link.number)).expect("it works");
+    let mut spares = Spares::default();
+    spares.take(&mut disk, link, true).expect("it works");
+    assert!(spares.give(&mut disk, "other").is_none(), "a power cut might undo it");
+    spares.on_synced();
+    disk.0.borrow_mut().faults.per_mille = 1000;
+    assert!(spares.give(&mut disk, "other").is_none());
+    spares.clear(&mut disk);
+    assert_eq!(spares.bytes(), 100);
+    disk.0.borrow_mut().faults.per_mille = 0;
+    spares.clear(&mut disk);
+    assert_eq!((spares.bytes(), disk.list().expect("it works")), (0, Vec::new()));
 }
 
 /// Runs one seed; `Err` says what was violated.

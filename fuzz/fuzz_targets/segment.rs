@@ -126,6 +126,10 @@ impl Disk for Memory {
         Err(io::ErrorKind::Unsupported.into())
     }
 
+    fn rename(&mut self, _: &str, _: &str) -> io::Result<()> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
     fn remove(&mut self, _: &str) -> io::Result<()> {
         Err(io::ErrorKind::Unsupported.into())
     }

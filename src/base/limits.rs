@@ -334,6 +334,9 @@ pub const QUEUE_READS_PER_TURN: usize = 16;
 /// Bodies that are remembered so that none is stored twice: those of a hundred sources with fifty
 /// shards each are tried again within seconds.
 pub const QUEUE_RECENT_MAX: usize = 8192;
+/// Segments that have been sent and wait to be written again: one is filled while the one before it is
+/// sent.
+pub const QUEUE_SPARES_MAX: usize = 2;
 /// A write to the page cache that takes as long has waited for the disk: longer than a thread takes to
 /// be woken a thousand times.
 pub const QUEUE_SLOW_WRITE: Millis = Millis(10);

@@ -37,7 +37,10 @@ pub struct State {
     inodes: BTreeMap<Number, Inode>,
     cached_names: BTreeMap<String, Number>,
     durable_names: BTreeMap<String, Number>,
+    /// Of each file that got other names since they were synced, all that it had.
+    ways: BTreeMap<String, Vec<String>>,
     next: Number,
+    pub renamed: u64,
     pub faults: Faults,
     pub capacity: u64,
     pub dice: Dice,
@@ -55,7 +58,9 @@ impl SimDisk {
             inodes: BTreeMap::new(),
             cached_names: BTreeMap::new(),
             durable_names: BTreeMap::new(),
+            ways: BTreeMap::new(),
             next: 1,
+            renamed: 0,
             faults: Faults::default(),
             capacity: u64::MAX,
             dice: Dice::new(seed ^ 0xd15c),
@@ -100,7 +105,7 @@ impl State {
 
     /// The power is gone: what was not synced is there or not, sector by sector.
     pub fn cut_power(&mut self) {
-        let State { inodes, cached_names, durable_names, dice, torn, .. } = self;
+        let State { inodes, cached_names, durable_names, ways, dice, torn, .. } = self;
         for inode in inodes.values_mut() {
             let length = if dice.chance(50) { inode.cached.len() } else { inode.durable.len() };
             inode.durable.resize(length, 0);
@@ -116,6 +121,21 @@ impl State {
                 inode.durable[from..to].copy_from_slice(&inode.cached[from..to]);
             }
             inode.cached = inode.durable.clone();
+        }
+        // A file has one of its names, or none if it had none that was synced.
+        for (last, names) in std::mem::take(ways) {
+            let Some(number) = cached_names.remove(&last) else {
+                // It was removed since.
+                names.iter().for_each(|name| _ = cached_names.remove(name));
+                continue;
+            };
+            let was_durable = names.first().is_some_and(|name| durable_names.contains_key(name));
+            names.iter().for_each(|name| _ = durable_names.remove(name));
+            let name = names[dice.next() as usize % names.len()].clone();
+            if was_durable || dice.chance(50) {
+                durable_names.insert(name.clone(), number);
+                cached_names.insert(name, number);
+            }
         }
         let names: BTreeSet<String> =
             cached_names.keys().chain(durable_names.keys()).cloned().collect();
@@ -291,7 +311,19 @@ impl Disk for SimDisk {
         state.strike(Act::SyncDirectory, None)?;
         if state.mutation != Mutation::SkipDirectorySync {
             state.durable_names = state.cached_names.clone();
+            state.ways.clear();
         }
+        Ok(())
+    }
+
+    fn rename(&mut self, from: &str, to: &str) -> io::Result<()> {
+        let mut state = self.0.borrow_mut();
+        state.strike(Act::Rename, None)?;
+        let number = state.cached_names.remove(from).ok_or(io::ErrorKind::NotFound)?;
+        state.cached_names.insert(to.to_owned(), number);
+        state.renamed += 1;
+        let before = state.ways.remove(from).unwrap_or_else(|| vec![from.to_owned()]);
+        state.ways.insert(to.to_owned(), [before, vec![to.to_owned()]].concat());
         Ok(())
     }
 

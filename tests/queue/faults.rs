@@ -20,6 +20,7 @@ pub enum Act {
     Sync,
     SyncDirectory,
     Remove,
+    Rename,
 }
 
 /// What happens instead.

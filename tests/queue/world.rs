@@ -41,10 +41,11 @@ pub struct Seen {
     segments: u64,
     fresh: u64,
     quickly: u64,
+    renamed: u64,
 }
 
 impl Seen {
-    fn numbers(&mut self) -> [&mut u64; 16] {
+    fn numbers(&mut self) -> [&mut u64; 17] {
         [
             &mut self.acknowledged,
             &mut self.known,
@@ -62,6 +63,7 @@ impl Seen {
             &mut self.segments,
             &mut self.fresh,
             &mut self.quickly,
+            &mut self.renamed,
         ]
     }
 
@@ -93,6 +95,10 @@ pub struct World {
     known_since_start: BTreeSet<Id>,
     faults_before: (u64, u64),
     faulty: bool,
+    /// The power was cut, or a process ended in the middle of a write.
+    has_torn: bool,
+    /// Damage was told of where there was none.
+    false_alarm: bool,
     seen: Seen,
 }
 
@@ -125,6 +131,8 @@ impl World {
             known_since_start: BTreeSet::new(),
             faults_before: (0, 0),
             faulty,
+            has_torn: false,
+            false_alarm: false,
             seen: Seen::default(),
             dice,
         }
@@ -209,6 +217,8 @@ impl World {
             }
         }
         let disk = self.disk.0.borrow();
+        let has_reason = self.has_torn || self.seen.rotten + disk.faults.all > 0;
+        self.false_alarm |= self.seen.damaged > 0 && !has_reason;
         let of_syncs = disk.faults.of_syncs;
         if of_syncs != self.faults_before.0 {
             self.list.on_sync_failed();
@@ -404,6 +414,7 @@ impl World {
         let power = power.unwrap_or_else(|| self.dice.chance(50));
         self.hear();
         self.store = None;
+        self.has_torn |= power || self.is_crashed();
         let mut disk = self.disk.0.borrow_mut();
         let of_mark = disk.faults.of_mark;
         let mark_failed = of_mark != self.faults_before.1 || self.seen.rotten > 0;
@@ -540,9 +551,13 @@ impl World {
         if records > 0 {
             return Err(format!("{records} records are left"));
         }
+        if self.false_alarm {
+            return Err("damage was told of, and there was none".into());
+        }
         let disk = self.disk.0.borrow();
         self.seen.faults = disk.faults.all;
         self.seen.torn = disk.torn;
+        self.seen.renamed = disk.renamed;
         self.seen.repeated = self.list.repeated;
         Ok(self.seen)
     }

@@ -15,8 +15,8 @@ pub trait Disk {
     fn create(&mut self, name: &str) -> io::Result<Self::File>;
     /// Opens one that is there, for reading and writing.
     fn open(&mut self, name: &str) -> io::Result<Self::File>;
-    /// Gives an empty file so many bytes, all zero, for which there is room from now on. Where a file
-    /// system knows no such thing, nothing.
+    /// Gives a file so many bytes at least, for which there is room from now on; those that it had not are
+    /// zero. Where a file system knows no such thing, nothing.
     fn allocate(&mut self, file: &Self::File, bytes: u64) -> io::Result<()>;
     /// Reads all of `bytes`, from `offset` on.
     fn read(&mut self, file: &Self::File, offset: u64, bytes: &mut [u8]) -> io::Result<()>;
@@ -32,6 +32,8 @@ pub trait Disk {
     fn sync(&mut self, file: &Self::File) -> io::Result<()>;
     /// The same for which files there are.
     fn sync_directory(&mut self) -> io::Result<()>;
+    /// Gives a file another name, which none has; or if one has, that file is gone.
+    fn rename(&mut self, from: &str, to: &str) -> io::Result<()>;
     /// Removes a file.
     fn remove(&mut self, name: &str) -> io::Result<()>;
 }

@@ -120,6 +120,10 @@ impl Disk for Files {
         self.0.directory.sync_all()
     }
 
+    fn rename(&mut self, from: &str, to: &str) -> io::Result<()> {
+        fs::rename(self.0.path.join(from), self.0.path.join(to))
+    }
+
     fn remove(&mut self, name: &str) -> io::Result<()> {
         fs::remove_file(self.0.path.join(name))
     }

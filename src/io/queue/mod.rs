@@ -18,6 +18,7 @@ pub mod reader;
 pub mod recovery;
 pub mod report;
 pub mod sender;
+pub mod spares;
 pub mod store;
 pub mod thread;
 pub mod walk;

@@ -13,6 +13,7 @@ use crate::wire::queue::sequence::{Salt, Sequence};
 
 use super::disk::Disk;
 use super::mark_file::MarkFile;
+use super::spares;
 use super::walk::{Step, Walk};
 
 /// Why a queue can't be opened.
@@ -71,6 +72,7 @@ pub fn recover<D: Disk>(
     let salt = mark.map(|mark| mark.salt).or(head_salt).unwrap_or(fresh);
     let tail = read_last(disk, &plan, salt)?;
     let next = plan.next(tail.last);
+    spares::remove_left(disk, &files)?;
     let is_mark_lost = mark.is_none() && !plan.links.is_empty();
     // It syncs the directory, too.
     let mark = MarkFile::open(disk, &files, mark, salt)?;

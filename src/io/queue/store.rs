@@ -368,8 +368,8 @@ impl<D: Disk + Clone> Store<D> {
         while self.trouble.judge(now) != Some(Fault::Failed)
             && let Some(link) = self.chain.released(needed)
         {
-            let removed = self.disk.remove(&segment::name(link.number));
-            if !self.note(removed, now) {
+            let gone = self.writer.let_go(&mut self.disk, &self.chain, link);
+            if !self.note(gone, now) {
                 return;
             }
             self.on_removed(now);
@@ -398,6 +398,7 @@ impl<D: Disk + Clone> Store<D> {
         let waits = self.progress.lock().mark.is_unsynced() && self.mark_sync.waits();
         let kept = if waits { self.sync_mark() } else { Ok(()) };
         self.note_mark(kept, now);
+        self.writer.end(&mut self.disk);
         self.progress.lock().end();
     }
 

@@ -1,4 +1,8 @@
 //! A walk through a segment, from record to record, over whatever is damaged.
+//!
+//! Behind the last record may lie what the file held when it was another segment: records with lower
+//! numbers, which are none of this one, and parts of them. Right behind the last record lies an empty frame
+//! then, so that whatever else is there is damage.
 
 use std::io;
 
@@ -35,12 +39,17 @@ pub struct Walk<F> {
     offset: u64,
     /// Before it lies a damaged record that has been spoken of.
     is_told: bool,
+    /// What comes has a higher number than this.
+    above: Sequence,
+    /// The number of what came last, as long as nobody goes back to it.
+    last: Sequence,
 }
 
 impl<F> Walk<F> {
     /// Before the first record.
     pub fn new(file: F, number: Sequence, salt: Salt) -> Walk<F> {
-        Walk { file, number, salt, offset: HEAD_BYTES as u64, is_told: false }
+        let above = Sequence(number.0.saturating_sub(1));
+        Walk { file, number, salt, offset: HEAD_BYTES as u64, is_told: false, above, last: above }
     }
 
     /// Where it is.
@@ -51,6 +60,7 @@ impl<F> Walk<F> {
     /// Goes to `offset`, where a record begins or begins next.
     pub fn go_to(&mut self, offset: u64) {
         self.offset = offset;
+        self.last = self.above;
     }
 
     /// Goes past so many sectors that can't be read, no further than to `end`.
@@ -62,16 +72,18 @@ impl<F> Walk<F> {
     /// The next, `end` being the first byte that may not be read. After an error it is where it was.
     pub fn step<D: Disk<File = F>>(&mut self, disk: &mut D, end: u64) -> io::Result<Step> {
         let is_told = std::mem::take(&mut self.is_told);
+        self.above = self.last;
         if self.offset >= end {
             return Ok(Step::End);
         }
         if self.offset + FRAME_BYTES as u64 <= end {
             let mut bytes = [0; FRAME_BYTES];
             disk.read(&self.file, self.offset, &mut bytes)?;
-            if let Some(frame) = Frame::decode(&bytes, self.salt)
+            if let Some(frame) = self.own(&bytes)
                 && self.offset + frame.record_bytes() as u64 <= end
             {
                 let at = self.offset;
+                self.last = frame.label.sequence;
                 self.offset += frame.record_bytes() as u64;
                 return Ok(Step::Record(frame, at));
             }
@@ -100,26 +112,42 @@ impl<F> Walk<F> {
         Ok(push)
     }
 
+    /// The frame with which `bytes` begin, if it is one of this segment.
+    fn own(&self, bytes: &[u8]) -> Option<Frame> {
+        Frame::decode(bytes, self.salt).filter(|frame| frame.label.sequence > self.above)
+    }
+
     /// Looks for the next record behind one that is none.
     fn search<D: Disk<File = F>>(&mut self, disk: &mut D, end: u64) -> io::Result<Step> {
-        let mut from = self.offset;
-        let mut written = false;
         let mut window = vec![0; QUEUE_SEARCH_BYTES];
-        let found = loop {
+        let mut from = self.offset;
+        let mut is_empty = true;
+        let found = 'found: loop {
             let length = (end - from).min(QUEUE_SEARCH_BYTES as u64) as usize;
             let part = &mut window[..length];
             disk.read(&self.file, from, part)?;
-            written |= part.iter().any(|byte| *byte != 0);
-            // What is here has just been found to be no record that fits.
-            let skipped = usize::from(from == self.offset).min(length);
-            match find(&part[skipped..], self.salt) {
-                Ok(at) => break from + (skipped + at) as u64,
-                Err(_) if from + length as u64 == end => break end,
-                Err(at) => from += (skipped + at) as u64,
+            let mut looked = 0;
+            if from == self.offset {
+                is_empty = part.iter().take(FRAME_BYTES).all(|byte| *byte == 0);
+                // What is here has just been found to be no record that fits.
+                looked = length.min(1);
             }
+            let next = loop {
+                match find(&part[looked..], self.salt) {
+                    Ok(at) if self.own(&part[looked + at..]).is_some() => {
+                        break 'found from + (looked + at) as u64;
+                    }
+                    Ok(at) => looked += at + 1,
+                    Err(at) => break looked + at,
+                }
+            };
+            if from + length as u64 == end {
+                break end;
+            }
+            from += next as u64;
         };
         self.offset = found;
-        // What was preallocated and never written is no damage.
-        Ok(if found == end && !written { Step::End } else { Step::Damage })
+        // What was never written is no damage, nor what was written before.
+        Ok(if found == end && is_empty { Step::End } else { Step::Damage })
     }
 }

@@ -2,25 +2,32 @@
 //!
 //! A segment of which a write or a sync has failed is never written again. The kernel may have dropped
 //! what it could not write and takes it for written: a second sync would say so and lie.
+//!
+//! A new segment is one that has been sent, if there is one, see [`super::spares`]. Behind each group an
+//! empty frame is written, over which the next is written: whoever reads knows by it that what follows is
+//! not damaged but old.
 
 use std::io;
 
 use crate::base::time::Millis;
-use crate::logic::queue::chain::{Chain, Room};
+use crate::logic::queue::chain::{Chain, Link, Room};
 use crate::logic::queue::commit::Commit;
 use crate::logic::queue::setting::Sync;
+use crate::wire::queue::record::FRAME_BYTES;
 use crate::wire::queue::segment::{self, HEAD_BYTES, SegmentHead};
 use crate::wire::queue::sequence::{Salt, Sequence};
 
 use super::disk::Disk;
+use super::spares::Spares;
 
 /// The writer.
 #[derive(Debug)]
 pub struct Writer<F> {
     sync: Sync,
     salt: Salt,
-    /// The segment that is appended to.
-    live: Option<F>,
+    /// The segment that is appended to, and how long its file is.
+    live: Option<(F, u64)>,
+    spares: Spares,
     commit: Commit,
     /// A file has come or gone since the directory was synced.
     is_directory_dirty: bool,
@@ -32,7 +39,8 @@ impl<F> Writer<F> {
     /// Nothing has been written. The first group gets a segment of its own.
     pub fn new(salt: Salt, sync: Sync) -> Writer<F> {
         let commit = Commit::new(sync);
-        Writer { sync, salt, live: None, commit, is_directory_dirty: false, stray: None }
+        let (live, spares) = Default::default();
+        Writer { sync, salt, live, spares, commit, is_directory_dirty: false, stray: None }
     }
 
     /// Appends a group whose first record is `first` and for which there is room. When it returns, its
@@ -52,15 +60,16 @@ impl<F> Writer<F> {
         }
         let end = chain.last_bytes();
         let fresh = self.live.is_none();
-        let file = match self.live.take() {
-            Some(file) => file,
+        let (file, room) = match self.live.take() {
+            Some(live) => live,
             None => self.begin(disk, first, chain.room_bytes(HEAD_BYTES as u64 + length))?,
         };
         let head = SegmentHead { number: first, salt: self.salt }.encode();
-        let written = match fresh {
-            true => disk.write_all(&file, 0, &[&[&head[..]], parts].concat()),
-            false => disk.write_all(&file, end, parts),
-        };
+        let start = if fresh { 0 } else { end };
+        let head = if fresh { &head[..] } else { &[] };
+        let left = room.saturating_sub(start + head.len() as u64 + length);
+        let empty = &[0; FRAME_BYTES][..left.min(FRAME_BYTES as u64) as usize];
+        let written = disk.write_all(&file, start, &[&[head], parts, &[empty]].concat());
         if let Err(error) = written.and_then(|()| self.commit_group(disk, &file)) {
             match fresh {
                 true => drop(self.take_back(disk, first)),
@@ -72,7 +81,7 @@ impl<F> Writer<F> {
             chain.on_begun(first);
         }
         chain.on_appended(length);
-        self.live = Some(file);
+        self.live = Some((file, room));
         if self.sync != Sync::Always {
             self.commit.on_written(now);
         }
@@ -87,21 +96,47 @@ impl<F> Writer<F> {
         Ok(())
     }
 
+    /// A new segment whose file has so many bytes.
     fn begin<D: Disk<File = F>>(
         &mut self,
         disk: &mut D,
         number: Sequence,
         bytes: u64,
-    ) -> io::Result<F> {
+    ) -> io::Result<(F, u64)> {
         // No more than one: a disk on which nothing can be removed gets nothing new.
         if let Some(stray) = self.stray {
             self.take_back(disk, stray)?;
         }
-        let file = disk.create(&segment::name(number))?;
         self.is_directory_dirty = true;
-        if let Err(error) = disk.allocate(&file, bytes) {
-            let _ = self.take_back(disk, number);
-            return Err(error);
+        let begun = self.try_begin(disk, number, bytes).or_else(|error| {
+            self.take_back(disk, number)?;
+            if self.spares.bytes() == 0 {
+                return Err(error);
+            }
+            // They may be what fills the disk.
+            self.spares.clear(disk);
+            self.try_begin(disk, number, bytes)
+        });
+        let file = begun.inspect_err(|_| drop(self.take_back(disk, number)))?;
+        Ok((file, bytes))
+    }
+
+    fn try_begin<D: Disk<File = F>>(
+        &mut self,
+        disk: &mut D,
+        number: Sequence,
+        bytes: u64,
+    ) -> io::Result<F> {
+        let name = segment::name(number);
+        let Some(length) = self.spares.give(disk, &name) else {
+            let file = disk.create(&name)?;
+            disk.allocate(&file, bytes)?;
+            return Ok(file);
+        };
+        let file = disk.open(&name)?;
+        match length > bytes {
+            true => disk.cut(&file, bytes)?,
+            false => disk.allocate(&file, bytes)?,
         }
         Ok(file)
     }
@@ -147,7 +182,7 @@ impl<F> Writer<F> {
         chain: &mut Chain,
         now: Millis,
     ) -> io::Result<()> {
-        let Some(file) = self.live.take() else { return Ok(()) };
+        let Some((file, _)) = self.live.take() else { return Ok(()) };
         chain.on_closed();
         // Else it stays as long as the segment does.
         let _ = disk.cut(&file, chain.last_bytes());
@@ -171,7 +206,7 @@ impl<F> Writer<F> {
         if !self.commit.is_due(now) {
             return Ok(());
         }
-        if let Some(file) = &self.live
+        if let Some((file, _)) = &self.live
             && let Err(error) = disk.sync(file)
         {
             chain.on_closed();
@@ -188,8 +223,32 @@ impl<F> Writer<F> {
         if self.is_directory_dirty {
             disk.sync_directory()?;
             self.is_directory_dirty = false;
+            self.spares.on_synced();
         }
         Ok(())
+    }
+
+    /// Lets go of a segment that is not needed any more: it is kept to be written again if all of it fits
+    /// under the maximum of this chain, else removed.
+    pub fn let_go<D: Disk<File = F>>(
+        &mut self,
+        disk: &mut D,
+        chain: &Chain,
+        link: Link,
+    ) -> io::Result<()> {
+        let has_room = chain.has_room_besides(self.spares.bytes());
+        self.spares.take(disk, link, has_room)?;
+        self.is_directory_dirty = true;
+        if self.sync == Sync::Never && has_room {
+            // One for a whole segment; without it none is written again, which costs more.
+            let _ = self.sync_directory(disk);
+        }
+        Ok(())
+    }
+
+    /// Nothing is written any more.
+    pub fn end<D: Disk<File = F>>(&mut self, disk: &mut D) {
+        self.spares.clear(disk);
     }
 
     /// A file has been removed.

@@ -69,6 +69,12 @@ impl Chain {
         self.segment_bytes.min(left).max(bytes)
     }
 
+    /// Whether the one that is appended to may grow to its end while besides all segments files of so many
+    /// bytes stay, and one more becomes such a file.
+    pub fn has_room_besides(&self, bytes: u64) -> bool {
+        self.bytes + bytes + self.segment_bytes <= self.bytes_max
+    }
+
     /// A segment of this number is there, with a head.
     pub fn on_begun(&mut self, number: Sequence) {
         assert!(self.links.back().is_none_or(|last| last.number < number), "numbers rise");
@@ -170,6 +176,7 @@ mod tests {
         chain.on_removed();
         assert_eq!(chain.judge(3661), Room::Next);
         assert_eq!(chain.room_bytes(10), 500);
+        assert!(chain.has_room_besides(3300) && !chain.has_room_besides(3301));
         assert_eq!(chain.room_bytes(1000), 1000);
         assert!(chain.can_hold(3960) && !chain.can_hold(3961));
     }

@@ -18,6 +18,8 @@ pub const VERSION: u32 = 1;
 pub const HEAD_BYTES: usize = 40;
 /// What the names of segments end with.
 const SUFFIX: &str = ".segment";
+/// Of one that is not needed any more.
+const SPARE_SUFFIX: &str = ".spare";
 
 /// The head of a segment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -92,6 +94,16 @@ pub fn name(number: Sequence) -> String {
     format!("{:016x}{SUFFIX}", number.0)
 }
 
+/// The name of one whose number was this, and which is to become another.
+pub fn spare_name(number: Sequence) -> String {
+    format!("{:016x}{SPARE_SUFFIX}", number.0)
+}
+
+/// Whether it is that of such a one.
+pub fn is_spare(name: &str) -> bool {
+    name.ends_with(SPARE_SUFFIX)
+}
+
 /// The number that a name says. `None`: it is not the name of a segment.
 pub fn parse_name(text: &str) -> Option<Sequence> {
     let digits = text.strip_suffix(SUFFIX)?;
@@ -128,6 +140,8 @@ mod tests {
     fn a_name_says_its_number_and_nothing_else_does() {
         for number in [1, 255, u64::MAX].map(Sequence) {
             assert_eq!(parse_name(&name(number)), Some(number));
+            assert_eq!(parse_name(&spare_name(number)), None);
+            assert!(is_spare(&spare_name(number)) && !is_spare(&name(number)));
         }
         for text in ["", "lock", "sent", "1.segment", "+000000000000001.segment", "é.segment"] {
             assert_eq!(parse_name(text), None, "{text}");
