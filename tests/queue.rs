@@ -93,14 +93,16 @@ fn a_record_whose_reading_failed_is_read_again() {
 #[test]
 fn a_spare_that_could_not_be_removed_is_removed_later() {
     let mut disk = disk::SimDisk::new(1, Mutation::None);
-    let link = Link { number: Sequence(1), bytes: 100 };
-    disk.create(&segment::name(link.number)).expect("it works");
+    let of = |number| Link { number: Sequence(number), bytes: 100 };
+    disk.create(&segment::name(Sequence(1))).expect("it works");
     let mut spares = Spares::default();
-    spares.take(&mut disk, link, true).expect("it works");
-    assert!(spares.give(&mut disk, "other").is_none(), "a power cut might undo it");
+    spares.take(&mut disk, of(1), Some(100)).expect("it works");
+    assert_eq!(spares.give(&mut disk, Sequence(2)), Some(100), "it is new");
+    spares.take(&mut disk, of(2), Some(100)).expect("it works");
+    assert_eq!(spares.give(&mut disk, Sequence(3)), None, "a power cut might undo it");
     spares.on_synced();
     disk.0.borrow_mut().faults.per_mille = 1000;
-    assert!(spares.give(&mut disk, "other").is_none());
+    assert_eq!(spares.give(&mut disk, Sequence(3)), None);
     spares.clear(&mut disk);
     assert_eq!(spares.bytes(), 100);
     disk.0.borrow_mut().faults.per_mille = 0;

@@ -128,7 +128,7 @@ impl<F> Writer<F> {
         bytes: u64,
     ) -> io::Result<F> {
         let name = segment::name(number);
-        let Some(length) = self.spares.give(disk, &name) else {
+        let Some(length) = self.spares.give(disk, number) else {
             let file = disk.create(&name)?;
             disk.allocate(&file, bytes)?;
             return Ok(file);
@@ -236,10 +236,11 @@ impl<F> Writer<F> {
         chain: &Chain,
         link: Link,
     ) -> io::Result<()> {
-        let has_room = chain.has_room_besides(self.spares.bytes());
-        self.spares.take(disk, link, has_room)?;
         self.is_directory_dirty = true;
-        if self.sync == Sync::Never && has_room {
+        self.spares.on_dropped(link.number);
+        let length = chain.spare_bytes(self.spares.bytes());
+        self.spares.take(disk, link, length)?;
+        if self.sync == Sync::Never && length.is_some() {
             // One for a whole segment; without it none is written again, which costs more.
             let _ = self.sync_directory(disk);
         }

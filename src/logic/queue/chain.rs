@@ -69,10 +69,11 @@ impl Chain {
         self.segment_bytes.min(left).max(bytes)
     }
 
-    /// Whether the one that is appended to may grow to its end while besides all segments files of so many
-    /// bytes stay, and one more becomes such a file.
-    pub fn has_room_besides(&self, bytes: u64) -> bool {
-        self.bytes + bytes + self.segment_bytes <= self.bytes_max
+    /// How long a file for one more may be, if besides all segments files of so many bytes stay and the one
+    /// that is appended to grows to its end. `None`: there is no room for it.
+    pub fn spare_bytes(&self, others: u64) -> Option<u64> {
+        let all = self.bytes + others + 2 * self.segment_bytes;
+        (all <= self.bytes_max).then_some(self.segment_bytes)
     }
 
     /// A segment of this number is there, with a head.
@@ -176,7 +177,7 @@ mod tests {
         chain.on_removed();
         assert_eq!(chain.judge(3661), Room::Next);
         assert_eq!(chain.room_bytes(10), 500);
-        assert!(chain.has_room_besides(3300) && !chain.has_room_besides(3301));
+        assert_eq!((chain.spare_bytes(2800), chain.spare_bytes(2801)), (Some(500), None));
         assert_eq!(chain.room_bytes(1000), 1000);
         assert!(chain.can_hold(3960) && !chain.can_hold(3961));
     }
