@@ -117,8 +117,8 @@ impl Passage<'_> {
         Ok(self.speaker.decide(Payload::RemoteWrite)?)
     }
 
-    /// The promoted source's request: to the endpoint, kept as delivered, and the endpoint's answer
-    /// back.
+    /// The promoted source's request: to the endpoint, kept as delivered unless nothing of its source is,
+    /// and the endpoint's answer back.
     async fn forward(&mut self, first: Option<UnixMillis>) -> Result<Persistence, Fault> {
         let (core, speaker) = (self.core, self.speaker);
         if core.store.pressure() >= Pressure::Over {
@@ -130,10 +130,16 @@ impl Passage<'_> {
             let _in_flight = speaker.in_flight();
             fan::send(core, self.slot, speaker.seat(), &self.push).await
         };
-        let kept = Kept { arrived: core.store.nanos(), push: self.push.clone() };
-        let sent = Sent { kept, first };
-        let look = |push: &Push| speaker.look_at(push.protocol(), push.body());
-        core.store.on_forwarded(stock, source, sent, outcome, &core.handle.counters, look);
+        let counters = &core.handle.counters;
+        let has_waited = self.is_held || self.has_parked;
+        if !has_waited && speaker.is_thin() && stock.may_leave(outcome) {
+            core.store.on_unkept(stock, source, first, self.push.whole().len(), counters);
+        } else {
+            let kept = Kept { arrived: core.store.nanos(), push: self.push.clone() };
+            let sent = Sent { kept, first };
+            let look = |push: &Push| speaker.look_at(push.protocol(), push.body());
+            core.store.on_forwarded(stock, source, sent, outcome, counters, look);
+        }
         self.tell(answer?).await
     }
 

@@ -283,3 +283,26 @@ fn a_core_that_is_always_told_of_something_looks_after_what_it_keeps() {
         }
     });
 }
+
+#[test]
+fn of_a_source_that_sends_too_much_to_be_kept_nothing_is() {
+    on_both_drivers(|driver| {
+        let (folder, nowhere) = (Folder::new(), Endpoint::nowhere());
+        let proxy = Proxy::run(queued(driver, &[&nowhere], &folder, &[0], |_| {}));
+        let mut client = proxy.connect();
+        let dropped = || proxy.running.count(Counter::DeliveredDropped);
+        let mut send = |numbers: std::ops::Range<u8>| {
+            for number in numbers {
+                let body = [&[number][..], &body(500_000)].concat();
+                assert_eq!(client.ask(&opaque(&body)).status, 204);
+            }
+        };
+        // It is known by more than what is kept.
+        send(0..80);
+        let before = dropped();
+        assert!(before > 0, "it is alone");
+        send(80..120);
+        // Were they kept, they would not fill the room before anything is dropped.
+        assert!(dropped() - before >= 20, "{before} and {} were dropped", dropped());
+    });
+}
