@@ -232,11 +232,11 @@ fn the_thread_is_told_once_that_something_is_to_be_synced() {
     inbox.put(order).expect("there is room");
     works.turn(&inbox);
     let mut is_told = |number| {
-        works.append_now(&append(number, 100)).map(|now| (now.is_sync_new, works.due().is_some()))
+        works.append_now(&append(number, 100)).map(|now| (now.wakes_thread, works.due().is_some()))
     };
     assert_eq!([1, 2].map(&mut is_told), [Some((true, true)), Some((false, true))]);
     works.turn(&inbox);
-    assert_eq!(works.append_now(&append(3, 100)).map(|now| now.is_sync_new), Some(true));
+    assert_eq!(works.append_now(&append(3, 100)).map(|now| now.wakes_thread), Some(true));
 }
 
 /// Offers these, one after the other; what became of each.

@@ -6,6 +6,7 @@
 use std::fmt;
 use std::io;
 
+use crate::logic::queue::chain::Link;
 use crate::logic::queue::plan::Plan;
 use crate::logic::queue::setting::{Setting, Sync};
 use crate::wire::queue::segment::{self, HEAD_BYTES, HeadError, SegmentHead};
@@ -114,12 +115,18 @@ fn read_last<D: Disk>(disk: &mut D, plan: &Plan, salt: Salt) -> io::Result<Tail>
     let Some(link) = plan.links.last() else {
         return Ok(Tail { last: None, end: 0, is_damaged: false });
     };
-    let mut walk = Walk::new(disk.open(&segment::name(link.number))?, link.number, salt);
+    let file = disk.open(&segment::name(link.number))?;
     let end = link.bytes.min(HEAD_BYTES as u64);
+    let is_begun = has_own_head(disk, &file, link)?;
+    let mut walk = Walk::of_open(file, link.number, salt);
     let mut tail = Tail { last: None, end, is_damaged: false };
     loop {
         match walk.step(disk, link.bytes)? {
-            Step::End => return Ok(tail),
+            // It is all of what the file held before, if nothing came to be written.
+            Step::End => {
+                tail.is_damaged &= is_begun || tail.last.is_some();
+                return Ok(tail);
+            }
             Step::Damage => tail.is_damaged = true,
             Step::Record(frame, at) => {
                 if walk.load(disk, &frame, at)?.is_some() {
@@ -131,6 +138,16 @@ fn read_last<D: Disk>(disk: &mut D, plan: &Plan, salt: Salt) -> io::Result<Tail>
             }
         }
     }
+}
+
+/// Whether the head of a segment is its own, or damaged, and not that of what its file was before.
+fn has_own_head<D: Disk>(disk: &mut D, file: &D::File, link: &Link) -> io::Result<bool> {
+    let mut bytes = [0; HEAD_BYTES];
+    if link.bytes < HEAD_BYTES as u64 {
+        return Ok(true);
+    }
+    disk.read(file, 0, &mut bytes)?;
+    Ok(SegmentHead::decode(&bytes).map_or(true, |head| head.number == link.number))
 }
 
 /// Syncs the last segment and cuts it at its last whole record; the bytes of others that were cut off.

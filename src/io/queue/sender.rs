@@ -17,7 +17,7 @@ use crossbeam::channel::{Receiver, RecvTimeoutError, Sender as Way, bounded, unb
 use monoio::io::AsyncReadRent as _;
 use monoio::net::UnixStream;
 
-use crate::base::limits::BEAT;
+use crate::base::limits::{BEAT, QUEUE_TAKEN_PER_TURN};
 use crate::base::time::{Millis, UnixMillis};
 use crate::io::clock::Clock;
 use crate::io::deadline::Deadlines;
@@ -76,6 +76,7 @@ pub struct Work {
     inlets: Inlets,
     shared: Arc<Shared>,
     heard: Heard,
+    own_bell: std::os::unix::net::UnixStream,
     alarm: Alarm,
     ended: Way<io::Result<()>>,
 }
@@ -128,7 +129,8 @@ impl Sender {
     /// queue.stop();
     /// ```
     ///
-    /// It takes the queue's entries and notices; nobody else may. An error: no thread can be started.
+    /// It takes the queue's entries and notices; nobody else may. An error: no thread can be started, or
+    /// there are too many open files.
     pub fn new(queue: &Running, heard: Heard, start: Start) -> io::Result<(Sender, Work)> {
         let shared =
             Arc::new(Shared { stop_at: AtomicU64::new(NEVER), oldest: AtomicI64::new(NONE) });
@@ -142,10 +144,10 @@ impl Sender {
             notices: queue.notices.clone(),
         };
         let (bell, clock) = (heard.bell.clone(), start.clock);
-        let alarm = Alarm::start(bell.clone())?;
+        let (alarm, own_bell) = (Alarm::start(bell.clone())?, bell.stream()?);
         let (end, ended) = bounded(1);
         let sender = Sender { shared: shared.clone(), changes, bell, clock, ended };
-        Ok((sender, Work { start, inlets, shared, heard, alarm, ended: end }))
+        Ok((sender, Work { start, inlets, shared, heard, own_bell, alarm, ended: end }))
     }
 
     /// When the oldest record came that was not sent, if any is known to wait.
@@ -201,10 +203,12 @@ impl Shared {
 impl Work {
     /// Begins, on this thread's loop, of this kind.
     pub fn begin(self, kind: Kind) -> io::Result<Turning> {
-        let Work { start, inlets, shared, heard: Heard { stream, bell }, alarm, ended } = self;
+        let Work { start, inlets, shared, heard, own_bell, alarm, ended } = self;
+        let Heard { stream, bell } = heard;
+        let deadlines = Deadlines::new(own_bell);
         stream.set_nonblocking(kind.wants_nonblocking())?;
         let stream = UnixStream::from_std(stream)?;
-        let inside = Inside::new(start, inlets, shared, bell, alarm)?;
+        let inside = Inside::new(start, inlets, shared, (bell, deadlines, alarm));
         Ok(Turning { inside: Rc::new(inside), bell: stream, ended })
     }
 
@@ -284,7 +288,12 @@ async fn run(inside: Rc<Inside>, mut bell: UnixStream) -> io::Result<()> {
         inside.deadlines.resume();
         inside.beat(inside.now());
         if turn(&inside) {
-            break;
+            if inside.dispatch.borrow().in_flight() == 0 {
+                break;
+            }
+            // The loop goes on without us: what is under way is not to go on with it, and arrive behind what
+            // another sender has sent by then.
+            inside.deadlines.sweep(Millis(u64::MAX), true);
         }
         let (read, back) = bell.read(rings).await;
         rings = back;
@@ -309,8 +318,15 @@ fn turn(inside: &Rc<Inside>) -> bool {
     loop {
         start_all(inside);
         // One at a time: reading what a record speaks of takes longer than starting another.
+        let mut taken = 0;
         while inside.take_one() {
             start_all(inside);
+            taken += 1;
+            if taken == QUEUE_TAKEN_PER_TURN {
+                // Others on this loop have their turn first.
+                inside.bell.ring();
+                return false;
+            }
         }
         let has_slot = inside.dispatch.borrow().has_slot();
         inside.bell.want(has_slot);
@@ -353,26 +369,25 @@ impl Inside {
         start: Start,
         inlets: Inlets,
         shared: Arc<Shared>,
-        bell: Bell,
-        alarm: Alarm,
-    ) -> io::Result<Inside> {
+        (bell, deadlines, alarm): (Bell, Deadlines, Alarm),
+    ) -> Inside {
         let name = &start.endpoint.name;
         let hasher = SeriesHasher::new(start.seed);
-        Ok(Inside {
+        Inside {
             name: format!("queue of '{name}'"),
             dispatch: RefCell::new(Dispatch::new(start.rule, start.seed)),
             claims: RefCell::new(ClaimReader::new(hasher, start.decoded_bytes_max)),
             report: RefCell::new(Report::new(name, start.log.clone())),
             endpoints: RefCell::new(Endpoints::new(vec![start.endpoint.clone()])),
             links: Links::default(),
-            deadlines: Deadlines::new(bell.stream()?),
+            deadlines,
             alarm,
             bell,
             last_beat: Cell::default(),
             shared,
             inlets,
             start,
-        })
+        }
     }
 
     fn now(&self) -> Millis {

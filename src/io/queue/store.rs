@@ -96,7 +96,7 @@ impl<D: Disk + Clone> Store<D> {
     }
 
     /// The same for one, if that is no more than a write to the page cache: no sync, no other segment,
-    /// nothing to be removed. `None`: nothing was done, it is more.
+    /// nothing to be removed. If the write fails, all that is left for [`Store::turn`]. `None`: nothing was done, it is more.
     pub fn append_quickly(&mut self, append: &Append, now: Millis) -> Option<Outcome> {
         let bytes = (FRAME_BYTES + append.push.whole().len()) as u64;
         let is_quick = self.setting.sync != Sync::Always

@@ -4,8 +4,9 @@
 //! being woken by it, costs several times that. Everything else is the thread's: a sync takes
 //! milliseconds and a full disk seconds, and groups form by themselves while one is under way. Nobody
 //! waits for anybody: a core that finds the queue with somebody else, or something before it in line,
-//! puts its request into the line. So a disk that is slow, or hangs, holds up the thread, which syncs it
-//! several times a second, and no core for longer than a write.
+//! puts its request into the line. So a disk that is slow holds up the thread, which syncs it several times a
+//! second, and no core for longer than one write to the page cache in a while. A disk that hangs holds up
+//! whoever meets it first, which mostly is the thread.
 
 use std::fmt;
 use std::path::Path;
@@ -34,7 +35,7 @@ use super::works::{Given, Now, Turned, Works};
 /// The longest sleep: so long it may take until a disk that failed is tried again by itself.
 const TURN_MAX: Duration = Duration::from_millis(500);
 
-/// The way into a queue, for cores and the sender. Cheap to clone, and never blocks.
+/// The way into a queue, for cores and the sender. Cheap to clone. Nothing here waits for a sync.
 #[derive(Clone, Debug)]
 pub struct Queue {
     inbox: Arc<Inbox<Order>>,
@@ -68,7 +69,7 @@ impl Queue {
     /// the module. `None`: it is to be given to [`Queue::append`]. If there is something to be sent then,
     /// `sends` is asked whether it has been seen to; if not, the bell rings.
     pub fn append_now(&self, append: &Append, sends: impl FnOnce() -> bool) -> Option<Outcome> {
-        let Now { outcome, is_given, is_sync_new } = {
+        let Now { outcome, is_given, wakes_thread } = {
             let mut works = self.works_if_free()?;
             let works = works.as_mut()?;
             if !self.take_settled(works) {
@@ -76,7 +77,7 @@ impl Queue {
             }
             works.append_now(append)?
         };
-        if is_sync_new {
+        if wakes_thread {
             self.inbox.nudge();
         }
         if is_given && !sends() {

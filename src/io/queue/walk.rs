@@ -43,13 +43,29 @@ pub struct Walk<F> {
     above: Sequence,
     /// The number of what came last, as long as nobody goes back to it.
     last: Sequence,
+    /// Nobody has said how far it was written: an empty frame is the end of it.
+    is_open: bool,
 }
 
 impl<F> Walk<F> {
     /// Before the first record.
     pub fn new(file: F, number: Sequence, salt: Salt) -> Walk<F> {
         let above = Sequence(number.0.saturating_sub(1));
-        Walk { file, number, salt, offset: HEAD_BYTES as u64, is_told: false, above, last: above }
+        Walk {
+            file,
+            number,
+            salt,
+            offset: HEAD_BYTES as u64,
+            is_told: false,
+            above,
+            last: above,
+            is_open: false,
+        }
+    }
+
+    /// The same of a segment that was being written when its process ended.
+    pub fn of_open(file: F, number: Sequence, salt: Salt) -> Walk<F> {
+        Walk { is_open: true, ..Walk::new(file, number, salt) }
     }
 
     /// Where it is.
@@ -121,11 +137,12 @@ impl<F> Walk<F> {
     fn search<D: Disk<File = F>>(&mut self, disk: &mut D, end: u64) -> io::Result<Step> {
         let mut window = vec![0; QUEUE_SEARCH_BYTES];
         let mut from = self.offset;
-        let mut is_empty = true;
+        let (mut is_empty, mut all_empty, mut has_old) = (true, true, false);
         let found = 'found: loop {
             let length = (end - from).min(QUEUE_SEARCH_BYTES as u64) as usize;
             let part = &mut window[..length];
             disk.read(&self.file, from, part)?;
+            all_empty &= part.iter().all(|byte| *byte == 0);
             let mut looked = 0;
             if from == self.offset {
                 is_empty = part.iter().take(FRAME_BYTES).all(|byte| *byte == 0);
@@ -137,7 +154,10 @@ impl<F> Walk<F> {
                     Ok(at) if self.own(&part[looked + at..]).is_some() => {
                         break 'found from + (looked + at) as u64;
                     }
-                    Ok(at) => looked += at + 1,
+                    Ok(at) => {
+                        has_old = true;
+                        looked += at + 1;
+                    }
                     Err(at) => break looked + at,
                 }
             };
@@ -148,6 +168,7 @@ impl<F> Walk<F> {
         };
         self.offset = found;
         // What was never written is no damage, nor what was written before.
-        Ok(if found == end && is_empty { Step::End } else { Step::Damage })
+        let is_end = all_empty || is_empty && (self.is_open || has_old);
+        Ok(if found == end && is_end { Step::End } else { Step::Damage })
     }
 }

@@ -62,8 +62,8 @@ pub struct Now {
     pub outcome: Outcome,
     /// There is something new for whoever sends.
     pub is_given: bool,
-    /// The thread is to look when it is to sync.
-    pub is_sync_new: bool,
+    /// The thread is to look: something is to be synced before anything else was, or to be read.
+    pub wakes_thread: bool,
 }
 
 impl<D: Disk + Clone> Works<D> {
@@ -115,7 +115,7 @@ impl<D: Disk + Clone> Works<D> {
         if now < self.slow_until {
             return None;
         }
-        let (had_sync, is_all_read) = (self.store.due().is_some(), self.store.is_all_read());
+        let (due, is_all_read) = (self.store.due(), self.store.is_all_read());
         let outcome = self.store.append_quickly(append, now)?;
         let written = self.now();
         if written.since(now) >= QUEUE_SLOW_WRITE {
@@ -125,8 +125,11 @@ impl<D: Disk + Clone> Works<D> {
         let given = self.give_fresh() + if is_all_read { self.give_stored() } else { 0 };
         self.tell_notices();
         self.publish_depth();
-        let is_sync_new = !had_sync && self.store.due().is_some();
-        Some(Now { outcome, is_given: given > 0, is_sync_new })
+        let is_due_before =
+            self.store.due().is_some_and(|now| due.is_none_or(|before| now < before));
+        // What had no room in memory is to be read.
+        let is_left = is_all_read && !self.store.is_all_read();
+        Some(Now { outcome, is_given: given > 0, wakes_thread: is_due_before || is_left })
     }
 
     /// See [`Queue::settled`](super::thread::Queue::settled).

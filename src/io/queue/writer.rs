@@ -28,6 +28,8 @@ pub struct Writer<F> {
     /// The segment that is appended to, and how long its file is.
     live: Option<(F, u64)>,
     spares: Spares,
+    /// Segments whose writing has failed, and which have something in them that waits for its sync.
+    given_up: Vec<F>,
     commit: Commit,
     /// A file has come or gone since the directory was synced.
     is_directory_dirty: bool,
@@ -39,8 +41,9 @@ impl<F> Writer<F> {
     /// Nothing has been written. The first group gets a segment of its own.
     pub fn new(salt: Salt, sync: Sync) -> Writer<F> {
         let commit = Commit::new(sync);
-        let (live, spares) = Default::default();
-        Writer { sync, salt, live, spares, commit, is_directory_dirty: false, stray: None }
+        let (live, spares, given_up) = Default::default();
+        let (is_directory_dirty, stray) = (false, None);
+        Writer { sync, salt, live, spares, given_up, commit, is_directory_dirty, stray }
     }
 
     /// Appends a group whose first record is `first` and for which there is room. When it returns, its
@@ -73,7 +76,7 @@ impl<F> Writer<F> {
         if let Err(error) = written.and_then(|()| self.commit_group(disk, &file)) {
             match fresh {
                 true => drop(self.take_back(disk, first)),
-                false => self.give_up(disk, chain, &file, end, now),
+                false => self.give_up(disk, chain, file, end, now),
             }
             return Err(error);
         }
@@ -157,20 +160,25 @@ impl<F> Writer<F> {
         &mut self,
         disk: &mut D,
         chain: &mut Chain,
-        file: &F,
+        file: F,
         end: u64,
         now: Millis,
     ) {
         chain.on_closed();
         // Whatever remains of the group is refused and sent again by its sources: if it is there after
         // a restart, it is sent twice.
-        let _ = disk.cut(file, end);
+        let _ = disk.cut(&file, end);
         if self.commit.waits() {
-            let _ = disk.sync(file);
-            self.commit.on_synced();
-            if self.sync_directory(disk).is_err() {
-                self.commit.on_failed(now);
-            }
+            // Not here and now: it may be a core that writes.
+            self.given_up.push(file);
+            self.commit.hurry(now);
+        }
+    }
+
+    /// Syncs what was given up. What that does not bring to disk is lost with the next power cut.
+    fn sync_given_up<D: Disk<File = F>>(&mut self, disk: &mut D) {
+        for file in self.given_up.drain(..) {
+            let _ = disk.sync(&file);
         }
     }
 
@@ -190,6 +198,7 @@ impl<F> Writer<F> {
             return Ok(());
         }
         self.commit.on_synced();
+        self.sync_given_up(disk);
         let synced = disk.sync(&file).and_then(|()| self.sync_directory(disk));
         // The directory is tried again.
         synced.inspect_err(|_| self.commit.on_failed(now))
@@ -206,6 +215,7 @@ impl<F> Writer<F> {
         if !self.commit.is_due(now) {
             return Ok(());
         }
+        self.sync_given_up(disk);
         if let Some((file, _)) = &self.live
             && let Err(error) = disk.sync(file)
         {

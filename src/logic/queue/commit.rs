@@ -27,6 +27,11 @@ impl Commit {
         self.due.get_or_insert(due);
     }
 
+    /// What waits is to wait no longer.
+    pub fn hurry(&mut self, now: Millis) {
+        self.due = self.due.map(|due| due.min(now));
+    }
+
     /// Whether it is time.
     pub fn is_due(&self, now: Millis) -> bool {
         self.due.is_some_and(|due| due <= now)
@@ -64,7 +69,10 @@ mod tests {
         commit.on_written(Millis(1000));
         commit.on_written(Millis(1150));
         assert!(!commit.is_due(Millis(1199)) && commit.is_due(Millis(1200)));
+        commit.hurry(Millis(1150));
+        assert!(commit.is_due(Millis(1150)));
         commit.on_synced();
+        commit.hurry(Millis(1150));
         assert!(!commit.waits());
         commit.on_written(Millis(2000));
         commit.on_failed(Millis(2200));
