@@ -1,6 +1,8 @@
 //! What goes side by side, and what goes first.
 
 use std::collections::BTreeMap;
+use std::io::Read as _;
+use std::net::TcpListener;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
@@ -9,7 +11,7 @@ use highlander::shared::metrics::Counter;
 
 use crate::rig::{Place, Plan, Rig};
 use crate::sink::{Id, NO_CONTENT, Sink, answer};
-use crate::support::until;
+use crate::support::{PATIENCE, read_request, until};
 
 /// So that each waits for a random time.
 pub fn time_of(id: Id, before: usize) -> Duration {
@@ -90,4 +92,33 @@ fn fresh_data_does_not_wait_behind_the_backlog_where_the_endpoint_allows_it() {
         assert_eq!(rig.count(Counter::QueueSent), 501, "and none twice");
         rig.stop();
     }
+}
+
+#[test]
+fn one_by_one_on_a_slow_disk_the_next_goes_when_the_mark_is_written() {
+    let place = Place::new("slow-mark");
+    let sink = Sink::start(|_, _| NO_CONTENT.to_vec());
+    let rig = Rig::start(&place.0, &Plan::before(sink.address));
+    rig.queue.queue.pace().watch(|| std::thread::sleep(Duration::from_millis(20)));
+    let (began, ids): (_, Vec<Id>) = (Instant::now(), (0..300).map(|it| (1, it)).collect());
+    rig.append(1, &ids, 50);
+    rig.await_drained();
+    assert_eq!(sink.ids(), ids);
+    // Were it seen at the beats only, it would take half a minute.
+    assert!(began.elapsed() < Duration::from_secs(10), "{:?}", began.elapsed());
+    rig.stop();
+}
+
+#[test]
+fn what_is_under_way_when_its_time_is_over_does_not_go_on() {
+    let place = Place::new("given-up");
+    let hangs = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let rig = Rig::start(&place.0, &Plan::before(hangs.local_addr().expect("it is bound")));
+    rig.append(1, &[(1, 1)], 50);
+    let (mut stream, _) = hangs.accept().expect("it connects");
+    assert!(read_request(&mut stream, &mut Vec::new(), 0).is_some());
+    let _looping = rig.looping.try_clone().expect("it is open");
+    rig.stop_at_once();
+    stream.set_read_timeout(Some(PATIENCE)).expect("it is open");
+    assert_eq!(stream.read(&mut [0; 9]).expect("it is closed in time"), 0);
 }

@@ -1,6 +1,7 @@
 //! A queue and its sender.
 
 use std::net::SocketAddr;
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -10,7 +11,7 @@ use highlander::base::time::{Millis, UnixMillis};
 use highlander::config;
 use highlander::config::queue::Delivery;
 use highlander::io::clock::Clock;
-use highlander::io::driver::{self, Choice};
+use highlander::io::driver::{self, Choice, Kind};
 use highlander::io::endpoint::Endpoint;
 use highlander::io::link::{Edition, EndpointId};
 use highlander::io::log::{Format, Level, Log};
@@ -26,6 +27,7 @@ use highlander::wire::queue::sequence::{Salt, SourceKey};
 use highlander::wire::remote_write::protocol::Protocol;
 use highlander::wire::remote_write::push::Push;
 use highlander::wire::remote_write::{snappy, v1};
+use monoio::io::AsyncReadRent as _;
 
 use crate::sink::Id;
 use crate::support::PATIENCE;
@@ -78,6 +80,8 @@ pub struct Rig {
     pub clock: Clock,
     waiting: Arc<Waiting>,
     heard: Receiver<(u64, Outcome)>,
+    /// As long as it is open, the sender's loop goes on.
+    pub looping: UnixStream,
 }
 
 impl Rig {
@@ -113,10 +117,17 @@ impl Rig {
         };
         let (sender, work) = Sender::new(&running, heard, start).expect("a thread");
         let driver = plan.driver;
-        let send = |kind| async move { work.begin(kind).expect("a loop takes it").run().await };
+        let (looping, end) = UnixStream::pair().expect("a pair of sockets");
+        let send = |kind: Kind| async move {
+            work.begin(kind).expect("a loop takes it").run().await;
+            // The loop of a core goes on.
+            end.set_nonblocking(kind.wants_nonblocking()).expect("it is open");
+            let mut end = monoio::net::UnixStream::from_std(end).expect("a loop takes it");
+            let _ = end.read(vec![0; 1]).await;
+        };
         std::thread::spawn(move || driver::run(driver, send).expect("the driver is there"));
         let (waiting, heard) = Waiting::new(Box::new(|| {}));
-        Rig { queue: running, sender, counters, clock, waiting, heard }
+        Rig { queue: running, sender, counters, clock, waiting, heard, looping }
     }
 
     /// Appends requests, a thousand of which may be on their way, and waits until all are stored.

@@ -239,6 +239,29 @@ fn the_thread_is_told_once_that_something_is_to_be_synced() {
     assert_eq!(works.append_now(&append(3, 100)).map(|now| now.wakes_thread), Some(true));
 }
 
+#[test]
+fn on_a_slow_disk_no_core_writes() {
+    let place = Place::new("slow");
+    let (ring, rung) = crossbeam::channel::unbounded();
+    let bell = Arc::new(move || ring.send(()).expect("the test waits for it"));
+    let running = Running::start(&place.0, Setting::default(), Salt(7), bell).expect("it is ours");
+    let queue = &running.queue;
+    fill(&running, 2, 100);
+    let next = || running.entries.recv_timeout(Duration::from_secs(20)).expect("there is more");
+    assert!(matches!(queue.append_now(&append(2, 100), || false), Some(Outcome::Stored(_))));
+    let [first, second] = [next(), next()].map(|entry| entry.label.sequence);
+    assert_eq!(queue.sent(first), first);
+    queue.pace().watch(|| std::thread::sleep(Duration::from_millis(20)));
+    assert!(queue.append_now(&append(3, 100), || false).is_none());
+    // The bell has rung for what was given out, and does for what is marked.
+    std::thread::sleep(Duration::from_millis(50));
+    rung.try_iter().for_each(drop);
+    queue.sent(second);
+    rung.recv_timeout(Duration::from_secs(20)).expect("it is marked");
+    assert_eq!(queue.depth().sent(), second);
+    running.stop();
+}
+
 /// Offers these, one after the other; what became of each.
 fn offer(running: &Running, bytes: &[usize]) -> Vec<Outcome> {
     let (waiting, heard) = Waiting::new(Box::new(|| {}));

@@ -12,6 +12,7 @@ pub mod inbox;
 pub mod mark_file;
 pub mod notice;
 pub mod order;
+pub mod pace;
 pub mod passing;
 pub mod progress;
 pub mod reader;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use crossbeam::channel::{Receiver, Sender, unbounded};
 
-use crate::wire::queue::sequence::SourceKey;
+use crate::wire::queue::sequence::{Sequence, SourceKey};
 
 use super::append::{Append, Outcome};
 
@@ -46,6 +46,8 @@ pub enum Order {
     Append(Append, Ticket),
     /// See [`Queue::settled`](super::thread::Queue::settled).
     Settled(SourceKey, u128),
+    /// See [`Queue::sent`](super::thread::Queue::sent).
+    Sent(Sequence),
 }
 
 /// Tells each what became of it, and rings once for all of a core.

@@ -1,10 +1,10 @@
 //! How far a queue has been sent: what is out, and the mark.
 //!
-//! The queue's thread gives records out, and whoever sends them writes the mark, as soon as one has been
+//! Whoever has the queue gives records out, and whoever sends them writes the mark, as soon as one has been
 //! sent: the next must not begin before that, and need not wait for another thread.
 
 use std::io;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 
 use crate::logic::queue::ahead::Ahead;
 use crate::logic::queue::cursor::Cursor;
@@ -29,6 +29,15 @@ impl<D: Disk> Shared<D> {
         // In a simulation the disk may be one of a single thread; then so is this.
         #[allow(clippy::arc_with_non_send_sync)]
         Shared(Arc::new(Mutex::new(progress)))
+    }
+
+    /// It, if nobody has it.
+    pub fn try_lock(&self) -> Option<MutexGuard<'_, Progress<D>>> {
+        match self.0.try_lock() {
+            Ok(progress) => Some(progress),
+            Err(TryLockError::Poisoned(progress)) => Some(progress.into_inner()),
+            Err(TryLockError::WouldBlock) => None,
+        }
     }
 
     /// Whoever has it.

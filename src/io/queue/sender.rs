@@ -328,10 +328,15 @@ fn turn(inside: &Rc<Inside>) -> bool {
                 return false;
             }
         }
-        let has_slot = inside.dispatch.borrow().has_slot();
-        inside.bell.want(has_slot);
+        let (has_slot, waits_for_mark) = {
+            let dispatch = inside.dispatch.borrow();
+            (dispatch.has_slot(), dispatch.waits_for_mark())
+        };
+        inside.bell.want(has_slot || waits_for_mark);
         // Or it came before that was said, and did not ring.
-        if !has_slot || inside.inlets.are_empty() {
+        let sent = inside.inlets.queue.depth().sent();
+        let is_marked = waits_for_mark && inside.dispatch.borrow_mut().on_covered(sent);
+        if !is_marked && (!has_slot || inside.inlets.are_empty()) {
             break;
         }
     }

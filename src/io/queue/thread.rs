@@ -26,6 +26,7 @@ use super::files::Files;
 use super::inbox::{Inbox, NotPut};
 use super::notice::Notice;
 use super::order::{Order, Ticket};
+use super::pace::Pace;
 use super::progress::Shared;
 use super::reader::Entry;
 use super::recovery::OpenError;
@@ -42,6 +43,7 @@ pub struct Queue {
     works: Arc<Mutex<Option<Works<Files>>>>,
     progress: Shared<Files>,
     depth: Arc<Depth>,
+    pace: Arc<Pace>,
     bell: Bell,
 }
 
@@ -103,7 +105,7 @@ impl Queue {
                 works.on_settled(*source, *hash);
                 true
             }
-            Order::Append(..) => false,
+            Order::Append(..) | Order::Sent(_) => false,
         })
     }
 
@@ -134,16 +136,26 @@ impl Queue {
 
     /// A record that was given has been sent, or never will be: the endpoint has rejected it for good.
     /// To be said once for each, in any order. Up to where all have been: no `kill -9` makes those come
-    /// again, for the mark says so, unless the disk has failed.
+    /// again, for the mark says so, unless the disk has failed. On a disk that is slow it is the thread that
+    /// writes the mark, and the bell rings when it has.
     pub fn sent(&self, sequence: Sequence) -> Sequence {
-        let mut progress = self.progress.lock();
-        let is_room_wanted = progress.on_sent(sequence);
+        let progress = self.progress.try_lock().filter(|_| !self.pace.is_slow());
+        if progress.is_none() && self.inbox.put(Order::Sent(sequence)).is_ok() {
+            return self.depth.sent();
+        }
+        let mut progress = progress.unwrap_or_else(|| self.progress.lock());
+        let is_room_wanted = self.pace.watch(|| progress.on_sent(sequence));
         let sent = self.depth.publish(&progress);
         drop(progress);
         if is_room_wanted {
             self.inbox.nudge();
         }
         sent
+    }
+
+    /// How quick its disk is.
+    pub fn pace(&self) -> &Pace {
+        &self.pace
     }
 
     /// How full it is.
@@ -180,9 +192,9 @@ impl Running {
         let store = Store::open(Files::open(path)?, setting, salt)?;
         let (inbox, progress) = (Arc::new(Inbox::new(QUEUE_INBOX_MAX)), store.progress().clone());
         let (works, Given { entries, fresh, notices }) = Works::new(store, setting);
-        let depth = works.depth();
+        let (depth, pace) = (works.depth(), works.pace());
         let works = Arc::new(Mutex::new(Some(works)));
-        let queue = Queue { inbox, works, progress, depth, bell: Bell(bell) };
+        let queue = Queue { inbox, works, progress, depth, pace, bell: Bell(bell) };
         let own = Own(queue.clone());
         let thread = thread::Builder::new().name("queue".into()).spawn(move || own.run())?;
         Ok(Running { queue, entries, fresh, notices, thread })
@@ -205,14 +217,14 @@ impl Own {
             if !has_more {
                 self.0.inbox.wait(self.until_due());
             }
-            let Some(Turned { is_over, given }) = self.turn() else { return };
-            if given > 0 {
+            let Some(turned) = self.turn() else { return };
+            if turned.is_news() {
                 (self.0.bell.0)();
             }
-            if is_over {
+            if turned.is_over {
                 return self.close();
             }
-            has_more = given >= QUEUE_READS_PER_TURN;
+            has_more = turned.given >= QUEUE_READS_PER_TURN;
         }
     }
 

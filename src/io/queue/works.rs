@@ -1,13 +1,12 @@
 //! What is done with a queue's store, by whoever has it: its thread, or a core that finds it free.
 
 use std::sync::Arc;
-use std::time::Instant;
 
 use crossbeam::channel::{Receiver, Sender, bounded};
 
 use crate::base::limits::{
     QUEUE_FRESH_OUT_MAX, QUEUE_GROUP_BYTES_MAX, QUEUE_GROUP_MAX, QUEUE_INBOX_MAX,
-    QUEUE_READS_PER_TURN, QUEUE_SLOW_FOR, QUEUE_SLOW_WRITE,
+    QUEUE_READS_PER_TURN,
 };
 use crate::base::time::Millis;
 use crate::logic::queue::setting::Setting;
@@ -19,6 +18,7 @@ use super::disk::Disk;
 use super::inbox::Inbox;
 use super::notice::Notice;
 use super::order::{Order, tell};
+use super::pace::Pace;
 use super::reader::{Entry, Read};
 use super::store::Store;
 
@@ -30,9 +30,7 @@ pub struct Works<D: Disk> {
     give_fresh: Sender<Entry>,
     tell: Sender<Notice>,
     depth: Arc<Depth>,
-    began: Instant,
-    /// A write has taken long: until then no core waits for another.
-    slow_until: Millis,
+    pace: Arc<Pace>,
 }
 
 /// What a store gives out, for whoever sends.
@@ -53,6 +51,8 @@ pub struct Turned {
     pub is_over: bool,
     /// So much was looked at to be given out.
     pub given: usize,
+    /// Whoever sends has said of something that it was sent, and may go on.
+    has_marked: bool,
 }
 
 /// What storing something at once has come to.
@@ -66,6 +66,13 @@ pub struct Now {
     pub wakes_thread: bool,
 }
 
+impl Turned {
+    /// Whether whoever sends has something to do.
+    pub fn is_news(&self) -> bool {
+        self.given > 0 || self.has_marked
+    }
+}
+
 impl<D: Disk + Clone> Works<D> {
     /// Of a store of this setting.
     pub fn new(store: Store<D>, setting: Setting) -> (Works<D>, Given) {
@@ -74,8 +81,8 @@ impl<D: Disk + Clone> Works<D> {
         let (give_fresh, fresh) = bounded(QUEUE_FRESH_OUT_MAX);
         let (tell, notices) = bounded(QUEUE_INBOX_MAX);
         let depth = Arc::new(Depth::default());
-        let (began, slow_until) = (Instant::now(), Millis(0));
-        let works = Works { store, give, give_fresh, tell, depth, began, slow_until };
+        let pace = Arc::new(Pace::start());
+        let works = Works { store, give, give_fresh, tell, depth, pace };
         // Who asks before the thread has turned must not hear that nothing is there.
         works.publish_depth();
         (works, Given { entries, fresh, notices })
@@ -86,9 +93,14 @@ impl<D: Disk + Clone> Works<D> {
         self.depth.clone()
     }
 
+    /// How quick its disk is.
+    pub fn pace(&self) -> Arc<Pace> {
+        self.pace.clone()
+    }
+
     /// Since this was made.
     pub fn now(&self) -> Millis {
-        self.began.elapsed().into()
+        self.pace.now()
     }
 
     /// When [`Works::turn`] has something to do.
@@ -99,28 +111,25 @@ impl<D: Disk + Clone> Works<D> {
     /// Stores a group of what there is, does what is due, and gives out some of what is to be sent. A turn
     /// of the thread.
     pub fn turn(&mut self, inbox: &Inbox<Order>) -> Turned {
-        let is_over = self.take_group(inbox);
+        let (is_over, has_marked) = self.take_group(inbox);
         let now = self.now();
         self.store.turn(now);
         let given = if is_over { 0 } else { self.give_out(now) };
         self.tell_notices();
         self.publish_depth();
-        Turned { is_over, given }
+        Turned { is_over, given, has_marked }
     }
 
     /// Stores one at once, if that is no more than a write to the page cache of a disk that has been quick
     /// lately. `None`: it is more, and is the thread's.
     pub fn append_now(&mut self, append: &Append) -> Option<Now> {
-        let now = self.now();
-        if now < self.slow_until {
+        if self.pace.is_slow() {
             return None;
         }
+        let now = self.now();
         let (due, is_all_read) = (self.store.due(), self.store.is_all_read());
-        let outcome = self.store.append_quickly(append, now)?;
-        let written = self.now();
-        if written.since(now) >= QUEUE_SLOW_WRITE {
-            self.slow_until = written.after(QUEUE_SLOW_FOR);
-        }
+        let store = &mut self.store;
+        let outcome = self.pace.watch(|| store.append_quickly(append, now))?;
         // Behind a backlog it has its turn when the thread has read that.
         let given = self.give_fresh() + if is_all_read { self.give_stored() } else { 0 };
         self.tell_notices();
@@ -143,9 +152,11 @@ impl<D: Disk + Clone> Works<D> {
         self.store.close(now);
     }
 
-    /// Takes what there is, as much as makes a group, and stores it. Whether that was all for ever.
-    fn take_group(&mut self, inbox: &Inbox<Order>) -> bool {
-        let (mut group, mut tickets, mut bytes) = (Vec::new(), Vec::new(), 0);
+    /// Takes what there is, as much as makes a group, and stores it. Whether that was all for ever, and
+    /// whether something has been sent.
+    fn take_group(&mut self, inbox: &Inbox<Order>) -> (bool, bool) {
+        let (mut group, mut tickets) = (Vec::new(), Vec::new());
+        let (mut bytes, mut sent) = (0, Vec::new());
         let store = &mut self.store;
         let is_over = inbox.take_while(|order| {
             match order {
@@ -156,9 +167,16 @@ impl<D: Disk + Clone> Works<D> {
                 }
                 // It was stored before this was said, with an earlier group.
                 Order::Settled(source, hash) => store.on_settled(source, hash),
+                // Whoever wants to put something in does not wait for the disk.
+                Order::Sent(sequence) => sent.push(sequence),
             }
             group.len() < QUEUE_GROUP_MAX && bytes < QUEUE_GROUP_BYTES_MAX
         });
+        let has_marked = !sent.is_empty();
+        for sequence in sent {
+            // There is room or not when more is given out, in this turn.
+            let _ = self.store.progress().lock().on_sent(sequence);
+        }
         if !group.is_empty() {
             let outcomes = self.store.append(&group, self.now());
             self.depth.on_come(bytes as u64);
@@ -168,7 +186,7 @@ impl<D: Disk + Clone> Works<D> {
             drop(group);
             tell(&tickets, outcomes);
         }
-        is_over
+        (is_over, has_marked)
     }
 
     /// Gives out some of what is to be sent; how much was looked at.

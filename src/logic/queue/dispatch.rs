@@ -160,10 +160,18 @@ impl Dispatch {
         self.forget();
     }
 
-    /// The mark says that all up to `sequence` have been sent, or were dropped to make room.
-    pub fn on_covered(&mut self, sequence: Sequence) {
+    /// The mark says that all up to `sequence` have been sent, or were dropped to make room. Whether that is
+    /// news.
+    pub fn on_covered(&mut self, sequence: Sequence) -> bool {
+        let is_news = sequence > self.covered;
         self.covered = self.covered.max(sequence);
         self.forget();
+        is_news
+    }
+
+    /// Whether something has ended that the mark does not cover yet.
+    pub fn waits_for_mark(&self) -> bool {
+        self.line.iter().any(|item| item.stage == Stage::Ended)
     }
 
     fn forget(&mut self) {
