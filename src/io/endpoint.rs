@@ -79,7 +79,7 @@ impl Endpoints {
     }
 }
 
-/// What it takes to send: lent by a core, or by the thread of a queue, for as long as a request is under
+/// What it takes to send: lent by a core, or by the sender of a queue, for as long as a request is under
 /// way. Requests of one outlet share its connections.
 #[derive(Clone, Copy)]
 pub struct Outlet<'o> {

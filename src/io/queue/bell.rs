@@ -1,4 +1,4 @@
-//! The bell of a thread that sends: heard by its loop, rung by the queue, by its own tasks and by a clock.
+//! The bell of who sends from a queue: heard by its loop, rung by the queue, by its own tasks and by a clock.
 
 use std::io::{self, Write as _};
 use std::os::unix::net::UnixStream;

@@ -1,4 +1,4 @@
-//! The queue of an endpoint on disk: its files, the thread that has them, and the one that sends.
+//! The queue of an endpoint on disk: its files, the thread that looks after them, and who sends.
 
 pub mod append;
 pub mod bell;

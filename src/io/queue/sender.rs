@@ -173,7 +173,7 @@ impl Sender {
     pub fn stop(self, deadline: Millis) -> io::Result<()> {
         self.shared.stop_at(deadline);
         self.bell.ring();
-        let late = deadline.after(LATE);
+        let late = deadline.max(self.clock.now()).after(LATE);
         loop {
             match self.ended.recv_timeout(Duration::from(BEAT)) {
                 Ok(ended) => return ended,
