@@ -2,7 +2,8 @@
 //!
 //! Claims, for any segment:
 //! * The walk ends, and has not stepped more often than there are bytes.
-//! * Each record that is whole is found, in order, whatever lies before it; none that is damaged is.
+//! * Each record that is whole is found, in order, whatever lies before it; none that is damaged is, nor
+//!   one that the file held when it was another segment.
 //! * No more memory is asked for than the segment is long.
 
 #![no_main]
@@ -24,8 +25,11 @@ const SALT: Salt = Salt(0xfeed);
 /// The one file.
 struct Memory(Vec<u8>);
 
+/// Lower ones are of earlier segments.
+const FIRST: u64 = 1000;
+
 fuzz_target!(|bytes: &[u8]| {
-    let number = Sequence(1);
+    let number = Sequence(FIRST);
     let mut disk = Memory(SegmentHead { number, salt: SALT }.encode().to_vec());
     let expected = build(bytes, &mut disk.0);
     let end = disk.0.len() as u64;
@@ -50,7 +54,7 @@ fuzz_target!(|bytes: &[u8]| {
 /// Appends what the input says: records, some of them damaged, and bytes that are none. Those that are
 /// whole.
 fn build(bytes: &[u8], out: &mut Vec<u8>) -> Vec<Sequence> {
-    let (mut whole, mut rest, mut number) = (Vec::new(), bytes, 1);
+    let (mut whole, mut rest, mut number) = (Vec::new(), bytes, FIRST);
     while let Some(([kind, length], tail)) = rest.split_first_chunk() {
         let (part, tail) = tail.split_at(tail.len().min(usize::from(*length) * 4));
         rest = tail;
@@ -58,13 +62,15 @@ fn build(bytes: &[u8], out: &mut Vec<u8>) -> Vec<Sequence> {
             out.extend_from_slice(part);
             continue;
         }
-        let sequence = Sequence(number);
+        let is_old = kind % 32 == 17;
+        let sequence = Sequence(if is_old { number % FIRST } else { number });
         number += 1;
         let label = Label { sequence, time: UnixMillis(0), source: SourceKey(3) };
         let push = Push::new(part.to_vec(), part.len() / 3, Protocol::V1);
         let from = out.len();
         append(label, &push, SALT, out).expect("heads here are short");
         match kind % 4 {
+            1 if is_old => {}
             1 => whole.push(sequence),
             // A byte of it is another.
             2 => {

@@ -235,7 +235,7 @@ fn a_slow_hash_holds_up_nobody_who_is_known() {
 fn more_passwords_from_one_place_than_there_is_room_for_are_turned_away_and_the_rest_is_checked() {
     let (authority, endpoint) = (Authority::new(), Endpoint::storage());
     let hash = |cost| bcrypt::hash("secret", cost).expect("a hash");
-    let users = format!("basic_auth_users:\n  ann: {}\n  bob: {}\n", hash(7), hash(11));
+    let users = format!("basic_auth_users:\n  ann: {}\n  bob: {}\n", hash(9), hash(11));
     let proxy = asking("uring", &authority, &endpoint, &users);
     let ask = |user: String| with_user(&push(1, b"body"), &user);
     let mut all: Vec<Client> = (0..STRANGERS_OF_ONE_MAX + 20).map(|_| proxy.connect()).collect();

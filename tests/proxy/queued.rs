@@ -297,12 +297,16 @@ fn of_a_source_that_sends_too_much_to_be_kept_nothing_is() {
                 assert_eq!(client.ask(&opaque(&body)).status, 204);
             }
         };
-        // It is known by more than what is kept.
-        send(0..80);
-        let before = dropped();
-        assert!(before > 0, "it is alone");
-        send(80..120);
-        // Were they kept, they would not fill the room before anything is dropped.
-        assert!(dropped() - before >= 20, "{before} and {} were dropped", dropped());
+        // A machine that has no time for a tenth of a second makes it send little, and be kept again.
+        let is_unkept = (0..20).any(|_| {
+            // It is known by more than what is kept.
+            send(0..80);
+            let before = dropped();
+            assert!(before > 0, "it is alone");
+            send(80..120);
+            // Were they kept, they would not fill the room before anything is dropped.
+            dropped() - before >= 20
+        });
+        assert!(is_unkept, "{} were dropped", dropped());
     });
 }
