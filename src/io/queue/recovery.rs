@@ -13,7 +13,7 @@ use crate::wire::queue::segment::{self, HEAD_BYTES, HeadError, SegmentHead};
 use crate::wire::queue::sequence::{Salt, Sequence};
 
 use super::disk::Disk;
-use super::mark_file::MarkFile;
+use super::mark_file::{MarkFile, MarkSync};
 use super::spares;
 use super::walk::{Step, Walk};
 
@@ -54,6 +54,8 @@ pub struct Recovered<F> {
     pub salt: Salt,
     /// The file that says how far it has been sent.
     pub mark: MarkFile<F>,
+    /// And syncs it.
+    pub mark_sync: MarkSync<F>,
     /// Bytes that were no record, cut off from the last segment.
     pub cut_bytes: u64,
     /// Segments are there, and nothing says how far they have been sent.
@@ -77,9 +79,10 @@ pub fn recover<D: Disk>(
     let is_mark_lost = mark.is_none() && !plan.links.is_empty();
     // It syncs the directory, too.
     let mark = MarkFile::open(disk, &files, mark, salt)?;
+    let mark_sync = MarkSync::open(disk, setting.sync)?;
     let cut_bytes = cut_last(disk, &mut plan, tail.end, setting.sync)?;
     let cut_bytes = if tail.is_damaged { cut_bytes } else { 0 };
-    Ok(Recovered { plan, next, salt, mark, cut_bytes, is_mark_lost })
+    Ok(Recovered { plan, next, salt, mark, mark_sync, cut_bytes, is_mark_lost })
 }
 
 /// Reads the heads of the first and of the last segments: a version that comes or goes is at one end.

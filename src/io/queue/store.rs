@@ -54,13 +54,12 @@ pub struct Store<D: Disk> {
 impl<D: Disk + Clone> Store<D> {
     /// Opens what is in the directory. `fresh` is a random number, for a queue that begins.
     pub fn open(mut disk: D, setting: Setting, fresh: Salt) -> Result<Store<D>, OpenError> {
-        let Recovered { plan, next, salt, mark, cut_bytes, is_mark_lost } =
+        let Recovered { plan, next, salt, mark, mark_sync, cut_bytes, is_mark_lost } =
             recover(&mut disk, &setting, fresh)?;
         let notices = [
             (cut_bytes > 0).then_some(Notice::Cut(cut_bytes)),
             is_mark_lost.then_some(Notice::MarkLost),
         ];
-        let mark_sync = MarkSync::open(&mut disk, setting.sync)?;
         let cursor = Cursor::new(plan.sent, setting.in_flight_max);
         let progress = Shared::new(Progress::new(disk.clone(), cursor, mark, next));
         Ok(Store {
