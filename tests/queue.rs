@@ -23,7 +23,8 @@ mod world;
 
 use highlander::base::time::{Millis, UnixMillis};
 use highlander::io::queue::append::{Append, Outcome, Refusal};
-use highlander::io::queue::disk::Disk as _;
+use highlander::io::queue::disk::Disk;
+use highlander::io::queue::notice::Notice;
 use highlander::io::queue::spares::Spares;
 use highlander::io::queue::store::Store;
 use highlander::logic::queue::chain::Link;
@@ -87,6 +88,29 @@ fn a_record_whose_reading_failed_is_read_again() {
         read.map(|entry| entry.push.whole().len())
     });
     assert_eq!(read, [None, None, Some(1000)]);
+}
+
+/// Once the start that had cut it could still fail, and the next found nothing to tell of.
+#[test]
+fn a_damaged_tail_is_told_of_however_many_starts_it_takes() {
+    let mut disk = disk::SimDisk::new(1, Mutation::None);
+    let push = Push::new(vec![b'x'; 1000], 10, Protocol::V1);
+    let append = Append { push, source: SourceKey(1), time: UnixMillis(0), hash: None };
+    let open = |disk: &disk::SimDisk| Store::open(disk.clone(), Setting::default(), Salt(1));
+    let stored = open(&disk).expect("it works").append(&[append], Millis(0));
+    let [Outcome::Stored(number)] = stored[..] else { panic!("{stored:?}") };
+    let file = Disk::open(&mut disk, &segment::name(number)).expect("it is there");
+    disk.write(&file, 500, b"rotten").expect("it works");
+    for acts in 0.. {
+        disk.0.borrow_mut().faults.acts_left = Some(acts);
+        let opened = open(&disk);
+        disk.0.borrow_mut().faults.is_crashed = false;
+        if let Ok(mut store) = opened {
+            let notices = store.take_notices();
+            assert!(acts > 5 && matches!(notices[..], [Notice::Cut(_)]), "{acts}: {notices:?}");
+            return;
+        }
+    }
 }
 
 /// Once it stayed, and filled the disk until the next start.

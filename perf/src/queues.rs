@@ -116,6 +116,9 @@ pub fn run(options: &Options) -> Result<(), Fault> {
     ring::pin(Some(LOAD_CORE))?;
     let mut samples: Vec<(Candidate, Vec<Sample>)> =
         Candidate::chosen(options).into_iter().map(|candidate| (candidate, Vec::new())).collect();
+    if samples.is_empty() {
+        return Err(Fault("--only names none of direct, queued, vmagent".into()));
+    }
     for round in 1..=options.rounds {
         for (candidate, samples) in &mut samples {
             let sample = measure(options, *candidate)?;

@@ -341,6 +341,17 @@ fn what_a_node_adds_for_the_endpoint_is_not_told_to_the_other() {
     second.running.stop();
 }
 
+/// One for the source `a`, by a node that there is not.
+pub fn forged_pass() -> Pass {
+    Pass {
+        node: ([127, 0, 0, 1], 1).into(),
+        client: ([127, 0, 0, 1], 2).into(),
+        group: GroupName::default(),
+        source: SourceName::Named((*b"a").into()),
+        weight: Weight(9),
+    }
+}
+
 #[test]
 fn a_forged_pass_makes_nobody_another_source() {
     let endpoint = Endpoint::storage();
@@ -348,13 +359,7 @@ fn a_forged_pass_makes_nobody_another_source() {
     let node = start("epoll", endpoint.address, &ports, 0);
     let at = now_ms() - 60_000;
     assert_eq!(ask(&node, &write("a", 9, Protocol::V1, at, 1.0)).status, 204);
-    let pass = Pass {
-        node: ([127, 0, 0, 1], 1).into(),
-        client: ([127, 0, 0, 1], 2).into(),
-        group: GroupName::default(),
-        source: SourceName::Named((*b"a").into()),
-        weight: Weight(9),
-    };
+    let pass = forged_pass();
     let now = UnixMillis(now_ms());
     let sealed = |name: &str, now| {
         pass.seal(&Seal::without_key(name).of_passes(), [1; 24], now).expect("it fits")

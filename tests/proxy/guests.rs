@@ -14,8 +14,6 @@ use highlander::base::limits::STRANGERS_OF_ONE_MAX;
 use highlander::base::time::UnixMillis;
 use highlander::io::tls::files::{Belief, TlsFiles, client_config};
 use highlander::io::tls::server_name;
-use highlander::logic::cluster::pass::Pass;
-use highlander::logic::source::{GroupName, SourceName, Weight};
 use highlander::shared::metrics::Counter;
 use highlander::wire::cluster::seal::Seal;
 use highlander::wire::remote_write::protocol::Protocol;
@@ -23,7 +21,7 @@ use rustls::{ClientConnection, StreamOwned};
 
 use crate::arrival::connect_from;
 use crate::authority::*;
-use crate::cluster::{node, ports};
+use crate::cluster::{forged_pass, node, ports};
 use crate::handover::{now_ms, stored, write};
 use crate::support::*;
 
@@ -358,13 +356,7 @@ fn nodes_relay_over_tls_to_one_another_whom_they_have_let_in() {
         let web = authority.file("web.yml", &written);
         let key = BASE64_STANDARD.encode([7; 32]) + "\n";
         let keys = authority.file("keys", &key);
-        let pass = Pass {
-            node: ([127, 0, 0, 1], 1).into(),
-            client: ([127, 0, 0, 1], 2).into(),
-            group: GroupName::default(),
-            source: SourceName::Named((*b"a").into()),
-            weight: Weight(9),
-        };
+        let pass = forged_pass();
         let ports = ports(2);
         let nodes = [0, 1].map(|place| {
             Proxy::with(driver, endpoint.address, |cli| {

@@ -240,18 +240,7 @@ impl World {
         }
         let appends: Vec<Append> = group.iter().map(|(id, _)| self.request(*id)).collect();
         group.iter().for_each(|(id, _)| self.list.on_offered(*id));
-        let is_quick = appends.len() == 1 && self.dice.chance(60);
-        let Some(store) = &mut self.store else { return Ok(()) };
-        let now = Millis(self.now);
-        // As a core does that finds the queue free.
-        let quickly = appends.first().filter(|_| is_quick);
-        let outcomes = match quickly.and_then(|append| store.append_quickly(append, now)) {
-            Some(outcome) => {
-                self.seen.quickly += 1;
-                vec![outcome]
-            }
-            None => store.append(&appends, now),
-        };
+        let outcomes = self.store_all(&appends);
         let crashed = self.is_crashed() && self.mutation != Mutation::AcknowledgeBeforeWrite;
         for ((id, again), outcome) in group.into_iter().zip(outcomes) {
             self.judge_outcome(id, again, outcome, crashed)?;
@@ -261,6 +250,22 @@ impl World {
             self.turn();
         }
         Ok(())
+    }
+
+    /// What becomes of them; nothing while no process has the queue.
+    fn store_all(&mut self, appends: &[Append]) -> Vec<Outcome> {
+        let is_quick = appends.len() == 1 && self.dice.chance(60);
+        let Some(store) = &mut self.store else { return Vec::new() };
+        let now = Millis(self.now);
+        // As a core does that finds the queue free.
+        let quickly = appends.first().filter(|_| is_quick);
+        match quickly.and_then(|append| store.append_quickly(append, now)) {
+            Some(outcome) => {
+                self.seen.quickly += 1;
+                vec![outcome]
+            }
+            None => store.append(appends, now),
+        }
     }
 
     fn judge_outcome(
@@ -513,18 +518,7 @@ impl World {
         let waiting: Vec<Id> =
             self.sources.iter().filter(|it| !it.1.1).map(|it| (*it.0, it.1.0)).collect();
         let appends: Vec<Append> = waiting.iter().map(|id| self.request(*id)).collect();
-        let is_quick = appends.len() == 1 && self.dice.chance(60);
-        let Some(store) = &mut self.store else { return Ok(()) };
-        let now = Millis(self.now);
-        // As a core does that finds the queue free.
-        let quickly = appends.first().filter(|_| is_quick);
-        let outcomes = match quickly.and_then(|append| store.append_quickly(append, now)) {
-            Some(outcome) => {
-                self.seen.quickly += 1;
-                vec![outcome]
-            }
-            None => store.append(&appends, now),
-        };
+        let outcomes = self.store_all(&appends);
         for (id, outcome) in waiting.into_iter().zip(outcomes) {
             self.judge_outcome(id, false, outcome, false)?;
         }

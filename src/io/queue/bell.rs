@@ -29,6 +29,8 @@ pub struct Heard {
     pub stream: UnixStream,
     /// For whoever listens, to ring himself.
     pub bell: Bell,
+    /// The same for his [`Deadlines`](crate::io::deadline::Deadlines).
+    pub rung_by_deadlines: UnixStream,
 }
 
 impl Bell {
@@ -38,7 +40,8 @@ impl Bell {
         bell.set_nonblocking(true)?;
         let is_wanted = AtomicBool::new(true);
         let bell = Bell(Arc::new(Inside { stream: bell, is_wanted }));
-        Ok((bell.clone(), Heard { stream, bell }))
+        let rung_by_deadlines = bell.0.stream.try_clone()?;
+        Ok((bell.clone(), Heard { stream, bell, rung_by_deadlines }))
     }
 
     /// Rings.
@@ -59,11 +62,6 @@ impl Bell {
     /// From now on, what is new is wanted, or not. What came before has to be looked for after this.
     pub fn want(&self, is_wanted: bool) {
         self.0.is_wanted.store(is_wanted, Ordering::SeqCst);
-    }
-
-    /// The same end, for who writes to it himself.
-    pub fn stream(&self) -> io::Result<UnixStream> {
-        self.0.stream.try_clone()
     }
 }
 

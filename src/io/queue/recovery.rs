@@ -6,7 +6,6 @@
 use std::fmt;
 use std::io;
 
-use crate::logic::queue::chain::Link;
 use crate::logic::queue::plan::Plan;
 use crate::logic::queue::setting::{Setting, Sync};
 use crate::wire::queue::segment::{self, HEAD_BYTES, HeadError, SegmentHead};
@@ -71,9 +70,11 @@ pub fn recover<D: Disk>(
     let files = disk.list()?;
     let mark = MarkFile::read(disk, &files)?;
     let mut plan = Plan::of(&files, mark);
-    let head_salt = check_heads(disk, &plan)?;
-    let salt = mark.map(|mark| mark.salt).or(head_salt).unwrap_or(fresh);
-    let tail = read_last(disk, &plan, salt)?;
+    let heads = check_heads(disk, &plan)?;
+    let salt = mark.map(|mark| mark.salt).or(heads.salt).unwrap_or(fresh);
+    let mut tail = read_last(disk, &plan, salt)?;
+    // All that lies there was something else once.
+    tail.is_damaged &= !heads.is_last_unbegun || tail.last.is_some();
     let next = plan.next(tail.last);
     spares::remove_left(disk, &files)?;
     let is_mark_lost = mark.is_none() && !plan.links.is_empty();
@@ -85,22 +86,33 @@ pub fn recover<D: Disk>(
     Ok(Recovered { plan, next, salt, mark, mark_sync, cut_bytes, is_mark_lost })
 }
 
-/// Reads the heads of the first and of the last segments: a version that comes or goes is at one end.
-fn check_heads<D: Disk>(disk: &mut D, plan: &Plan) -> Result<Option<Salt>, OpenError> {
-    let mut salt = None;
+/// What the heads of the first and of the last segments say.
+#[derive(Default)]
+struct Heads {
+    salt: Option<Salt>,
+    /// The last segment has the head of what its file was before: nothing came to be written.
+    is_last_unbegun: bool,
+}
+
+/// Reads them: a version that comes or goes is at one end.
+fn check_heads<D: Disk>(disk: &mut D, plan: &Plan) -> Result<Heads, OpenError> {
+    let mut heads = Heads::default();
     let ends = [plan.links.first(), plan.links.last()];
     for link in ends.into_iter().flatten().filter(|link| link.bytes >= HEAD_BYTES as u64) {
         let file = disk.open(&segment::name(link.number))?;
         let mut bytes = [0; HEAD_BYTES];
         disk.read(&file, 0, &mut bytes)?;
         match SegmentHead::decode(&bytes) {
-            Ok(head) => salt = salt.or(Some(head.salt)),
+            Ok(head) => {
+                heads.salt = heads.salt.or(Some(head.salt));
+                heads.is_last_unbegun = head.number != link.number;
+            }
             Err(HeadError::Version(version)) => return Err(OpenError::Version(version)),
             // The file's name says the number, and another file the salt.
-            Err(HeadError::Damaged) => {}
+            Err(HeadError::Damaged) => heads.is_last_unbegun = false,
         }
     }
-    Ok(salt)
+    Ok(heads)
 }
 
 /// What the last segment has in it.
@@ -118,18 +130,12 @@ fn read_last<D: Disk>(disk: &mut D, plan: &Plan, salt: Salt) -> io::Result<Tail>
     let Some(link) = plan.links.last() else {
         return Ok(Tail { last: None, end: 0, is_damaged: false });
     };
-    let file = disk.open(&segment::name(link.number))?;
+    let mut walk = Walk::of_open(disk.open(&segment::name(link.number))?, link.number, salt);
     let end = link.bytes.min(HEAD_BYTES as u64);
-    let is_begun = has_own_head(disk, &file, link)?;
-    let mut walk = Walk::of_open(file, link.number, salt);
     let mut tail = Tail { last: None, end, is_damaged: false };
     loop {
         match walk.step(disk, link.bytes)? {
-            // It is all of what the file held before, if nothing came to be written.
-            Step::End => {
-                tail.is_damaged &= is_begun || tail.last.is_some();
-                return Ok(tail);
-            }
+            Step::End => return Ok(tail),
             Step::Damage => tail.is_damaged = true,
             Step::Record(frame, at) => {
                 if walk.load(disk, &frame, at)?.is_some() {
@@ -141,16 +147,6 @@ fn read_last<D: Disk>(disk: &mut D, plan: &Plan, salt: Salt) -> io::Result<Tail>
             }
         }
     }
-}
-
-/// Whether the head of a segment is its own, or damaged, and not that of what its file was before.
-fn has_own_head<D: Disk>(disk: &mut D, file: &D::File, link: &Link) -> io::Result<bool> {
-    let mut bytes = [0; HEAD_BYTES];
-    if link.bytes < HEAD_BYTES as u64 {
-        return Ok(true);
-    }
-    disk.read(file, 0, &mut bytes)?;
-    Ok(SegmentHead::decode(&bytes).map_or(true, |head| head.number == link.number))
 }
 
 /// Syncs the last segment and cuts it at its last whole record; the bytes of others that were cut off.

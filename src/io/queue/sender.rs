@@ -76,7 +76,6 @@ pub struct Work {
     inlets: Inlets,
     shared: Arc<Shared>,
     heard: Heard,
-    own_bell: std::os::unix::net::UnixStream,
     alarm: Alarm,
     ended: Way<io::Result<()>>,
 }
@@ -129,8 +128,7 @@ impl Sender {
     /// queue.stop();
     /// ```
     ///
-    /// It takes the queue's entries and notices; nobody else may. An error: no thread can be started, or
-    /// there are too many open files.
+    /// It takes the queue's entries and notices; nobody else may. An error: no thread can be started.
     pub fn new(queue: &Running, heard: Heard, start: Start) -> io::Result<(Sender, Work)> {
         let shared =
             Arc::new(Shared { stop_at: AtomicU64::new(NEVER), oldest: AtomicI64::new(NONE) });
@@ -144,10 +142,10 @@ impl Sender {
             notices: queue.notices.clone(),
         };
         let (bell, clock) = (heard.bell.clone(), start.clock);
-        let (alarm, own_bell) = (Alarm::start(bell.clone())?, bell.stream()?);
+        let alarm = Alarm::start(bell.clone())?;
         let (end, ended) = bounded(1);
         let sender = Sender { shared: shared.clone(), changes, bell, clock, ended };
-        Ok((sender, Work { start, inlets, shared, heard, own_bell, alarm, ended: end }))
+        Ok((sender, Work { start, inlets, shared, heard, alarm, ended: end }))
     }
 
     /// When the oldest record came that was not sent, if any is known to wait.
@@ -203,12 +201,12 @@ impl Shared {
 impl Work {
     /// Begins, on this thread's loop, of this kind.
     pub fn begin(self, kind: Kind) -> io::Result<Turning> {
-        let Work { start, inlets, shared, heard, own_bell, alarm, ended } = self;
-        let Heard { stream, bell } = heard;
-        let deadlines = Deadlines::new(own_bell);
+        let Work { start, inlets, shared, heard, alarm, ended } = self;
+        let Heard { stream, bell, rung_by_deadlines } = heard;
+        let deadlines = Deadlines::new(rung_by_deadlines);
         stream.set_nonblocking(kind.wants_nonblocking())?;
         let stream = UnixStream::from_std(stream)?;
-        let inside = Inside::new(start, inlets, shared, (bell, deadlines, alarm));
+        let inside = Inside::new(start, inlets, shared, bell, deadlines, alarm);
         Ok(Turning { inside: Rc::new(inside), bell: stream, ended })
     }
 
@@ -374,7 +372,9 @@ impl Inside {
         start: Start,
         inlets: Inlets,
         shared: Arc<Shared>,
-        (bell, deadlines, alarm): (Bell, Deadlines, Alarm),
+        bell: Bell,
+        deadlines: Deadlines,
+        alarm: Alarm,
     ) -> Inside {
         let name = &start.endpoint.name;
         let hasher = SeriesHasher::new(start.seed);

@@ -44,16 +44,16 @@ pub struct Queue {
     progress: Shared<Files>,
     depth: Arc<Depth>,
     pace: Arc<Pace>,
-    bell: Bell,
+    ring: Ring,
 }
 
 /// Rings for whoever sends.
 #[derive(Clone)]
-struct Bell(Arc<dyn Fn() + Send + Sync>);
+struct Ring(Arc<dyn Fn() + Send + Sync>);
 
-impl fmt::Debug for Bell {
+impl fmt::Debug for Ring {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Bell")
+        f.write_str("Ring")
     }
 }
 
@@ -83,7 +83,7 @@ impl Queue {
             self.inbox.nudge();
         }
         if is_given && !sends() {
-            (self.bell.0)();
+            (self.ring.0)();
         }
         Some(outcome)
     }
@@ -194,7 +194,7 @@ impl Running {
         let (works, Given { entries, fresh, notices }) = Works::new(store, setting);
         let (depth, pace) = (works.depth(), works.pace());
         let works = Arc::new(Mutex::new(Some(works)));
-        let queue = Queue { inbox, works, progress, depth, pace, bell: Bell(bell) };
+        let queue = Queue { inbox, works, progress, depth, pace, ring: Ring(bell) };
         let own = Own(queue.clone());
         let thread = thread::Builder::new().name("queue".into()).spawn(move || own.run())?;
         Ok(Running { queue, entries, fresh, notices, thread })
@@ -219,7 +219,7 @@ impl Own {
             }
             let Some(turned) = self.turn() else { return };
             if turned.is_news() {
-                (self.0.bell.0)();
+                (self.0.ring.0)();
             }
             if turned.is_over {
                 return self.close();

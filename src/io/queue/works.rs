@@ -130,8 +130,11 @@ impl<D: Disk + Clone> Works<D> {
         let (due, is_all_read) = (self.store.due(), self.store.is_all_read());
         let store = &mut self.store;
         let outcome = self.pace.watch(|| store.append_quickly(append, now))?;
+        let mut given = self.give_fresh();
         // Behind a backlog it has its turn when the thread has read that.
-        let given = self.give_fresh() + if is_all_read { self.give_stored() } else { 0 };
+        if is_all_read {
+            given += self.give(usize::MAX, Store::read_passing);
+        }
         self.tell_notices();
         self.publish_depth();
         let is_due_before =
@@ -191,26 +194,14 @@ impl<D: Disk + Clone> Works<D> {
 
     /// Gives out some of what is to be sent; how much was looked at.
     fn give_out(&mut self, now: Millis) -> usize {
-        let mut given = self.give_fresh();
-        for _ in 0..QUEUE_READS_PER_TURN {
-            if self.is_full() {
-                break;
-            }
-            match self.store.read(now) {
-                Read::Entry(entry) => drop(self.give.try_send(entry)),
-                Read::Passed => {}
-                Read::Nothing => break,
-            }
-            given += 1;
-        }
-        given
+        self.give_fresh() + self.give(QUEUE_READS_PER_TURN, |store| store.read(now))
     }
 
-    /// The same of what need not be read from disk.
-    fn give_stored(&mut self) -> usize {
+    /// The same of what `read` gives, no more than so much.
+    fn give(&mut self, reads_max: usize, read: impl Fn(&mut Store<D>) -> Read) -> usize {
         let mut given = 0;
-        while !self.is_full() {
-            match self.store.read_passing() {
+        while given < reads_max && !self.is_full() {
+            match read(&mut self.store) {
                 Read::Entry(entry) => drop(self.give.try_send(entry)),
                 Read::Passed => {}
                 Read::Nothing => break,
