@@ -113,6 +113,29 @@ fn a_damaged_tail_is_told_of_however_many_starts_it_takes() {
     }
 }
 
+/// Nothing else would keep a power cut from making holes of them, which are told of as lost.
+#[test]
+fn what_was_sent_before_its_sync_was_due_is_in_the_mark_for_good() {
+    for seed in 0..20 {
+        let disk = disk::SimDisk::new(seed, Mutation::None);
+        let open = || Store::open(disk.clone(), Setting::default(), Salt(1)).expect("it works");
+        let mut store = open();
+        let push = Push::new(vec![b'x'; 1000], 10, Protocol::V1);
+        let append = Append { push, source: SourceKey(1), time: UnixMillis(0), hash: None };
+        let stored = store.append(&[append], Millis(1000));
+        let [Outcome::Stored(number)] = stored[..] else { panic!("{stored:?}") };
+        store.turn(Millis(1190));
+        assert!(store.next(Millis(1190)).is_some());
+        store.progress().lock().on_sent(number);
+        assert_eq!(store.due(), Some(Millis(1200)));
+        store.turn(Millis(1200));
+        assert_eq!(store.due(), None, "nothing else is to be synced");
+        drop(store);
+        disk.0.borrow_mut().cut_power();
+        assert_eq!(open().sent(), number);
+    }
+}
+
 /// Once it stayed, and filled the disk until the next start.
 #[test]
 fn a_spare_that_could_not_be_removed_is_removed_later() {

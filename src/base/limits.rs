@@ -76,8 +76,9 @@ pub const ACCEPTS_MAX: usize = 256;
 /// Descriptors that are not for connections: the loops, the listeners, the log.
 pub const DESCRIPTORS_RESERVED: usize = 64;
 /// Those of a queue: its folder, its lock, its mark for who writes and for who syncs it, a segment that is
-/// written and one that is read, the next of each, and three of the bell of who sends.
-pub const QUEUE_DESCRIPTORS: usize = 11;
+/// written and one that is read, the next of each, those that are synced later, and three of the bell of
+/// who sends.
+pub const QUEUE_DESCRIPTORS: usize = 12 + QUEUE_UNSYNCED_SEGMENTS_MAX;
 /// Idle connections to the endpoint that a core keeps.
 pub const UPSTREAM_IDLE_MAX: usize = 256;
 /// Log lines on their way to the log thread; further ones are counted and dropped.
@@ -311,6 +312,14 @@ pub const QUEUE_SEGMENTS_MIN: u64 = 8;
 /// How often a queue is synced, unless `sync` says otherwise: what a power cut may cost, against a sync
 /// for every request.
 pub const QUEUE_SYNC_EVERY: Millis = Millis(200);
+/// Of what waits for a sync, so many stretches are told apart: with an endpoint that keeps up, what came in
+/// the last of them is all that has not been sent.
+pub const QUEUE_STRETCHES_PER_SYNC: u64 = 8;
+/// And no more than this, on a disk that hangs.
+pub const QUEUE_STRETCHES_MAX: usize = 16;
+/// Segments that are full and not synced yet, before the next is begun: what a start has to sync, besides
+/// the last.
+pub const QUEUE_UNSYNCED_SEGMENTS_MAX: usize = 2;
 /// Records that may have been given out while an earlier one has not been sent: read ahead, to find
 /// what may be sent beside it. A Prometheus itself has 50 shards at most.
 pub const QUEUE_IN_FLIGHT_MAX: usize = 64;

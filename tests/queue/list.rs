@@ -72,6 +72,11 @@ impl List {
         }
     }
 
+    /// Whether a power cut could take something that was acknowledged.
+    pub fn has_unsafe(&self) -> bool {
+        self.items.values().any(|it| it.acknowledged.is_some() && !it.is_safe)
+    }
+
     /// A sync has failed: what waited for one may be lost with the next power cut.
     pub fn on_sync_failed(&mut self) {
         for item in self.items.values_mut().filter(|it| it.acknowledged.is_some() && !it.is_safe) {

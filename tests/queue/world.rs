@@ -97,6 +97,8 @@ pub struct World {
     faulty: bool,
     /// The power was cut, or a process ended in the middle of a write.
     has_torn: bool,
+    /// That may have taken what nobody had sent yet.
+    may_have_lost: bool,
     /// Damage was told of where there was none.
     false_alarm: bool,
     seen: Seen,
@@ -132,6 +134,7 @@ impl World {
             faults_before: (0, 0),
             faulty,
             has_torn: false,
+            may_have_lost: false,
             false_alarm: false,
             seen: Seen::default(),
             dice,
@@ -208,17 +211,20 @@ impl World {
 
     /// Takes down what the queue says, and which faults there were.
     fn hear(&mut self) {
+        let (mut damaged, mut cut) = (0, 0);
         for notice in self.store.iter_mut().flat_map(Store::take_notices) {
             match notice {
-                Notice::Damaged(places) => self.seen.damaged += places,
-                Notice::Cut(_) => self.seen.damaged += 1,
+                Notice::Damaged(places) => damaged += places,
+                Notice::Cut(_) => cut += 1,
                 Notice::Dropped(records) => self.seen.dropped += records,
                 Notice::Fault(..) | Notice::Mended | Notice::MarkLost => {}
             }
         }
         let disk = self.disk.0.borrow();
-        let has_reason = self.has_torn || self.seen.rotten + disk.faults.all > 0;
-        self.false_alarm |= self.seen.damaged > 0 && !has_reason;
+        self.seen.damaged += damaged + cut;
+        let has_reason = self.seen.rotten + disk.faults.all > 0;
+        self.false_alarm |= cut > 0 && !has_reason && !self.has_torn;
+        self.false_alarm |= damaged > 0 && !has_reason && !self.may_have_lost;
         let of_syncs = disk.faults.of_syncs;
         if of_syncs != self.faults_before.0 {
             self.list.on_sync_failed();
@@ -420,6 +426,10 @@ impl World {
         self.hear();
         self.store = None;
         self.has_torn |= power || self.is_crashed();
+        let is_answered = self.sources.values().all(|(_, is_answered)| *is_answered);
+        self.may_have_lost |= self.is_crashed()
+            || power
+                && (self.list.has_unsafe() || !is_answered || self.setting.sync == Sync::Never);
         let mut disk = self.disk.0.borrow_mut();
         let of_mark = disk.faults.of_mark;
         let mark_failed = of_mark != self.faults_before.1 || self.seen.rotten > 0;

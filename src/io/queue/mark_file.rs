@@ -19,10 +19,10 @@ pub const NAME: &str = "sent";
 pub struct MarkFile<F> {
     file: F,
     written: Mark,
-    /// The turn of the last one that was synced.
-    synced: u64,
-    /// And of one that somebody is syncing.
-    syncing: Option<u64>,
+    /// The last one that was synced.
+    synced: Mark,
+    /// And one that somebody is syncing.
+    syncing: Option<Mark>,
     /// After it could not be written, until [`MarkFile::try_again`].
     is_failing: bool,
 }
@@ -65,8 +65,7 @@ impl<F> MarkFile<F> {
         // The process before was perhaps killed before its sync.
         disk.sync(&file)?;
         disk.sync_directory()?;
-        let synced = written.turn;
-        Ok(MarkFile { file, written, synced, syncing: None, is_failing: false })
+        Ok(MarkFile { file, written, synced: written, syncing: None, is_failing: false })
     }
 
     /// Writes down that all up to `sent` have been sent. After an error nothing is written before
@@ -74,7 +73,7 @@ impl<F> MarkFile<F> {
     pub fn write<D: Disk<File = F>>(&mut self, disk: &mut D, sent: Sequence) -> io::Result<()> {
         if sent > self.written.sent && !self.is_failing {
             let kept = [self.synced, self.syncing.unwrap_or(self.synced)];
-            let mark = self.written.following(sent, kept);
+            let mark = self.written.following(sent, kept.map(|mark| mark.turn));
             let written = disk.write(&self.file, mark.offset(), &mark.encode());
             self.is_failing = written.is_err();
             written?;
@@ -90,18 +89,28 @@ impl<F> MarkFile<F> {
 
     /// Whether something has been written that was not synced.
     pub fn is_unsynced(&self) -> bool {
-        self.written.turn != self.synced
+        self.written.turn != self.synced.turn
+    }
+
+    /// All up to this one have been sent, as it says.
+    pub fn written(&self) -> Sequence {
+        self.written.sent
+    }
+
+    /// The same, as it will say after a power cut.
+    pub fn synced(&self) -> Sequence {
+        self.synced.sent
     }
 
     /// What has been written is going to be synced: until that has ended, its slot is left alone.
     pub fn on_syncing(&mut self) {
-        self.syncing = Some(self.written.turn);
+        self.syncing = Some(self.written);
     }
 
     /// It has been synced, or that has failed.
     pub fn on_synced(&mut self, is_done: bool) {
-        if let Some(turn) = self.syncing.take().filter(|_| is_done) {
-            self.synced = turn;
+        if let Some(mark) = self.syncing.take().filter(|_| is_done) {
+            self.synced = mark;
         }
     }
 }

@@ -10,6 +10,7 @@ pub mod fresh;
 pub mod group;
 pub mod inbox;
 pub mod mark_file;
+pub mod mark_keeper;
 pub mod notice;
 pub mod order;
 pub mod pace;

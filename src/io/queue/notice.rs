@@ -1,5 +1,7 @@
 //! What a queue has to say.
 
+use std::io;
+
 use crate::logic::queue::trouble::Fault;
 
 /// What an operator should know.
@@ -17,4 +19,12 @@ pub enum Notice {
     MarkLost,
     /// So many records that had not been sent made room for newer ones.
     Dropped(u64),
+}
+
+/// What is wrong with a disk that says so.
+pub fn fault_of(error: &io::Error) -> Fault {
+    match error.kind() {
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Fault::Full,
+        _ => Fault::Failed,
+    }
 }

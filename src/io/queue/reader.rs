@@ -40,6 +40,21 @@ fn is_shortage(error: &io::Error) -> bool {
     shortages.iter().any(|errno| error.raw_os_error() == Some(errno.raw_os_error()))
 }
 
+/// Places that are no record, since the last that is one.
+#[derive(Debug, Default)]
+struct Holes(u64);
+
+impl Holes {
+    /// The next record has the number `next`, or none below it; in how many of them something was lost. All up
+    /// to `passed` need no sending: if what comes is no more than the next of them, what lay before it was
+    /// sent, and never synced.
+    fn close(&mut self, next: Option<Sequence>, passed: Sequence) -> u64 {
+        let count = std::mem::take(&mut self.0);
+        let is_lost = next.is_none_or(|next| next > passed.next());
+        if is_lost { count } else { 0 }
+    }
+}
+
 /// The reader.
 #[derive(Debug)]
 pub struct Reader<F> {
@@ -55,6 +70,7 @@ pub struct Reader<F> {
     tries: u32,
     /// Where the record ends that could not be read, if its frame could.
     unread: Option<u64>,
+    holes: Holes,
     damaged: u64,
 }
 
@@ -62,7 +78,17 @@ impl<F> Reader<F> {
     /// Before the record behind `passed`, which lies in the segment `start` if it lies in any.
     pub fn new(salt: Salt, passed: Sequence, start: Option<Sequence>) -> Reader<F> {
         let left = start.map_or(Sequence(0), |start| Sequence(start.0.saturating_sub(1)));
-        Reader { salt, walk: None, left, entry: None, passed, tries: 0, unread: None, damaged: 0 }
+        Reader {
+            salt,
+            walk: None,
+            left,
+            entry: None,
+            passed,
+            tries: 0,
+            unread: None,
+            holes: Holes::default(),
+            damaged: 0,
+        }
     }
 
     /// The next record and the segment that it lies in. `None`: nothing more is acknowledged. An error
@@ -99,13 +125,23 @@ impl<F> Reader<F> {
                 continue;
             };
             match walk.step(disk, link.bytes)? {
-                Step::Damage => self.damaged += 1,
-                Step::End if chain.after(link.number).is_none() => return Ok(None),
-                Step::End => self.leave(),
-                // Sent before a restart.
-                Step::Record(frame, _) if frame.label.sequence <= self.passed => {}
+                Step::Damage => self.holes.0 += 1,
+                Step::End => {
+                    let next = chain.after(link.number).map(|link| link.number);
+                    self.damaged += self.holes.close(next, self.passed);
+                    if next.is_none() {
+                        return Ok(None);
+                    }
+                    self.leave();
+                }
                 Step::Record(frame, at) => {
                     let end = walk.offset();
+                    let number = frame.label.sequence;
+                    self.damaged += self.holes.close(Some(number), self.passed);
+                    // Sent before a restart.
+                    if number <= self.passed {
+                        continue;
+                    }
                     let loaded = walk.load(disk, &frame, at).inspect_err(|_| {
                         walk.go_to(at);
                         self.unread = Some(end);
@@ -114,7 +150,7 @@ impl<F> Reader<F> {
                         self.damaged += 1;
                         continue;
                     };
-                    self.passed = frame.label.sequence;
+                    self.passed = number;
                     return Ok(Some((Entry { label: frame.label, push }, link.number)));
                 }
             }

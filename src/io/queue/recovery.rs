@@ -1,7 +1,7 @@
 //! What is made of a directory at the start.
 //!
-//! Only the last segment is read through: the others were synced when they were closed, and their
-//! records are checked when they are sent.
+//! Only the last segment is read through: nobody has said how far it was written. The records of the others
+//! are checked when they are sent.
 
 use std::fmt;
 use std::io;
@@ -81,7 +81,10 @@ pub fn recover<D: Disk>(
     // It syncs the directory, too.
     let mark = MarkFile::open(disk, &files, mark, salt)?;
     let mark_sync = MarkSync::open(disk, setting.sync)?;
-    let cut_bytes = cut_last(disk, &mut plan, tail.end, setting.sync)?;
+    if setting.sync != Sync::Never {
+        sync_newest(disk, &plan)?;
+    }
+    let cut_bytes = cut_last(disk, &mut plan, tail.end)?;
     let cut_bytes = if tail.is_damaged { cut_bytes } else { 0 };
     Ok(Recovered { plan, next, salt, mark, mark_sync, cut_bytes, is_mark_lost })
 }
@@ -149,16 +152,21 @@ fn read_last<D: Disk>(disk: &mut D, plan: &Plan, salt: Salt) -> io::Result<Tail>
     }
 }
 
-/// Syncs the last segment and cuts it at its last whole record; the bytes of others that were cut off.
+/// Syncs the segments that may not have been: the process before was perhaps killed before it did that, and
+/// nobody appends to them any more.
+fn sync_newest<D: Disk>(disk: &mut D, plan: &Plan) -> io::Result<()> {
+    plan.unsynced().try_for_each(|link| {
+        let file = disk.open(&segment::name(link.number))?;
+        disk.sync(&file)
+    })
+}
+
+/// Cuts the last segment at its last whole record; the bytes of others that were cut off.
 ///
-/// It is cut last of all that a start does: if one fails, the next must find the damage and say so.
-fn cut_last<D: Disk>(disk: &mut D, plan: &mut Plan, end: u64, sync: Sync) -> io::Result<u64> {
+/// That is the last of all that a start does: if one fails, the next must find the damage and say so.
+fn cut_last<D: Disk>(disk: &mut D, plan: &mut Plan, end: u64) -> io::Result<u64> {
     let Some(link) = plan.links.last_mut() else { return Ok(0) };
     let file = disk.open(&segment::name(link.number))?;
-    // The process before was perhaps killed before its sync, and nobody appends to it any more.
-    if sync != Sync::Never {
-        disk.sync(&file)?;
-    }
     if end < link.bytes {
         disk.cut(&file, end)?;
     }

@@ -132,8 +132,10 @@ impl Report {
                     .error(&say(format!("{places} places were damaged: what was there is lost")));
             }
             Notice::Cut(bytes) => {
-                self.log
-                    .warn(&say(format!("{bytes} bytes that were no whole record were cut off")));
+                self.log.warn(&say(format!(
+                    "{bytes} bytes that were no whole record were cut off; some of that may have been \
+                     sent"
+                )));
             }
             Notice::MarkLost => {
                 self.log

@@ -18,8 +18,8 @@ use super::append::{Append, Outcome, Refusal};
 use super::disk::Disk;
 use super::fresh::Fresh;
 use super::group::Group;
-use super::mark_file::MarkSync;
-use super::notice::Notice;
+use super::mark_keeper::MarkKeeper;
+use super::notice::{Notice, fault_of};
 use super::passing::Passing;
 use super::progress::{Progress, Shared};
 use super::reader::{Entry, Read, Reader};
@@ -40,11 +40,9 @@ pub struct Store<D: Disk> {
     trouble: Trouble,
     /// Of what is read: neither what is appended nor what is sent waits for it.
     read_trouble: Trouble,
-    /// The mark's own: what is appended does not wait for it.
-    mark_trouble: Trouble,
     writer: Writer<D::File>,
     reader: Reader<D::File>,
-    mark_sync: MarkSync<D::File>,
+    mark_keeper: MarkKeeper<D>,
     /// What is written next.
     group: Group,
     read_not_before: Millis,
@@ -66,7 +64,6 @@ impl<D: Disk + Clone> Store<D> {
             disk,
             setting,
             salt,
-            progress,
             passing: Passing::default(),
             reader: Reader::new(salt, plan.sent, plan.start),
             chain: Chain::new(plan.links, &setting),
@@ -74,9 +71,9 @@ impl<D: Disk + Clone> Store<D> {
             recent: Recent::default(),
             trouble: Trouble::default(),
             read_trouble: Trouble::default(),
-            mark_trouble: Trouble::default(),
             writer: Writer::new(salt, setting.sync),
-            mark_sync,
+            mark_keeper: MarkKeeper::new(progress.clone(), mark_sync),
+            progress,
             group: Group::default(),
             read_not_before: Millis(0),
             notices: notices.into_iter().flatten().collect(),
@@ -114,9 +111,11 @@ impl<D: Disk + Clone> Store<D> {
             (0..appends.len()).map(|place| self.take(appends, place, first, now)).collect();
         if self.group.bytes() > 0 {
             let is_at_end = self.reader.is_at_end(&self.chain);
+            let next = self.next_sequence();
             let (disk, chain) = (&mut self.disk, &mut self.chain);
             let parts = self.group.parts(appends);
-            let written = self.writer.append(disk, chain, first, &parts, now);
+            let last = Sequence(next.0 - 1);
+            let written = self.writer.append(disk, chain, (first, last), &parts, now);
             match written {
                 Ok(()) => self.on_success(appends, &outcomes, is_at_end),
                 Err(error) => self.undo(first, &error, now, &mut outcomes),
@@ -180,8 +179,8 @@ impl<D: Disk + Clone> Store<D> {
     fn drop_oldest(&mut self, first: Sequence, now: Millis) -> bool {
         let Some(link) = self.chain.first() else { return false };
         if self.chain.is_open(link.number) {
-            let closed = self.writer.close(&mut self.disk, &mut self.chain, now);
-            self.note(closed, now);
+            let left = self.writer.leave(&mut self.disk, &mut self.chain, now);
+            self.note(left, now);
         }
         let removed = self.disk.remove(&segment::name(link.number));
         if !self.note(removed, now) {
@@ -323,39 +322,23 @@ impl<D: Disk + Clone> Store<D> {
     /// Does what is due: syncs, writes the mark once more if that has failed, removes segments. To be
     /// called after a group, and now and then.
     pub fn turn(&mut self, now: Millis) {
-        let synced = self.writer.sync(&mut self.disk, &mut self.chain, now);
-        self.note(synced, now);
-        self.keep_mark(now);
+        let notice = self.mark_keeper.turn(&mut self.disk, now);
+        self.notices.extend(notice);
+        self.keep_records(now);
         self.release(now);
     }
 
-    /// Syncs the mark when that is due; after a fault it is tried again later, and what that costs is
-    /// records that are sent twice.
-    fn keep_mark(&mut self, now: Millis) {
-        let mut progress = self.progress.lock();
-        if self.mark_sync.may_try(now) {
-            progress.mark.try_again();
-            progress.write_mark();
+    /// Syncs the records for which it is time. For those that have been sent it is enough that the mark says
+    /// so, which is less to sync.
+    fn keep_records(&mut self, now: Millis) {
+        let safe = self.mark_keeper.safe();
+        if let Some(through) = self.writer.due_through(safe, now) {
+            let notice = self.mark_keeper.settle(&mut self.disk, through, now);
+            self.notices.extend(notice);
         }
-        let (written, is_unsynced) = (progress.take_fault(), progress.mark.is_unsynced());
-        drop(progress);
-        if is_unsynced {
-            self.mark_sync.on_written(now);
-        }
-        let is_due = is_unsynced && self.mark_sync.is_due(now);
-        let kept = written.and_then(|()| if is_due { self.sync_mark() } else { Ok(()) });
-        if kept.is_err() {
-            self.mark_sync.on_failed(now);
-        }
-        self.note_mark(kept, now);
-    }
-
-    fn sync_mark(&mut self) -> io::Result<()> {
-        // Whoever sends need not wait for it.
-        self.progress.lock().mark.on_syncing();
-        let synced = self.mark_sync.sync(&mut self.disk);
-        self.progress.lock().mark.on_synced(synced.is_ok());
-        synced
+        let safe = self.mark_keeper.safe();
+        let synced = self.writer.sync(&mut self.disk, &mut self.chain, safe, now);
+        self.note(synced, now);
     }
 
     /// Removes what has been sent. What the mark does not say yet is not needed for it: what a removed
@@ -393,10 +376,8 @@ impl<D: Disk + Clone> Store<D> {
     pub fn close(&mut self, now: Millis) {
         let closed = self.writer.close(&mut self.disk, &mut self.chain, now);
         self.note(closed, now);
-        self.keep_mark(now);
-        let waits = self.progress.lock().mark.is_unsynced() && self.mark_sync.waits();
-        let kept = if waits { self.sync_mark() } else { Ok(()) };
-        self.note_mark(kept, now);
+        let notice = self.mark_keeper.close(&mut self.disk, now);
+        self.notices.extend(notice);
         self.writer.end(&mut self.disk);
         self.progress.lock().end();
     }
@@ -404,16 +385,6 @@ impl<D: Disk + Clone> Store<D> {
     /// Whether it was done; if not, it is noted.
     fn note(&mut self, done: io::Result<()>, now: Millis) -> bool {
         done.map_err(|error| self.on_fault(&error, now)).is_ok()
-    }
-
-    fn note_mark(&mut self, kept: io::Result<()>, now: Millis) {
-        match kept {
-            Ok(()) => drop(self.mark_trouble.on_success()),
-            Err(error) if self.mark_trouble.on_fault(fault_of(&error), now) => {
-                self.notices.push(Notice::Fault(fault_of(&error), error.to_string()));
-            }
-            Err(_) => {}
-        }
     }
 
     fn on_fault(&mut self, error: &io::Error, now: Millis) -> Fault {
@@ -470,7 +441,7 @@ impl<D: Disk + Clone> Store<D> {
 
     /// When [`Store::turn`] has something to do, if nothing happens before.
     pub fn due(&self) -> Option<Millis> {
-        [self.writer.due(), self.mark_sync.due()].into_iter().flatten().min()
+        [self.writer.due(), self.mark_keeper.due()].into_iter().flatten().min()
     }
 
     /// What there is to say since this was asked last.
@@ -481,12 +452,5 @@ impl<D: Disk + Clone> Store<D> {
     /// The bytes of all segments.
     pub fn bytes(&self) -> u64 {
         self.chain.bytes()
-    }
-}
-
-fn fault_of(error: &io::Error) -> Fault {
-    match error.kind() {
-        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Fault::Full,
-        _ => Fault::Failed,
     }
 }

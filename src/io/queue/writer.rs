@@ -3,16 +3,22 @@
 //! A segment of which a write or a sync has failed is never written again. The kernel may have dropped
 //! what it could not write and takes it for written: a second sync would say so and lie.
 //!
+//! What the endpoint has before its sync is due is not synced at all. While it keeps up, the same pages are
+//! written over and over, and the disk sees little of that. So a segment that is full waits for its sync
+//! as any record does, and a start syncs those that may have waited.
+//!
 //! A new segment is one that has been sent, if there is one, see [`super::spares`]. Behind each group an
 //! empty frame is written, over which the next is written: whoever reads knows by it that what follows is
 //! not damaged but old.
 
 use std::io;
 
+use crate::base::limits::QUEUE_UNSYNCED_SEGMENTS_MAX;
 use crate::base::time::Millis;
 use crate::logic::queue::chain::{Chain, Link, Room};
 use crate::logic::queue::commit::Commit;
 use crate::logic::queue::setting::Sync;
+use crate::logic::queue::unsynced::Unsynced;
 use crate::wire::queue::record::FRAME_BYTES;
 use crate::wire::queue::segment::{self, HEAD_BYTES, SegmentHead};
 use crate::wire::queue::sequence::{Salt, Sequence};
@@ -28,8 +34,13 @@ pub struct Writer<F> {
     /// The segment that is appended to, and how long its file is.
     live: Option<(F, u64)>,
     spares: Spares,
-    /// Segments whose writing has failed, and which have something in them that waits for its sync.
-    given_up: Vec<F>,
+    /// Segments that nothing is appended to any more, and the last record in each that may wait for its
+    /// sync.
+    left: Vec<(F, Sequence)>,
+    /// The last record that was written.
+    last: Sequence,
+    unsynced: Unsynced,
+    /// What waits for a sync of the directory, although no record does.
     commit: Commit,
     /// A file has come or gone since the directory was synced.
     is_directory_dirty: bool,
@@ -40,26 +51,36 @@ pub struct Writer<F> {
 impl<F> Writer<F> {
     /// Nothing has been written. The first group gets a segment of its own.
     pub fn new(salt: Salt, sync: Sync) -> Writer<F> {
-        let commit = Commit::new(sync);
-        let (live, spares, given_up) = Default::default();
-        let (is_directory_dirty, stray) = (false, None);
-        Writer { sync, salt, live, spares, given_up, commit, is_directory_dirty, stray }
+        Writer {
+            sync,
+            salt,
+            live: None,
+            spares: Spares::default(),
+            left: Vec::new(),
+            last: Sequence(0),
+            unsynced: Unsynced::new(sync),
+            commit: Commit::new(sync),
+            is_directory_dirty: false,
+            stray: None,
+        }
     }
 
-    /// Appends a group whose first record is `first` and for which there is room. When it returns, its
-    /// records may be acknowledged; after an error, all of them are refused, and `first` must not be used
-    /// again.
+    /// Appends a group with the records from `first` to `last`, for which there is room. When it returns,
+    /// they may be acknowledged; after an error, all of them are refused, and `first` must not be used again.
     pub fn append<D: Disk<File = F>>(
         &mut self,
         disk: &mut D,
         chain: &mut Chain,
-        first: Sequence,
+        (first, last): (Sequence, Sequence),
         parts: &[&[u8]],
         now: Millis,
     ) -> io::Result<()> {
         let length = parts.iter().map(|part| part.len() as u64).sum();
         if chain.judge(length) == Room::Next {
-            self.close(disk, chain, now)?;
+            self.leave(disk, chain, now)?;
+            if self.left.len() > QUEUE_UNSYNCED_SEGMENTS_MAX {
+                self.sync_all(disk, chain, now)?;
+            }
         }
         let end = chain.last_bytes();
         let fresh = self.live.is_none();
@@ -85,9 +106,8 @@ impl<F> Writer<F> {
         }
         chain.on_appended(length);
         self.live = Some((file, room));
-        if self.sync != Sync::Always {
-            self.commit.on_written(now);
-        }
+        self.last = last;
+        self.unsynced.on_written(last, now);
         Ok(())
     }
 
@@ -168,23 +188,16 @@ impl<F> Writer<F> {
         // Whatever remains of the group is refused and sent again by its sources: if it is there after
         // a restart, it is sent twice.
         let _ = disk.cut(&file, end);
-        if self.commit.waits() {
+        if self.unsynced.due().is_some() {
             // Not here and now: it may be a core that writes.
-            self.given_up.push(file);
-            self.commit.hurry(now);
+            self.left.push((file, self.last));
+            self.unsynced.hurry(now);
         }
     }
 
-    /// Syncs what was given up. What that does not bring to disk is lost with the next power cut.
-    fn sync_given_up<D: Disk<File = F>>(&mut self, disk: &mut D) {
-        for file in self.given_up.drain(..) {
-            let _ = disk.sync(&file);
-        }
-    }
-
-    /// Appends no more to this segment: it is synced, and what was preallocated given back. After an
-    /// error the segment is closed all the same.
-    pub fn close<D: Disk<File = F>>(
+    /// Appends no more to this segment, and gives back what was preallocated. After an error it is left all
+    /// the same.
+    pub fn leave<D: Disk<File = F>>(
         &mut self,
         disk: &mut D,
         chain: &mut Chain,
@@ -194,39 +207,82 @@ impl<F> Writer<F> {
         chain.on_closed();
         // Else it stays as long as the segment does.
         let _ = disk.cut(&file, chain.last_bytes());
-        if self.sync == Sync::Never {
-            return Ok(());
+        if self.sync != Sync::Never {
+            // With what is written next.
+            self.left.push((file, self.last));
         }
-        self.commit.on_synced();
-        self.sync_given_up(disk);
-        let synced = disk.sync(&file).and_then(|()| self.sync_directory(disk));
-        // The directory is tried again.
-        synced.inspect_err(|_| self.commit.on_failed(now))
+        if self.sync == Sync::Always { self.sync_all(disk, chain, now) } else { Ok(()) }
     }
 
-    /// Syncs what is due. An error: what was acknowledged since the last sync may be lost with the next
-    /// power cut.
-    pub fn sync<D: Disk<File = F>>(
+    /// Appends no more, and syncs everything as the setting wants it.
+    pub fn close<D: Disk<File = F>>(
         &mut self,
         disk: &mut D,
         chain: &mut Chain,
         now: Millis,
     ) -> io::Result<()> {
-        if !self.commit.is_due(now) {
-            return Ok(());
+        let left = self.leave(disk, chain, now);
+        let synced = match self.sync {
+            Sync::Never => Ok(()),
+            Sync::Always | Sync::Every(_) => self.sync_all(disk, chain, now),
+        };
+        left.and(synced)
+    }
+
+    /// The last record that waits for a sync whose time has come, `safe` being the last of those that will
+    /// never be sent again, whatever is lost. `None`: none does.
+    pub fn due_through(&mut self, safe: Sequence, now: Millis) -> Option<Sequence> {
+        self.unsynced.on_safe(safe);
+        self.left.retain(|(_, last)| *last > safe);
+        self.unsynced.due_through(now)
+    }
+
+    /// Syncs what is due, see [`Writer::due_through`]. An error: what was acknowledged since the last sync
+    /// may be lost with the next power cut.
+    pub fn sync<D: Disk<File = F>>(
+        &mut self,
+        disk: &mut D,
+        chain: &mut Chain,
+        safe: Sequence,
+        now: Millis,
+    ) -> io::Result<()> {
+        if self.due_through(safe, now).is_some() {
+            return self.sync_all(disk, chain, now);
         }
-        self.sync_given_up(disk);
+        if self.commit.is_due(now) {
+            self.sync_directory(disk).inspect_err(|_| self.commit.on_failed(now))?;
+            self.commit.on_synced();
+        }
+        Ok(())
+    }
+
+    /// Syncs everything. What an error keeps from the disk is not tried again, but for the directory.
+    fn sync_all<D: Disk<File = F>>(
+        &mut self,
+        disk: &mut D,
+        chain: &mut Chain,
+        now: Millis,
+    ) -> io::Result<()> {
+        let mut synced = Ok(());
+        for (file, _) in self.left.drain(..) {
+            synced = synced.and(disk.sync(&file));
+        }
         if let Some((file, _)) = &self.live
             && let Err(error) = disk.sync(file)
         {
             chain.on_closed();
             self.live = None;
-            self.commit.on_failed(now);
-            return Err(error);
+            synced = Err(error);
         }
-        self.sync_directory(disk).inspect_err(|_| self.commit.on_failed(now))?;
-        self.commit.on_synced();
-        Ok(())
+        self.unsynced.on_synced();
+        match self.sync_directory(disk) {
+            Ok(()) => self.commit.on_synced(),
+            Err(error) => {
+                self.commit.on_failed(now);
+                synced = synced.and(Err(error));
+            }
+        }
+        synced
     }
 
     fn sync_directory<D: Disk<File = F>>(&mut self, disk: &mut D) -> io::Result<()> {
@@ -270,6 +326,6 @@ impl<F> Writer<F> {
 
     /// When something is to be synced.
     pub fn due(&self) -> Option<Millis> {
-        self.commit.due()
+        [self.commit.due(), self.unsynced.due()].into_iter().flatten().min()
     }
 }

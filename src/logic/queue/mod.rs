@@ -11,3 +11,4 @@ pub mod plan;
 pub mod recent;
 pub mod setting;
 pub mod trouble;
+pub mod unsynced;

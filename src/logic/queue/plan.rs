@@ -1,5 +1,6 @@
 //! What to make of a directory at the start.
 
+use crate::base::limits::QUEUE_UNSYNCED_SEGMENTS_MAX;
 use crate::logic::queue::chain::Link;
 use crate::wire::queue::mark::Mark;
 use crate::wire::queue::segment::parse_name;
@@ -28,6 +29,11 @@ impl Plan {
         let before = links.iter().rev().find(|link| link.number <= sent.next());
         let start = before.or(links.first()).map(|link| link.number);
         Plan { links, sent, start }
+    }
+
+    /// The segments that nobody had synced, perhaps, when the process before ended.
+    pub fn unsynced(&self) -> impl Iterator<Item = &Link> {
+        self.links.iter().rev().take(1 + QUEUE_UNSYNCED_SEGMENTS_MAX)
     }
 
     /// The number of the next record, `last` being the last whole one in the last segment.

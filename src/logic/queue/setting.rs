@@ -10,7 +10,7 @@ use crate::base::time::Millis;
 pub enum Sync {
     /// Before it is acknowledged: nothing.
     Always,
-    /// At the latest after so long: what was acknowledged since.
+    /// At the latest after so long, unless it has been sent by then: what was acknowledged since.
     Every(Millis),
     /// When the kernel likes to: anything. What `kill -9` does is survived all the same.
     Never,
