@@ -57,7 +57,7 @@ fn a_disk_that_one_segment_fills_takes_more_when_that_has_been_sent() {
     for number in 0..1000 {
         let push = Push::new(vec![b'x'; 1000], 10, Protocol::V1);
         let (source, now) = (SourceKey(1), Millis(number * 1500));
-        let append = Append { push, source, time: UnixMillis(0), hash: Some(number.into()) };
+        let append = Append::of(push, source, UnixMillis(0), Some(number.into()));
         match store.append(&[append], now)[..] {
             [Outcome::Stored(_)] => stored += 1,
             [Outcome::Refused(Refusal::DiskFull)] => refused += 1,
@@ -76,7 +76,7 @@ fn a_disk_that_one_segment_fills_takes_more_when_that_has_been_sent() {
 fn a_record_whose_reading_failed_is_read_again() {
     let disk = disk::SimDisk::new(1, Mutation::None);
     let push = Push::new(vec![b'x'; 1000], 10, Protocol::V1);
-    let append = Append { push, source: SourceKey(1), time: UnixMillis(0), hash: None };
+    let append = Append::of(push, SourceKey(1), UnixMillis(0), None);
     let open = || Store::open(disk.clone(), Setting::default(), Salt(1)).expect("it works");
     open().append(&[append], Millis(0));
     let mut store = open();
@@ -95,7 +95,7 @@ fn a_record_whose_reading_failed_is_read_again() {
 fn a_damaged_tail_is_told_of_however_many_starts_it_takes() {
     let mut disk = disk::SimDisk::new(1, Mutation::None);
     let push = Push::new(vec![b'x'; 1000], 10, Protocol::V1);
-    let append = Append { push, source: SourceKey(1), time: UnixMillis(0), hash: None };
+    let append = Append::of(push, SourceKey(1), UnixMillis(0), None);
     let open = |disk: &disk::SimDisk| Store::open(disk.clone(), Setting::default(), Salt(1));
     let stored = open(&disk).expect("it works").append(&[append], Millis(0));
     let [Outcome::Stored(number)] = stored[..] else { panic!("{stored:?}") };
@@ -121,7 +121,7 @@ fn what_was_sent_before_its_sync_was_due_is_in_the_mark_for_good() {
         let open = || Store::open(disk.clone(), Setting::default(), Salt(1)).expect("it works");
         let mut store = open();
         let push = Push::new(vec![b'x'; 1000], 10, Protocol::V1);
-        let append = Append { push, source: SourceKey(1), time: UnixMillis(0), hash: None };
+        let append = Append::of(push, SourceKey(1), UnixMillis(0), None);
         let stored = store.append(&[append], Millis(1000));
         let [Outcome::Stored(number)] = stored[..] else { panic!("{stored:?}") };
         store.turn(Millis(1190));

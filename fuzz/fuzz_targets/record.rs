@@ -47,7 +47,8 @@ fn check_any(bytes: &[u8], salt: Salt) {
         assert_eq!(frame.encode(salt), bytes[..FRAME_BYTES]);
     }
     if let Ok(head) = SegmentHead::decode(bytes) {
-        assert_eq!(head.encode(), bytes[..head.encode().len()]);
+        // Of a version before it is written as of now.
+        assert_eq!(SegmentHead::decode(&head.encode()), Ok(head));
     }
     if let Some(mark) = Mark::decode(bytes) {
         assert_eq!(mark.encode(), bytes[..mark.encode().len()]);

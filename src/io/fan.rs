@@ -91,10 +91,10 @@ async fn send_to_each(core: &Core, terms: &Terms, seat: &Seat, push: &Push) -> E
             return Ending { answer, outcome: Outcome::Rejected };
         }
     };
-    let body = BodyName::of(terms, seat, &push);
+    let (source, body) = (source_of(seat), Body::of(terms, &push));
     let mut told = Vec::new();
     for (id, queue) in &terms.queued {
-        let append = append(core, &push, body);
+        let append = append(core, &push, source, body);
         let (sends, counters) = (|| core.senders.turn(*id), &core.handle.counters);
         match Appends::append_now(queue, &append, sends, counters) {
             Some(of_one) => told.push((*id, of_one.map(|()| None))),
@@ -113,8 +113,8 @@ async fn send_to_each(core: &Core, terms: &Terms, seat: &Seat, push: &Push) -> E
     })
     .await;
     let ending = worst(&out, told);
-    if let Some(hash) = body.hash.filter(|_| ending.outcome.is_certain()) {
-        terms.queued.iter().for_each(|(_, queue)| queue.settled(body.source, hash));
+    if ending.outcome.is_certain() {
+        terms.queued.iter().for_each(|(_, queue)| queue.settled(source, body.hash));
     }
     ending
 }
@@ -153,27 +153,31 @@ fn written_for(route: &Route, push: &Push) -> Result<Outgoing, HeadError> {
     Ok(Outgoing { head: Some(Arc::new(head)), bytes, range: body, asked: Asked::Other })
 }
 
-/// What a queue knows a body by.
-#[derive(Clone, Copy)]
-struct BodyName {
-    source: SourceKey,
-    /// `None`: there is no queue.
-    hash: Option<u128>,
+/// Whose a request is: of a group, not of a source of it, for a hand-over sends again what one of them had sent.
+fn source_of(seat: &Seat) -> SourceKey {
+    SourceKey::of(&[&seat.group.tenant, &seat.group.group])
 }
 
-impl BodyName {
-    /// Of a group, not of a source of it: a hand-over sends again what one of them had sent.
-    fn of(terms: &Settings, seat: &Seat, push: &Push) -> BodyName {
-        let source = SourceKey::of(&[&seat.group.tenant, &seat.group.group]);
-        let has_queue = !terms.queued.is_empty();
-        BodyName { source, hash: has_queue.then(|| hash_of(push)) }
+/// What queues know a request by. Nothing, where there is none.
+#[derive(Clone, Copy, Default)]
+struct Body {
+    digest: u128,
+    hash: u128,
+}
+
+impl Body {
+    fn of(terms: &Settings, push: &Push) -> Body {
+        if terms.queued.is_empty() {
+            return Body::default();
+        }
+        let digest = push.digest();
+        Body { digest, hash: hash_of(push.head(), digest) }
     }
 }
 
 /// Of head and body: the same samples with another address or other headers are another request. But
 /// what differs from try to try is left out.
-fn hash_of(push: &Push) -> u128 {
-    let head = push.head();
+fn hash_of(head: &[u8], digest: u128) -> u128 {
     let mut lasting = XxHash3_64::default();
     for line in head.split_inclusive(|byte| *byte == b'\n') {
         let name = line.split(|byte| *byte == b':').next().unwrap_or_default();
@@ -181,15 +185,16 @@ fn hash_of(push: &Push) -> u128 {
             lasting.write(line);
         }
     }
-    XxHash3_128::oneshot_with_seed(lasting.finish(), push.body())
+    XxHash3_128::oneshot_with_seed(lasting.finish(), &digest.to_le_bytes())
 }
 
 /// Headers that a source writes anew when it sends a request again: Prometheus the first, tracing the others.
 const OF_A_TRY: [&[u8]; 4] = [b"retry-attempt", b"traceparent", b"tracestate", b"b3"];
 
 /// The request as it is stored: the head for the endpoint is written when it is sent.
-fn append(core: &Core, push: &Push, BodyName { source, hash }: BodyName) -> Append {
-    Append { push: push.clone(), source, time: core.clock.unix_now(), hash }
+fn append(core: &Core, push: &Push, source: SourceKey, Body { digest, hash }: Body) -> Append {
+    let (push, time) = (push.clone(), core.clock.unix_now());
+    Append { push, source, time, digest, hash: Some(hash) }
 }
 
 /// It, on its way into the queue of one endpoint.
@@ -238,7 +243,8 @@ mod tests {
     fn a_request_is_known_by_all_of_it_but_what_differs_from_try_to_try() {
         let hash = |target: &str, lines: &str, body: &[u8]| {
             let head = format!("POST {target} HTTP/1.1\r\n{lines}\r\n");
-            hash_of(&Push::new([head.as_bytes(), body].concat(), head.len(), Protocol::V1))
+            let push = Push::new([head.as_bytes(), body].concat(), head.len(), Protocol::V1);
+            hash_of(push.head(), push.digest())
         };
         let one = hash("/w", "X-A: 1\r\n", b"body");
         assert_eq!(one, hash("/w", "X-A: 1\r\nRetry-Attempt: 3\r\ntraceparent: 00-1\r\n", b"body"));

@@ -37,7 +37,7 @@ fn a_backlog_is_drained_in_little_memory() {
     let request = |number: u64| {
         let shard = number % SHARDS;
         let push = written(&format!("X-Id: {shard}/{number}\r\n"), &bodies[shard as usize]);
-        Append { push, source: SourceKey(1), time: UnixMillis(now_ms()), hash: None }
+        Append::of(push, SourceKey(1), UnixMillis(now_ms()), None)
     };
     let nowhere: SocketAddr = "127.0.0.1:9".parse().expect("an address");
     for in_flight in [1, 4] {

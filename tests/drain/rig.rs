@@ -227,7 +227,7 @@ pub fn append(source: u64, id: Id, body_bytes: usize) -> Append {
     // Who sees it again can say whether its source sent it again, or we did.
     let life = std::process::id();
     let push = written(&format!("X-Id: {shard}/{number}\r\nX-Life: {life}\r\n"), &body);
-    Append { push, source: SourceKey(source), time: UnixMillis(now_ms()), hash: None }
+    Append::of(push, SourceKey(source), UnixMillis(now_ms()), None)
 }
 
 /// A request as it is written for all endpoints.

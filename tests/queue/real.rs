@@ -63,7 +63,7 @@ fn append(number: u64, body_bytes: usize) -> Append {
     bytes.extend_from_slice(&number.to_le_bytes());
     bytes.extend((1..body_bytes / 8).flat_map(|_| dice.next().to_le_bytes()));
     let push = Push::new(bytes, HEAD.len(), Protocol::V1);
-    Append { push, source: SourceKey(1), time: UnixMillis(0), hash: Some(number.into()) }
+    Append::of(push, SourceKey(1), UnixMillis(0), Some(number.into()))
 }
 
 fn number(push: &Push) -> u64 {
@@ -326,13 +326,13 @@ fn a_directory_in_use_or_of_another_version_is_refused() {
     running.stop();
 
     let mut head = SegmentHead { number: Sequence(1), salt: Salt(7) }.encode();
-    head[8] = 2;
+    head[8] = 3;
     let check = Salt(0).checksum(0, &head[..32]).to_le_bytes();
     head[32..].copy_from_slice(&check);
     let path = place.0.join(segment::name(Sequence(1)));
     std::fs::write(&path, head).expect("it is ours");
     let again = Running::start(&place.0, setting, Salt(8), Arc::new(|| {}));
-    assert!(again.is_err_and(|error| error.to_string() == "is of version 2, not 1"));
+    assert!(again.is_err_and(|error| error.to_string() == "is of version 3, not 2"));
     assert_eq!(std::fs::read(path).expect("it is there"), head, "it was not touched");
 }
 

@@ -318,12 +318,9 @@ impl World {
     fn request(&mut self, id: Id) -> Append {
         let body = body(id);
         let is_known = self.mutation != Mutation::ForgetBodies;
-        Append {
-            push: Push::new([HEAD.as_bytes(), &body].concat(), HEAD.len(), Protocol::V1),
-            source: SourceKey(id.0),
-            time: UnixMillis(id.1 as i64),
-            hash: is_known.then(|| u128::from(id.1)),
-        }
+        let push = Push::new([HEAD.as_bytes(), &body].concat(), HEAD.len(), Protocol::V1);
+        let hash = is_known.then(|| u128::from(id.1));
+        Append::of(push, SourceKey(id.0), UnixMillis(id.1 as i64), hash)
     }
 
     fn send(&mut self) -> Result<(), String> {

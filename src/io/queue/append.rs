@@ -14,9 +14,18 @@ pub struct Append {
     pub source: SourceKey,
     /// When it came.
     pub time: UnixMillis,
-    /// A hash of the body: what was stored for this source lately, and is not [`Store::on_settled`](super::store::Store::on_settled), is
+    /// The digest of its body, see [`Push::digest`]: of all queues that get it, one has to make it.
+    pub digest: u128,
+    /// A hash of the request: what was stored for this source lately, and is not [`Store::on_settled`](super::store::Store::on_settled), is
     /// not stored again.
     pub hash: Option<u128>,
+}
+
+impl Append {
+    /// A request of which nobody has made the digest.
+    pub fn of(push: Push, source: SourceKey, time: UnixMillis, hash: Option<u128>) -> Append {
+        Append { digest: push.digest(), push, source, time, hash }
+    }
 }
 
 /// What became of it.

@@ -136,7 +136,7 @@ impl<D: Disk + Clone> Store<D> {
         }
         let sequence = self.next_sequence();
         let label = Label { sequence, time: append.time, source: append.source };
-        let Ok(frame) = Frame::of(label, &append.push, self.salt) else {
+        let Ok(frame) = Frame::of(label, &append.push, append.digest, self.salt) else {
             return Outcome::Refused(Refusal::TooLong);
         };
         self.group.push(&frame, self.salt, place);

@@ -4,7 +4,8 @@
 //! marker 4 | checksum of the other 40 4 | protocol 2 | head bytes 2 | body bytes 4
 //!          | sequence 8 | time 8 | source 8 | checksum of head and body 8
 //! ```
-//! Little-endian. The frame has a checksum of its own: where it is whole, its lengths are. Where it is not,
+//! Little-endian. The checksum of head and body is of a digest of the body, which is made once for all
+//! queues; in segments of version 1 it is of the bytes themselves. The frame has a checksum of its own: where it is whole, its lengths are. Where it is not,
 //! or what follows is damaged, the next record is looked for by marker and checksum.
 
 use memchr::memmem;
@@ -13,7 +14,7 @@ use super::segment::u64_at;
 use super::sequence::{Salt, Sequence, SourceKey};
 use crate::base::time::UnixMillis;
 use crate::wire::remote_write::protocol::Protocol;
-use crate::wire::remote_write::push::Push;
+use crate::wire::remote_write::push::{Push, digest_of};
 
 /// What a record begins with: no text, and no begin of a snappy block or a message.
 pub const MARKER: [u8; 4] = [0xf7, b'H', b'Q', 0x9c];
@@ -47,8 +48,8 @@ pub struct Frame {
 pub struct TooLong;
 
 impl Frame {
-    /// The frame of a request.
-    pub fn of(label: Label, push: &Push, salt: Salt) -> Result<Frame, TooLong> {
+    /// The frame of a request whose body has this digest.
+    pub fn of(label: Label, push: &Push, digest: u128, salt: Salt) -> Result<Frame, TooLong> {
         let bytes = push.whole();
         let body_bytes = push.body().len();
         Ok(Frame {
@@ -56,7 +57,7 @@ impl Frame {
             protocol: push.protocol(),
             head_bytes: u16::try_from(bytes.len() - body_bytes).map_err(|_| TooLong)?,
             body_bytes: u32::try_from(body_bytes).map_err(|_| TooLong)?,
-            check: salt.checksum(label.sequence.0, bytes),
+            check: salt.checksum_of_request(label.sequence.0, push.head(), digest),
         })
     }
 
@@ -117,8 +118,13 @@ impl Frame {
 
     /// Whether these are the bytes of head and body.
     pub fn is_of(&self, payload: &[u8], salt: Salt) -> bool {
-        payload.len() == self.payload_bytes()
-            && self.check == salt.checksum(self.label.sequence.0, payload)
+        let number = self.label.sequence.0;
+        let Some((head, body)) = payload.split_at_checked(self.head_bytes.into()) else {
+            return false;
+        };
+        let is_of = || self.check == salt.checksum_of_request(number, head, digest_of(body));
+        let is_of_version_1 = || self.check == salt.checksum(number, payload);
+        payload.len() == self.payload_bytes() && (is_of() || is_of_version_1())
     }
 
     /// The request that they are. `None`: they are not what was written.
@@ -136,7 +142,7 @@ fn frame_check(bytes: &[u8; FRAME_BYTES], salt: Salt) -> [u8; 4] {
 
 /// Appends the record of a request to `out`; what it says of it, and how long it is.
 pub fn append(label: Label, push: &Push, salt: Salt, out: &mut Vec<u8>) -> Result<usize, TooLong> {
-    let frame = Frame::of(label, push, salt)?;
+    let frame = Frame::of(label, push, push.digest(), salt)?;
     out.extend_from_slice(&frame.encode(salt));
     out.extend_from_slice(push.whole());
     Ok(frame.record_bytes())
@@ -181,6 +187,25 @@ mod tests {
         let read = frame.push(bytes[FRAME_BYTES..].to_vec(), SALT).expect("it is whole");
         assert!(read.is_same(&push) && read.protocol() == Protocol::V2);
         assert_eq!(Frame::decode(&bytes, Salt(0)), None, "it is of another queue");
+    }
+
+    #[test]
+    fn a_record_of_version_1_is_read() {
+        let push = push("POST /w\r\n\r\n", b"body");
+        let frame = Frame::of(label(7), &push, push.digest(), SALT).expect("it is short");
+        let frame = Frame { check: SALT.checksum(7, push.whole()), ..frame };
+        let frame = Frame::decode(&frame.encode(SALT), SALT).expect("it is whole");
+        assert!(frame.is_of(push.whole(), SALT));
+        assert!(!frame.is_of(b"POST /w\r\n\r\nbodx", SALT));
+        assert!(!frame.is_of(b"POST", SALT), "it is short of a head");
+    }
+
+    #[test]
+    fn what_is_checked_stays_as_it_is() {
+        // Written down here, and in the queues that are there already.
+        let push = push("POST /w\r\n\r\n", b"body");
+        let check = SALT.checksum_of_request(7, push.head(), push.digest());
+        assert_eq!(check, 15_368_615_161_088_390_681);
     }
 
     #[test]

@@ -12,8 +12,10 @@ use super::sequence::{Salt, Sequence};
 
 /// What a segment begins with.
 const MAGIC: [u8; 8] = *b"HLQUEUE\n";
-/// The only version there is.
-pub const VERSION: u32 = 1;
+/// The version that is written.
+pub const VERSION: u32 = 2;
+/// The oldest that is read, see [`super::record`].
+const VERSION_MIN: u32 = 1;
 /// The head takes so many bytes.
 pub const HEAD_BYTES: usize = 40;
 /// What the names of segments end with.
@@ -33,7 +35,7 @@ pub struct SegmentHead {
 /// Why it is no head.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum HeadError {
-    /// It is whole, and of this version: nobody but its own program may touch it.
+    /// It is whole, and of this version, which is newer: nobody but its own program may touch it.
     Version(u32),
     /// It is not as it was written, or was not written at all.
     Damaged,
@@ -75,7 +77,7 @@ impl SegmentHead {
             return Err(HeadError::Damaged);
         }
         match number(8) {
-            version if version == u64::from(VERSION) => {
+            version if (VERSION_MIN.into()..=VERSION.into()).contains(&version) => {
                 Ok(SegmentHead { number: Sequence(number(16)), salt: Salt(number(24)) })
             }
             other => Err(HeadError::Version(other as u32)),
@@ -133,7 +135,9 @@ mod tests {
 
     #[test]
     fn a_head_of_another_version_is_known_as_such() {
-        assert_eq!(SegmentHead::decode(&HEAD.encode_version(2)), Err(HeadError::Version(2)));
+        assert_eq!(SegmentHead::decode(&HEAD.encode_version(1)), Ok(HEAD));
+        assert_eq!(SegmentHead::decode(&HEAD.encode_version(3)), Err(HeadError::Version(3)));
+        assert_eq!(SegmentHead::decode(&HEAD.encode_version(0)), Err(HeadError::Version(0)));
     }
 
     #[test]

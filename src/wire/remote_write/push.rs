@@ -6,6 +6,8 @@
 use std::ops::Range;
 use std::sync::Arc;
 
+use twox_hash::XxHash3_128;
+
 use super::protocol::Protocol;
 use crate::wire::http::form::Form;
 
@@ -18,6 +20,11 @@ pub struct Push {
     head_bytes: u32,
     protocol: Protocol,
     form: Form,
+}
+
+/// See [`Push::digest`].
+pub fn digest_of(body: &[u8]) -> u128 {
+    XxHash3_128::oneshot(body)
 }
 
 /// What the reference counts take beside the bytes: the two counts and the vector's three words.
@@ -60,6 +67,11 @@ impl Push {
     /// The same body behind the common head.
     pub fn behind_common(&self, head: &[u8]) -> Push {
         Push::new([head, self.body()].concat(), head.len(), self.protocol)
+    }
+
+    /// A digest of its body: of two bodies that are not the same it is not the same.
+    pub fn digest(&self) -> u128 {
+        digest_of(self.body())
     }
 
     fn body_start(&self) -> usize {
