@@ -99,7 +99,8 @@ fn one_by_one_on_a_slow_disk_the_next_goes_when_the_mark_is_written() {
     let place = Place::new("slow-mark");
     let sink = Sink::start(|_, _| NO_CONTENT.to_vec());
     let rig = Rig::start(&place.0, &Plan::before(sink.address));
-    rig.queue.queue.pace().watch(|| std::thread::sleep(Duration::from_millis(20)));
+    let pace = rig.queue.queue.pace();
+    pace.watch(pace.now(), || std::thread::sleep(Duration::from_millis(20)));
     let (began, ids): (_, Vec<Id>) = (Instant::now(), (0..300).map(|it| (1, it)).collect());
     rig.append(1, &ids, 50);
     rig.await_drained();

@@ -251,7 +251,8 @@ fn on_a_slow_disk_no_core_writes() {
     assert!(matches!(queue.append_now(&append(2, 100), || false), Some(Outcome::Stored(_))));
     let [first, second] = [next(), next()].map(|entry| entry.label.sequence);
     assert_eq!(queue.sent(first), first);
-    queue.pace().watch(|| std::thread::sleep(Duration::from_millis(20)));
+    let pace = queue.pace();
+    pace.watch(pace.now(), || std::thread::sleep(Duration::from_millis(20)));
     assert!(queue.append_now(&append(3, 100), || false).is_none());
     // The bell has rung for what was given out, and does for what is marked.
     std::thread::sleep(Duration::from_millis(50));

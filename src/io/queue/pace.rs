@@ -25,14 +25,13 @@ impl Pace {
     }
 
     /// Whether something has taken long, lately.
-    pub fn is_slow(&self) -> bool {
+    pub fn is_slow(&self, now: Millis) -> bool {
         // Relaxed: a lone number.
-        self.now().0 < self.slow_until.load(Ordering::Relaxed)
+        now.0 < self.slow_until.load(Ordering::Relaxed)
     }
 
-    /// Does something, and sees how long it takes.
-    pub fn watch<T>(&self, work: impl FnOnce() -> T) -> T {
-        let begun = self.now();
+    /// Does something that has `begun` now, and sees how long it takes.
+    pub fn watch<T>(&self, begun: Millis, work: impl FnOnce() -> T) -> T {
         let done = work();
         let now = self.now();
         if now.since(begun) >= QUEUE_SLOW_WRITE {
@@ -50,10 +49,10 @@ mod tests {
     #[test]
     fn what_takes_long_makes_it_slow_and_what_does_not_does_not() {
         let pace = Pace::start();
-        assert_eq!((pace.watch(|| 7), pace.is_slow()), (7, false));
-        pace.watch(|| std::thread::sleep(QUEUE_SLOW_WRITE.into()));
-        assert!(pace.is_slow());
+        assert_eq!((pace.watch(pace.now(), || 7), pace.is_slow(pace.now())), (7, false));
+        pace.watch(pace.now(), || std::thread::sleep(QUEUE_SLOW_WRITE.into()));
+        assert!(pace.is_slow(pace.now()));
         pace.slow_until.store(pace.now().0, Ordering::Relaxed);
-        assert!(!pace.is_slow());
+        assert!(!pace.is_slow(pace.now()));
     }
 }

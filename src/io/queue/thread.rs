@@ -139,12 +139,13 @@ impl Queue {
     /// again, for the mark says so, unless the disk has failed. On a disk that is slow it is the thread that
     /// writes the mark, and the bell rings when it has.
     pub fn sent(&self, sequence: Sequence) -> Sequence {
-        let progress = self.progress.try_lock().filter(|_| !self.pace.is_slow());
+        let now = self.pace.now();
+        let progress = self.progress.try_lock().filter(|_| !self.pace.is_slow(now));
         if progress.is_none() && self.inbox.put(Order::Sent(sequence)).is_ok() {
             return self.depth.sent();
         }
         let mut progress = progress.unwrap_or_else(|| self.progress.lock());
-        let is_room_wanted = self.pace.watch(|| progress.on_sent(sequence));
+        let is_room_wanted = self.pace.watch(now, || progress.on_sent(sequence));
         let sent = self.depth.publish(&progress);
         drop(progress);
         if is_room_wanted {

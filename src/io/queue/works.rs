@@ -123,13 +123,13 @@ impl<D: Disk + Clone> Works<D> {
     /// Stores one at once, if that is no more than a write to the page cache of a disk that has been quick
     /// lately. `None`: it is more, and is the thread's.
     pub fn append_now(&mut self, append: &Append) -> Option<Now> {
-        if self.pace.is_slow() {
+        let now = self.now();
+        if self.pace.is_slow(now) {
             return None;
         }
-        let now = self.now();
         let (due, is_all_read) = (self.store.due(), self.store.is_all_read());
         let store = &mut self.store;
-        let outcome = self.pace.watch(|| store.append_quickly(append, now))?;
+        let outcome = self.pace.watch(now, || store.append_quickly(append, now))?;
         let mut given = self.give_fresh();
         // Behind a backlog it has its turn when the thread has read that.
         if is_all_read {
