@@ -113,6 +113,74 @@ fn a_damaged_tail_is_told_of_however_many_starts_it_takes() {
     }
 }
 
+/// Once it was still open, waiting for its sync, and filled the disk until that was over.
+#[test]
+fn a_segment_that_is_sent_gives_its_room_back_at_once() {
+    let setting = Setting { bytes_max: 1_000_000, ..Setting::default() };
+    let disk = disk::SimDisk::new(1, Mutation::None);
+    disk.0.borrow_mut().capacity = FILE_BYTES + setting.segment_bytes();
+    let mut store = Store::open(disk, setting, Salt(1)).expect("there is room");
+    let store_one = |store: &mut Store<disk::SimDisk>| {
+        let push = Push::new(vec![b'x'; 1000], 10, Protocol::V1);
+        let append = Append::of(push, SourceKey(1), UnixMillis(0), None);
+        store.append(&[append], Millis(1000)).remove(0)
+    };
+    let last = loop {
+        if let Outcome::Refused(refusal) = store_one(&mut store) {
+            break refusal;
+        }
+    };
+    assert_eq!(last, Refusal::DiskFull);
+    while let Some(entry) = store.next(Millis(1000)) {
+        store.progress().lock().on_sent(entry.label.sequence);
+    }
+    assert!(matches!(store_one(&mut store), Outcome::Stored(_)));
+}
+
+/// A second sync would be believed, and the slot of the only mark that is on disk be written over.
+#[test]
+fn a_mark_whose_sync_has_failed_is_written_once_more() {
+    for seed in 0..20 {
+        let disk = disk::SimDisk::new(seed, Mutation::None);
+        let open = || Store::open(disk.clone(), Setting::default(), Salt(1)).expect("it works");
+        let mut store = open();
+        let push = Push::new(vec![b'x'; 1000], 10, Protocol::V1);
+        store.append(&[Append::of(push, SourceKey(1), UnixMillis(0), None)], Millis(1000));
+        let entry = store.next(Millis(1000)).expect("it is there");
+        store.progress().lock().on_sent(entry.label.sequence);
+        disk.0.borrow_mut().faults.per_mille = 1000;
+        store.turn(Millis(1200));
+        disk.0.borrow_mut().faults.per_mille = 0;
+        (1..4).for_each(|second| store.turn(Millis(1200 + second * 1000)));
+        drop(store);
+        disk.0.borrow_mut().cut_power();
+        assert_eq!(open().sent(), entry.label.sequence);
+    }
+}
+
+/// Once only those at the ends were asked, and neither needs to have been synced.
+#[test]
+fn any_head_says_the_salt() {
+    let mut disk = disk::SimDisk::new(1, Mutation::None);
+    let setting = Setting { bytes_max: 16_000, ..Setting::default() };
+    let mut store = Store::open(disk.clone(), setting, Salt(1)).expect("it works");
+    for _ in 0..5 {
+        let push = Push::new(vec![b'x'; 1000], 10, Protocol::V1);
+        store.append(&[Append::of(push, SourceKey(1), UnixMillis(0), None)], Millis(1000));
+    }
+    drop(store);
+    disk.remove("sent").expect("it is there");
+    let names = disk.list().expect("it works");
+    assert_eq!(names.len(), 5);
+    for (name, _) in [&names[0], &names[4]] {
+        let file = Disk::open(&mut disk, name).expect("it is there");
+        disk.write(&file, 0, &[0; 40]).expect("it works");
+    }
+    let mut store = Store::open(disk, setting, Salt(2)).expect("it works");
+    let read = std::iter::from_fn(|| store.next(Millis(2000))).count();
+    assert_eq!(read, 5);
+}
+
 /// Nothing else would keep a power cut from making holes of them, which are told of as lost.
 #[test]
 fn what_was_sent_before_its_sync_was_due_is_in_the_mark_for_good() {

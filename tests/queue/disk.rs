@@ -30,6 +30,15 @@ struct Inode {
     durable: Vec<u8>,
     dirty: BTreeSet<usize>,
     is_mark: bool,
+    /// Of each handle a clone.
+    open: Rc<()>,
+}
+
+/// An open file: without a name, it takes its room until it is closed.
+#[derive(Debug)]
+pub struct Handle {
+    number: Number,
+    _open: Rc<()>,
 }
 
 #[derive(Debug)]
@@ -80,7 +89,15 @@ impl State {
     }
 
     fn used(&self) -> u64 {
-        self.cached_names.values().map(|it| self.inodes[it].cached.len() as u64).sum()
+        let named: BTreeSet<Number> = self.cached_names.values().copied().collect();
+        let takes_room = |(number, inode): &(&Number, &Inode)| {
+            named.contains(number) || Rc::strong_count(&inode.open) > 1
+        };
+        self.inodes.iter().filter(takes_room).map(|(_, inode)| inode.cached.len() as u64).sum()
+    }
+
+    fn handle(&self, number: Number) -> Handle {
+        Handle { number, _open: self.inodes[&number].open.clone() }
     }
 
     fn grow(&mut self, file: Number, length: usize) -> io::Result<()> {
@@ -201,7 +218,7 @@ fn believe_body(bytes: &mut [u8], file: &[u8]) {
 }
 
 impl Disk for SimDisk {
-    type File = Number;
+    type File = Handle;
 
     fn list(&mut self) -> io::Result<Vec<(String, u64)>> {
         let mut state = self.0.borrow_mut();
@@ -210,7 +227,7 @@ impl Disk for SimDisk {
         Ok(state.cached_names.iter().map(|(name, it)| (name.clone(), length(it))).collect())
     }
 
-    fn create(&mut self, name: &str) -> io::Result<Number> {
+    fn create(&mut self, name: &str) -> io::Result<Handle> {
         let mut state = self.0.borrow_mut();
         state.strike(Act::Create, None)?;
         assert!(!state.cached_names.contains_key(name), "{name} is there already");
@@ -219,40 +236,43 @@ impl Disk for SimDisk {
         let is_mark = name == MARK_FILE;
         state.inodes.insert(number, Inode { is_mark, ..Inode::default() });
         state.cached_names.insert(name.to_owned(), number);
-        Ok(number)
+        Ok(state.handle(number))
     }
 
-    fn open(&mut self, name: &str) -> io::Result<Number> {
+    fn open(&mut self, name: &str) -> io::Result<Handle> {
         let mut state = self.0.borrow_mut();
         let number = state.cached_names.get(name).copied();
         state.strike(Act::Open, number)?;
-        number.ok_or_else(|| io::ErrorKind::NotFound.into())
+        let number = number.ok_or(io::ErrorKind::NotFound)?;
+        Ok(state.handle(number))
     }
 
-    fn allocate(&mut self, file: &Number, bytes: u64) -> io::Result<()> {
+    fn allocate(&mut self, file: &Handle, bytes: u64) -> io::Result<()> {
         let mut state = self.0.borrow_mut();
-        state.strike(Act::Allocate, Some(*file))?;
-        state.grow(*file, bytes as usize)
+        state.strike(Act::Allocate, Some(file.number))?;
+        state.grow(file.number, bytes as usize)
     }
 
-    fn read(&mut self, file: &Number, offset: u64, bytes: &mut [u8]) -> io::Result<()> {
+    fn read(&mut self, file: &Handle, offset: u64, bytes: &mut [u8]) -> io::Result<()> {
         let mut state = self.0.borrow_mut();
-        state.strike(Act::Read, Some(*file))?;
+        state.strike(Act::Read, Some(file.number))?;
         let offset = offset as usize;
-        let part = state.inodes[file].cached.get(offset..offset + bytes.len());
+        let part = state.inodes[&file.number].cached.get(offset..offset + bytes.len());
         bytes.copy_from_slice(part.ok_or(io::ErrorKind::UnexpectedEof)?);
         match state.mutation {
             Mutation::TrustLength => believe_frame(bytes),
-            Mutation::TrustBody => believe_body(bytes, &state.inodes[file].cached[offset..]),
+            Mutation::TrustBody => {
+                believe_body(bytes, &state.inodes[&file.number].cached[offset..])
+            }
             _ => {}
         }
         Ok(())
     }
 
-    fn write_all(&mut self, file: &Number, offset: u64, parts: &[&[u8]]) -> io::Result<()> {
+    fn write_all(&mut self, file: &Handle, offset: u64, parts: &[&[u8]]) -> io::Result<()> {
         let bytes = &parts.concat()[..];
         let mut state = self.0.borrow_mut();
-        let is_mark = state.inodes[file].is_mark;
+        let is_mark = state.inodes[&file.number].is_mark;
         let offset = match state.mutation {
             Mutation::OneSlot if is_mark && bytes.len() == MARK_BYTES => 0,
             _ => offset as usize,
@@ -260,33 +280,33 @@ impl Disk for SimDisk {
         if state.mutation == Mutation::ForgetMark && is_mark && bytes.len() == MARK_BYTES {
             return Ok(());
         }
-        if let Err(error) = state.strike(Act::Write, Some(*file)) {
+        if let Err(error) = state.strike(Act::Write, Some(file.number)) {
             let done = (state.dice.next() % (bytes.len() as u64 + 1)) as usize;
-            if state.grow(*file, offset + done).is_ok() {
-                state.put(*file, offset, &bytes[..done]);
+            if state.grow(file.number, offset + done).is_ok() {
+                state.put(file.number, offset, &bytes[..done]);
             }
             let hidden = state.mutation == Mutation::HideWriteFault && !state.faults.is_crashed;
             return if hidden { Ok(()) } else { Err(error) };
         }
-        state.grow(*file, offset + bytes.len())?;
-        state.put(*file, offset, bytes);
+        state.grow(file.number, offset + bytes.len())?;
+        state.put(file.number, offset, bytes);
         Ok(())
     }
 
-    fn cut(&mut self, file: &Number, bytes: u64) -> io::Result<()> {
+    fn cut(&mut self, file: &Handle, bytes: u64) -> io::Result<()> {
         let mut state = self.0.borrow_mut();
-        state.strike(Act::Cut, Some(*file))?;
-        let inode = state.inodes.get_mut(file).expect("it is open");
+        state.strike(Act::Cut, Some(file.number))?;
+        let inode = state.inodes.get_mut(&file.number).expect("it is open");
         inode.cached.truncate(bytes as usize);
         Ok(())
     }
 
-    fn sync(&mut self, file: &Number) -> io::Result<()> {
+    fn sync(&mut self, file: &Handle) -> io::Result<()> {
         let mut state = self.0.borrow_mut();
-        if let Err(error) = state.strike(Act::Sync, Some(*file)) {
+        if let Err(error) = state.strike(Act::Sync, Some(file.number)) {
             if !state.faults.is_crashed {
                 // It is taken for written, and is not.
-                state.inodes.get_mut(file).expect("it is open").dirty.clear();
+                state.inodes.get_mut(&file.number).expect("it is open").dirty.clear();
                 if state.mutation == Mutation::HideSyncFault {
                     return Ok(());
                 }
@@ -296,7 +316,7 @@ impl Disk for SimDisk {
         if state.mutation == Mutation::SkipSync {
             return Ok(());
         }
-        let inode = state.inodes.get_mut(file).expect("it is open");
+        let inode = state.inodes.get_mut(&file.number).expect("it is open");
         inode.durable.resize(inode.cached.len(), 0);
         for sector in std::mem::take(&mut inode.dirty) {
             let to = (sector * SECTOR + SECTOR).min(inode.cached.len());

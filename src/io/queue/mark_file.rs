@@ -25,6 +25,9 @@ pub struct MarkFile<F> {
     syncing: Option<Mark>,
     /// After it could not be written, until [`MarkFile::try_again`].
     is_failing: bool,
+    /// After its sync has failed: the kernel may have dropped it and takes it for written. Another sync would
+    /// say so and lie, so it is written once more.
+    is_doubtful: bool,
 }
 
 impl<F> MarkFile<F> {
@@ -65,19 +68,27 @@ impl<F> MarkFile<F> {
         // The process before was perhaps killed before its sync.
         disk.sync(&file)?;
         disk.sync_directory()?;
-        Ok(MarkFile { file, written, synced: written, syncing: None, is_failing: false })
+        Ok(MarkFile {
+            file,
+            written,
+            synced: written,
+            syncing: None,
+            is_failing: false,
+            is_doubtful: false,
+        })
     }
 
     /// Writes down that all up to `sent` have been sent. After an error nothing is written before
     /// [`MarkFile::try_again`]; what that costs is records that are sent twice.
     pub fn write<D: Disk<File = F>>(&mut self, disk: &mut D, sent: Sequence) -> io::Result<()> {
-        if sent > self.written.sent && !self.is_failing {
+        if (sent > self.written.sent || self.is_doubtful) && !self.is_failing {
             let kept = [self.synced, self.syncing.unwrap_or(self.synced)];
             let mark = self.written.following(sent, kept.map(|mark| mark.turn));
             let written = disk.write(&self.file, mark.offset(), &mark.encode());
             self.is_failing = written.is_err();
             written?;
             self.written = mark;
+            self.is_doubtful = false;
         }
         Ok(())
     }
@@ -109,8 +120,9 @@ impl<F> MarkFile<F> {
 
     /// It has been synced, or that has failed.
     pub fn on_synced(&mut self, is_done: bool) {
-        if let Some(mark) = self.syncing.take().filter(|_| is_done) {
-            self.synced = mark;
+        match self.syncing.take() {
+            Some(mark) if is_done => self.synced = mark,
+            _ => self.is_doubtful = true,
         }
     }
 }

@@ -6,6 +6,7 @@
 use std::fmt;
 use std::io;
 
+use crate::logic::queue::chain::Link;
 use crate::logic::queue::plan::Plan;
 use crate::logic::queue::setting::{Setting, Sync};
 use crate::wire::queue::segment::{self, HEAD_BYTES, HeadError, SegmentHead};
@@ -71,7 +72,10 @@ pub fn recover<D: Disk>(
     let mark = MarkFile::read(disk, &files)?;
     let mut plan = Plan::of(&files, mark);
     let heads = check_heads(disk, &plan)?;
-    let salt = mark.map(|mark| mark.salt).or(heads.salt).unwrap_or(fresh);
+    let salt = match mark.map(|mark| mark.salt).or(heads.salt) {
+        Some(salt) => salt,
+        None => find_salt(disk, &plan)?.unwrap_or(fresh),
+    };
     let mut tail = read_last(disk, &plan, salt)?;
     // All that lies there was something else once.
     tail.is_damaged &= !heads.is_last_unbegun || tail.last.is_some();
@@ -84,7 +88,7 @@ pub fn recover<D: Disk>(
     if setting.sync != Sync::Never {
         sync_newest(disk, &plan)?;
     }
-    let cut_bytes = cut_last(disk, &mut plan, tail.end)?;
+    let cut_bytes = cut_last(disk, &mut plan, tail.end, setting.sync)?;
     let cut_bytes = if tail.is_damaged { cut_bytes } else { 0 };
     Ok(Recovered { plan, next, salt, mark, mark_sync, cut_bytes, is_mark_lost })
 }
@@ -102,10 +106,7 @@ fn check_heads<D: Disk>(disk: &mut D, plan: &Plan) -> Result<Heads, OpenError> {
     let mut heads = Heads::default();
     let ends = [plan.links.first(), plan.links.last()];
     for link in ends.into_iter().flatten().filter(|link| link.bytes >= HEAD_BYTES as u64) {
-        let file = disk.open(&segment::name(link.number))?;
-        let mut bytes = [0; HEAD_BYTES];
-        disk.read(&file, 0, &mut bytes)?;
-        match SegmentHead::decode(&bytes) {
+        match read_head(disk, link)? {
             Ok(head) => {
                 heads.salt = heads.salt.or(Some(head.salt));
                 heads.is_last_unbegun = head.number != link.number;
@@ -116,6 +117,23 @@ fn check_heads<D: Disk>(disk: &mut D, plan: &Plan) -> Result<Heads, OpenError> {
         }
     }
     Ok(heads)
+}
+
+/// The salt, if a whole head says it: those at the ends may both not have been synced.
+fn find_salt<D: Disk>(disk: &mut D, plan: &Plan) -> io::Result<Option<Salt>> {
+    for link in plan.links.iter().filter(|link| link.bytes >= HEAD_BYTES as u64) {
+        if let Ok(head) = read_head(disk, link)? {
+            return Ok(Some(head.salt));
+        }
+    }
+    Ok(None)
+}
+
+fn read_head<D: Disk>(disk: &mut D, link: &Link) -> io::Result<Result<SegmentHead, HeadError>> {
+    let file = disk.open(&segment::name(link.number))?;
+    let mut bytes = [0; HEAD_BYTES];
+    disk.read(&file, 0, &mut bytes)?;
+    Ok(SegmentHead::decode(&bytes))
 }
 
 /// What the last segment has in it.
@@ -164,11 +182,15 @@ fn sync_newest<D: Disk>(disk: &mut D, plan: &Plan) -> io::Result<()> {
 /// Cuts the last segment at its last whole record; the bytes of others that were cut off.
 ///
 /// That is the last of all that a start does: if one fails, the next must find the damage and say so.
-fn cut_last<D: Disk>(disk: &mut D, plan: &mut Plan, end: u64) -> io::Result<u64> {
+fn cut_last<D: Disk>(disk: &mut D, plan: &mut Plan, end: u64, sync: Sync) -> io::Result<u64> {
     let Some(link) = plan.links.last_mut() else { return Ok(0) };
     let file = disk.open(&segment::name(link.number))?;
     if end < link.bytes {
         disk.cut(&file, end)?;
+        if sync != Sync::Never {
+            // Else what was cut may come back with a power cut. That is no reason to fail: the damage is told of now.
+            let _ = disk.sync(&file);
+        }
     }
     let cut_bytes = link.bytes - end;
     link.bytes = end;

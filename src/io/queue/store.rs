@@ -88,6 +88,9 @@ impl<D: Disk + Clone> Store<D> {
     /// Stores a group, in this order, with one write and at most one sync; what became of each.
     pub fn append(&mut self, appends: &[Append], now: Millis) -> Vec<Outcome> {
         self.release(now);
+        if let Some(through) = self.writer.crowded_through() {
+            self.settle(through, now);
+        }
         self.append_group(appends, now)
     }
 
@@ -186,6 +189,7 @@ impl<D: Disk + Clone> Store<D> {
         if !self.note(removed, now) {
             return false;
         }
+        self.writer.forget(link.number);
         let behind = self.chain.after(link.number).map_or(first, |link| link.number);
         let through = Sequence(behind.0.saturating_sub(1));
         // Those that are out may still arrive, if this process lives as long.
@@ -333,12 +337,18 @@ impl<D: Disk + Clone> Store<D> {
     fn keep_records(&mut self, now: Millis) {
         let safe = self.mark_keeper.safe();
         if let Some(through) = self.writer.due_through(safe, now) {
-            let notice = self.mark_keeper.settle(&mut self.disk, through, now);
-            self.notices.extend(notice);
+            self.settle(through, now);
         }
         let safe = self.mark_keeper.safe();
         let synced = self.writer.sync(&mut self.disk, &mut self.chain, safe, now);
         self.note(synced, now);
+    }
+
+    /// See [`MarkKeeper::settle`].
+    fn settle(&mut self, through: Sequence, now: Millis) {
+        let notice = self.mark_keeper.settle(&mut self.disk, through, now);
+        self.notices.extend(notice);
+        let _ = self.writer.due_through(self.mark_keeper.safe(), now);
     }
 
     /// Removes what has been sent. What the mark does not say yet is not needed for it: what a removed

@@ -34,9 +34,8 @@ pub struct Writer<F> {
     /// The segment that is appended to, and how long its file is.
     live: Option<(F, u64)>,
     spares: Spares,
-    /// Segments that nothing is appended to any more, and the last record in each that may wait for its
-    /// sync.
-    left: Vec<(F, Sequence)>,
+    /// Segments that nothing is appended to any more, and that may wait for their sync.
+    left: Vec<Left<F>>,
     /// The last record that was written.
     last: Sequence,
     unsynced: Unsynced,
@@ -46,6 +45,15 @@ pub struct Writer<F> {
     is_directory_dirty: bool,
     /// A segment that was begun in vain and is still there: it takes room, and nothing is in it.
     stray: Option<Sequence>,
+}
+
+/// A segment that nothing is appended to any more.
+#[derive(Debug)]
+struct Left<F> {
+    file: F,
+    number: Sequence,
+    /// The last record in it.
+    last: Sequence,
 }
 
 impl<F> Writer<F> {
@@ -190,7 +198,7 @@ impl<F> Writer<F> {
         let _ = disk.cut(&file, end);
         if self.unsynced.due().is_some() {
             // Not here and now: it may be a core that writes.
-            self.left.push((file, self.last));
+            self.push_left(chain, file);
             self.unsynced.hurry(now);
         }
     }
@@ -209,9 +217,14 @@ impl<F> Writer<F> {
         let _ = disk.cut(&file, chain.last_bytes());
         if self.sync != Sync::Never {
             // With what is written next.
-            self.left.push((file, self.last));
+            self.push_left(chain, file);
         }
         if self.sync == Sync::Always { self.sync_all(disk, chain, now) } else { Ok(()) }
+    }
+
+    fn push_left(&mut self, chain: &Chain, file: F) {
+        let number = chain.last().map_or(self.last, |link| link.number);
+        self.left.push(Left { file, number, last: self.last });
     }
 
     /// Appends no more, and syncs everything as the setting wants it.
@@ -233,8 +246,19 @@ impl<F> Writer<F> {
     /// never be sent again, whatever is lost. `None`: none does.
     pub fn due_through(&mut self, safe: Sequence, now: Millis) -> Option<Sequence> {
         self.unsynced.on_safe(safe);
-        self.left.retain(|(_, last)| *last > safe);
+        self.left.retain(|left| left.last > safe);
         self.unsynced.due_through(now)
+    }
+
+    /// If as many segments wait for their sync as may when the next is begun, the last record of the oldest.
+    pub fn crowded_through(&self) -> Option<Sequence> {
+        let is_crowded = self.left.len() >= QUEUE_UNSYNCED_SEGMENTS_MAX;
+        self.left.first().filter(|_| is_crowded).map(|left| left.last)
+    }
+
+    /// A segment is needed no more: open, it would still take its room.
+    pub fn forget(&mut self, number: Sequence) {
+        self.left.retain(|left| left.number != number);
     }
 
     /// Syncs what is due, see [`Writer::due_through`]. An error: what was acknowledged since the last sync
@@ -264,8 +288,8 @@ impl<F> Writer<F> {
         now: Millis,
     ) -> io::Result<()> {
         let mut synced = Ok(());
-        for (file, _) in self.left.drain(..) {
-            synced = synced.and(disk.sync(&file));
+        for left in self.left.drain(..) {
+            synced = synced.and(disk.sync(&left.file));
         }
         if let Some((file, _)) = &self.live
             && let Err(error) = disk.sync(file)
@@ -303,6 +327,7 @@ impl<F> Writer<F> {
         link: Link,
     ) -> io::Result<()> {
         self.is_directory_dirty = true;
+        self.forget(link.number);
         self.spares.on_dropped(link.number);
         let length = chain.spare_bytes(self.spares.bytes());
         self.spares.take(disk, link, length)?;

@@ -58,10 +58,15 @@ impl Unsynced {
         self.stretches.iter_mut().for_each(|stretch| stretch.due = stretch.due.min(now));
     }
 
-    /// The last record for which it is time. `None`: it is for none.
+    /// The last record for which something is to be done now. `None`: there is none.
+    ///
+    /// When it is time for one it is for half of all: with an endpoint that has just the first, it would be
+    /// time for the next right after.
     pub fn due_through(&self, now: Millis) -> Option<Sequence> {
         let due = self.stretches.partition_point(|stretch| stretch.due <= now);
-        due.checked_sub(1).map(|place| self.stretches[place].last)
+        let last_due = due.checked_sub(1)?;
+        let half = (self.stretches.len() - 1) / 2;
+        Some(self.stretches[last_due.max(half)].last)
     }
 
     /// When it will be time for one.
@@ -95,8 +100,16 @@ mod tests {
         assert_eq!(due(&unsynced, 1199), None);
         assert_eq!(due(&unsynced, 1200), Some(Sequence(1)));
         assert_eq!(due(&unsynced, 1350), Some(Sequence(2)));
+        for number in 3..10 {
+            unsynced.on_written(Sequence(number), Millis(1150 + number));
+        }
+        assert_eq!(due(&unsynced, 1200), Some(Sequence(1)), "they are one stretch");
+        for number in 10..16 {
+            unsynced.on_written(Sequence(number), Millis(1200 + 25 * number));
+        }
+        assert_eq!(due(&unsynced, 1200), Some(Sequence(11)), "half of eight");
         unsynced.hurry(Millis(1160));
-        assert_eq!(due(&unsynced, 1160), Some(Sequence(2)));
+        assert_eq!(due(&unsynced, 1160), Some(Sequence(15)));
         unsynced.on_synced();
         assert_eq!(unsynced.due(), None);
     }
