@@ -45,6 +45,23 @@ const SEEDS_OF_MUTATION: u64 = 500;
 
 const QUEUE: Seeds = Seeds { prefix: "QUEUE", target: "queue" };
 
+/// A request of 1000 bytes.
+fn request(hash: Option<u128>) -> Append {
+    let push = Push::new(vec![b'x'; 1000], 10, Protocol::V1);
+    Append::of(push, SourceKey(1), UnixMillis(0), hash)
+}
+
+fn open(disk: &disk::SimDisk) -> Store<disk::SimDisk> {
+    Store::open(disk.clone(), Setting::default(), Salt(1)).expect("it works")
+}
+
+/// Sends all that there is, at `now`.
+fn send_all(store: &mut Store<disk::SimDisk>, now: Millis) {
+    while let Some(entry) = store.next(now) {
+        store.progress().lock().on_sent(entry.label.sequence);
+    }
+}
+
 /// Once every source was refused for ever: the one segment that there was room for had been sent, but
 /// stayed until the next was begun.
 #[test]
@@ -55,17 +72,13 @@ fn a_disk_that_one_segment_fills_takes_more_when_that_has_been_sent() {
     let mut store = Store::open(disk, setting, Salt(1)).expect("there is room");
     let (mut refused, mut stored) = (0, 0);
     for number in 0..1000 {
-        let push = Push::new(vec![b'x'; 1000], 10, Protocol::V1);
-        let (source, now) = (SourceKey(1), Millis(number * 1500));
-        let append = Append::of(push, source, UnixMillis(0), Some(number.into()));
-        match store.append(&[append], now)[..] {
+        let now = Millis(number * 1500);
+        match store.append(&[request(Some(number.into()))], now)[..] {
             [Outcome::Stored(_)] => stored += 1,
             [Outcome::Refused(Refusal::DiskFull)] => refused += 1,
             ref other => panic!("{other:?}"),
         }
-        while let Some(entry) = store.next(now) {
-            store.progress().lock().on_sent(entry.label.sequence);
-        }
+        send_all(&mut store, now);
     }
     // Each time that it was full, one is refused.
     assert!(stored > 900 && refused > 3, "{stored} stored, {refused} refused");
@@ -75,11 +88,8 @@ fn a_disk_that_one_segment_fills_takes_more_when_that_has_been_sent() {
 #[test]
 fn a_record_whose_reading_failed_is_read_again() {
     let disk = disk::SimDisk::new(1, Mutation::None);
-    let push = Push::new(vec![b'x'; 1000], 10, Protocol::V1);
-    let append = Append::of(push, SourceKey(1), UnixMillis(0), None);
-    let open = || Store::open(disk.clone(), Setting::default(), Salt(1)).expect("it works");
-    open().append(&[append], Millis(0));
-    let mut store = open();
+    open(&disk).append(&[request(None)], Millis(0));
+    let mut store = open(&disk);
     // The file is opened; its frame is read, and then not its body; then that too.
     let read = [(2000, Some(1)), (4000, Some(1)), (6000, None)].map(|(now, acts_left)| {
         disk.0.borrow_mut().faults.acts_left = acts_left;
@@ -94,16 +104,13 @@ fn a_record_whose_reading_failed_is_read_again() {
 #[test]
 fn a_damaged_tail_is_told_of_however_many_starts_it_takes() {
     let mut disk = disk::SimDisk::new(1, Mutation::None);
-    let push = Push::new(vec![b'x'; 1000], 10, Protocol::V1);
-    let append = Append::of(push, SourceKey(1), UnixMillis(0), None);
-    let open = |disk: &disk::SimDisk| Store::open(disk.clone(), Setting::default(), Salt(1));
-    let stored = open(&disk).expect("it works").append(&[append], Millis(0));
+    let stored = open(&disk).append(&[request(None)], Millis(0));
     let [Outcome::Stored(number)] = stored[..] else { panic!("{stored:?}") };
     let file = Disk::open(&mut disk, &segment::name(number)).expect("it is there");
     disk.write(&file, 500, b"rotten").expect("it works");
     for acts in 0.. {
         disk.0.borrow_mut().faults.acts_left = Some(acts);
-        let opened = open(&disk);
+        let opened = Store::open(disk.clone(), Setting::default(), Salt(1));
         disk.0.borrow_mut().faults.is_crashed = false;
         if let Ok(mut store) = opened {
             let notices = store.take_notices();
@@ -120,20 +127,14 @@ fn a_segment_that_is_sent_gives_its_room_back_at_once() {
     let disk = disk::SimDisk::new(1, Mutation::None);
     disk.0.borrow_mut().capacity = FILE_BYTES + setting.segment_bytes();
     let mut store = Store::open(disk, setting, Salt(1)).expect("there is room");
-    let store_one = |store: &mut Store<disk::SimDisk>| {
-        let push = Push::new(vec![b'x'; 1000], 10, Protocol::V1);
-        let append = Append::of(push, SourceKey(1), UnixMillis(0), None);
-        store.append(&[append], Millis(1000)).remove(0)
-    };
+    let store_one = |store: &mut Store<_>| store.append(&[request(None)], Millis(1000)).remove(0);
     let last = loop {
         if let Outcome::Refused(refusal) = store_one(&mut store) {
             break refusal;
         }
     };
     assert_eq!(last, Refusal::DiskFull);
-    while let Some(entry) = store.next(Millis(1000)) {
-        store.progress().lock().on_sent(entry.label.sequence);
-    }
+    send_all(&mut store, Millis(1000));
     assert!(matches!(store_one(&mut store), Outcome::Stored(_)));
 }
 
@@ -142,19 +143,17 @@ fn a_segment_that_is_sent_gives_its_room_back_at_once() {
 fn a_mark_whose_sync_has_failed_is_written_once_more() {
     for seed in 0..20 {
         let disk = disk::SimDisk::new(seed, Mutation::None);
-        let open = || Store::open(disk.clone(), Setting::default(), Salt(1)).expect("it works");
-        let mut store = open();
-        let push = Push::new(vec![b'x'; 1000], 10, Protocol::V1);
-        store.append(&[Append::of(push, SourceKey(1), UnixMillis(0), None)], Millis(1000));
-        let entry = store.next(Millis(1000)).expect("it is there");
-        store.progress().lock().on_sent(entry.label.sequence);
+        let mut store = open(&disk);
+        store.append(&[request(None)], Millis(1000));
+        send_all(&mut store, Millis(1000));
+        let sent = store.sent();
         disk.0.borrow_mut().faults.per_mille = 1000;
         store.turn(Millis(1200));
         disk.0.borrow_mut().faults.per_mille = 0;
         (1..4).for_each(|second| store.turn(Millis(1200 + second * 1000)));
         drop(store);
         disk.0.borrow_mut().cut_power();
-        assert_eq!(open().sent(), entry.label.sequence);
+        assert_eq!((open(&disk).sent(), sent), (sent, Sequence(1)));
     }
 }
 
@@ -165,8 +164,7 @@ fn any_head_says_the_salt() {
     let setting = Setting { bytes_max: 16_000, ..Setting::default() };
     let mut store = Store::open(disk.clone(), setting, Salt(1)).expect("it works");
     for _ in 0..5 {
-        let push = Push::new(vec![b'x'; 1000], 10, Protocol::V1);
-        store.append(&[Append::of(push, SourceKey(1), UnixMillis(0), None)], Millis(1000));
+        store.append(&[request(None)], Millis(1000));
     }
     drop(store);
     disk.remove("sent").expect("it is there");
@@ -183,25 +181,53 @@ fn any_head_says_the_salt() {
 
 /// Nothing else would keep a power cut from making holes of them, which are told of as lost.
 #[test]
-fn what_was_sent_before_its_sync_was_due_is_in_the_mark_for_good() {
+fn what_was_sent_before_its_sync_was_due_is_in_the_mark_for_good_and_not_synced() {
     for seed in 0..20 {
         let disk = disk::SimDisk::new(seed, Mutation::None);
-        let open = || Store::open(disk.clone(), Setting::default(), Salt(1)).expect("it works");
-        let mut store = open();
-        let push = Push::new(vec![b'x'; 1000], 10, Protocol::V1);
-        let append = Append::of(push, SourceKey(1), UnixMillis(0), None);
-        let stored = store.append(&[append], Millis(1000));
-        let [Outcome::Stored(number)] = stored[..] else { panic!("{stored:?}") };
+        let mut store = open(&disk);
+        store.append(&[request(None)], Millis(1000));
         store.turn(Millis(1190));
-        assert!(store.next(Millis(1190)).is_some());
-        store.progress().lock().on_sent(number);
+        send_all(&mut store, Millis(1190));
         assert_eq!(store.due(), Some(Millis(1200)));
         store.turn(Millis(1200));
-        assert_eq!(store.due(), None, "nothing else is to be synced");
+        assert_eq!((store.due(), disk.0.borrow().syncs), (None, 0));
         drop(store);
         disk.0.borrow_mut().cut_power();
-        assert_eq!(open().sent(), number);
+        assert_eq!(open(&disk).sent(), Sequence(1));
     }
+}
+
+#[test]
+fn what_is_not_sent_when_its_sync_is_due_is_synced() {
+    let disk = disk::SimDisk::new(1, Mutation::None);
+    let mut store = open(&disk);
+    store.append(&[request(None)], Millis(1000));
+    store.append(&[request(None)], Millis(1010));
+    let first = store.next(Millis(1010)).expect("it is there");
+    store.progress().lock().on_sent(first.label.sequence);
+    store.turn(Millis(1199));
+    assert_eq!(disk.0.borrow().syncs, 0);
+    store.turn(Millis(1200));
+    assert_eq!(disk.0.borrow().syncs, 1, "of two that were written at about the same time one was");
+}
+
+/// However fast segments fill.
+#[test]
+fn full_segments_whose_records_were_sent_are_not_synced() {
+    let disk = disk::SimDisk::new(1, Mutation::None);
+    let setting = Setting { bytes_max: 16_000, ..Setting::default() };
+    let mut store = Store::open(disk.clone(), setting, Salt(1)).expect("it works");
+    for _ in 0..50 {
+        let stored = store.append(&[request(None)], Millis(1000));
+        assert!(matches!(stored[..], [Outcome::Stored(_)]), "{stored:?}");
+        // The newest is still on its way: else its segment would be gone.
+        let entry = store.next(Millis(1000)).expect("it is there");
+        let before = Sequence(entry.label.sequence.0 - 1);
+        if before > Sequence(0) {
+            store.progress().lock().on_sent(before);
+        }
+    }
+    assert_eq!(disk.0.borrow().syncs, 0);
 }
 
 /// Once it stayed, and filled the disk until the next start.

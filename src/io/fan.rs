@@ -153,7 +153,7 @@ fn written_for(route: &Route, push: &Push) -> Result<Outgoing, HeadError> {
     Ok(Outgoing { head: Some(Arc::new(head)), bytes, range: body, asked: Asked::Other })
 }
 
-/// Whose a request is: of a group, not of a source of it, for a hand-over sends again what one of them had sent.
+/// Whose a request is: of a group, not of a source of it. A hand-over sends again what one of them had sent.
 fn source_of(seat: &Seat) -> SourceKey {
     SourceKey::of(&[&seat.group.tenant, &seat.group.group])
 }

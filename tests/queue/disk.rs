@@ -55,6 +55,8 @@ pub struct State {
     pub dice: Dice,
     mutation: Mutation,
     pub torn: u64,
+    /// Syncs of any file but the mark.
+    pub syncs: u64,
 }
 
 /// A handle of the disk; all are of the same one.
@@ -75,6 +77,7 @@ impl SimDisk {
             dice: Dice::new(seed ^ 0xd15c),
             mutation,
             torn: 0,
+            syncs: 0,
         })))
     }
 }
@@ -303,6 +306,7 @@ impl Disk for SimDisk {
 
     fn sync(&mut self, file: &Handle) -> io::Result<()> {
         let mut state = self.0.borrow_mut();
+        state.syncs += u64::from(!state.inodes[&file.number].is_mark);
         if let Err(error) = state.strike(Act::Sync, Some(file.number)) {
             if !state.faults.is_crashed {
                 // It is taken for written, and is not.

@@ -16,8 +16,8 @@ pub struct Append {
     pub time: UnixMillis,
     /// The digest of its body, see [`Push::digest`]: of all queues that get it, one has to make it.
     pub digest: u128,
-    /// A hash of the request: what was stored for this source lately, and is not [`Store::on_settled`](super::store::Store::on_settled), is
-    /// not stored again.
+    /// A hash of the request: what was stored for this source lately, and is not
+    /// [settled](super::store::Store::on_settled), is not stored again.
     pub hash: Option<u128>,
 }
 

@@ -188,7 +188,7 @@ fn cut_last<D: Disk>(disk: &mut D, plan: &mut Plan, end: u64, sync: Sync) -> io:
     if end < link.bytes {
         disk.cut(&file, end)?;
         if sync != Sync::Never {
-            // Else what was cut may come back with a power cut. That is no reason to fail: the damage is told of now.
+            // Else a power cut may bring it back. That is no reason to fail: the damage is told of now.
             let _ = disk.sync(&file);
         }
     }

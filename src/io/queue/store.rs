@@ -88,9 +88,6 @@ impl<D: Disk + Clone> Store<D> {
     /// Stores a group, in this order, with one write and at most one sync; what became of each.
     pub fn append(&mut self, appends: &[Append], now: Millis) -> Vec<Outcome> {
         self.release(now);
-        if let Some(through) = self.writer.crowded_through() {
-            self.settle(through, now);
-        }
         self.append_group(appends, now)
     }
 
@@ -335,20 +332,14 @@ impl<D: Disk + Clone> Store<D> {
     /// Syncs the records for which it is time. For those that have been sent it is enough that the mark says
     /// so, which is less to sync.
     fn keep_records(&mut self, now: Millis) {
-        let safe = self.mark_keeper.safe();
-        if let Some(through) = self.writer.due_through(safe, now) {
-            self.settle(through, now);
+        self.writer.on_safe(self.mark_keeper.safe());
+        if let Some(through) = self.writer.due_through(now) {
+            let notice = self.mark_keeper.settle(&mut self.disk, through, now);
+            self.notices.extend(notice);
+            self.writer.on_safe(self.mark_keeper.safe());
         }
-        let safe = self.mark_keeper.safe();
-        let synced = self.writer.sync(&mut self.disk, &mut self.chain, safe, now);
+        let synced = self.writer.sync(&mut self.disk, &mut self.chain, now);
         self.note(synced, now);
-    }
-
-    /// See [`MarkKeeper::settle`].
-    fn settle(&mut self, through: Sequence, now: Millis) {
-        let notice = self.mark_keeper.settle(&mut self.disk, through, now);
-        self.notices.extend(notice);
-        let _ = self.writer.due_through(self.mark_keeper.safe(), now);
     }
 
     /// Removes what has been sent. What the mark does not say yet is not needed for it: what a removed

@@ -242,18 +242,15 @@ impl<F> Writer<F> {
         left.and(synced)
     }
 
-    /// The last record that waits for a sync whose time has come, `safe` being the last of those that will
-    /// never be sent again, whatever is lost. `None`: none does.
-    pub fn due_through(&mut self, safe: Sequence, now: Millis) -> Option<Sequence> {
-        self.unsynced.on_safe(safe);
-        self.left.retain(|left| left.last > safe);
-        self.unsynced.due_through(now)
+    /// No power cut makes anything up to this record be sent again: it need not be synced.
+    pub fn on_safe(&mut self, through: Sequence) {
+        self.unsynced.on_safe(through);
+        self.left.retain(|left| left.last > through);
     }
 
-    /// If as many segments wait for their sync as may when the next is begun, the last record of the oldest.
-    pub fn crowded_through(&self) -> Option<Sequence> {
-        let is_crowded = self.left.len() >= QUEUE_UNSYNCED_SEGMENTS_MAX;
-        self.left.first().filter(|_| is_crowded).map(|left| left.last)
+    /// See [`Unsynced::due_through`].
+    pub fn due_through(&self, now: Millis) -> Option<Sequence> {
+        self.unsynced.due_through(now)
     }
 
     /// A segment is needed no more: open, it would still take its room.
@@ -261,16 +258,15 @@ impl<F> Writer<F> {
         self.left.retain(|left| left.number != number);
     }
 
-    /// Syncs what is due, see [`Writer::due_through`]. An error: what was acknowledged since the last sync
+    /// Syncs what is due. An error: what was acknowledged since the last sync
     /// may be lost with the next power cut.
     pub fn sync<D: Disk<File = F>>(
         &mut self,
         disk: &mut D,
         chain: &mut Chain,
-        safe: Sequence,
         now: Millis,
     ) -> io::Result<()> {
-        if self.due_through(safe, now).is_some() {
+        if self.due_through(now).is_some() {
             return self.sync_all(disk, chain, now);
         }
         if self.commit.is_due(now) {

@@ -5,8 +5,9 @@
 //!          | sequence 8 | time 8 | source 8 | checksum of head and body 8
 //! ```
 //! Little-endian. The checksum of head and body is of a digest of the body, which is made once for all
-//! queues; in segments of version 1 it is of the bytes themselves. The frame has a checksum of its own: where it is whole, its lengths are. Where it is not,
-//! or what follows is damaged, the next record is looked for by marker and checksum.
+//! queues; in segments of version 1 it is of the bytes themselves. The frame has a checksum of its own:
+//! where it is whole, its lengths are. Where it is not, or what follows is damaged, the next record is looked
+//! for by marker and checksum.
 
 use memchr::memmem;
 
