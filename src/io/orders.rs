@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use crossbeam::channel::Sender;
 
-use crate::io::queue::sender::Work;
+use crate::io::queue::turning::Work;
 use crate::io::settings::Settings;
 use crate::logic::ask::{AskId, Outcome, Verdict};
 use crate::logic::shelf::{Gathered, Kept, Wanted};

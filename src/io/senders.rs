@@ -4,7 +4,7 @@ use std::cell::RefCell;
 
 use crate::base::time::Millis;
 use crate::io::link::EndpointId;
-use crate::io::queue::sender::Near;
+use crate::io::queue::turning::Near;
 
 /// They.
 #[derive(Default)]
@@ -25,6 +25,12 @@ impl Senders {
     pub fn turn(&self, endpoint: EndpointId) -> bool {
         let near = self.0.borrow().iter().find(|near| near.is_of(endpoint)).cloned();
         near.as_ref().map(Near::turn).is_some()
+    }
+
+    /// Each looks for something to be sent, and at what is late. To be called at each beat of the core.
+    pub fn on_beat(&self) {
+        let all = self.0.borrow().clone();
+        all.iter().for_each(Near::on_beat);
     }
 
     /// All are to end by then.

@@ -27,7 +27,7 @@ use crate::io::links::Links;
 use crate::io::log::Log;
 use crate::io::orders::{Order, Word};
 use crate::io::pieces::Pieces;
-use crate::io::queue::sender::Work;
+use crate::io::queue::turning::Work;
 use crate::io::senders::Senders;
 use crate::io::settings::Settings;
 use crate::io::store::Store;
@@ -177,6 +177,7 @@ async fn run(core: Rc<Core>, kind: Kind, mut bell: Bell) -> io::Result<()> {
             core.store.on_beat(&core.handle.counters);
             core.deadlines.sweep(now, core.draining.get());
             core.links.prune(now);
+            core.senders.on_beat();
             last_beat = now;
         }
         // Relaxed: lone numbers; the beat is read by a watcher that is late anyway.

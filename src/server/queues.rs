@@ -18,8 +18,9 @@ use crate::io::link::EndpointId;
 use crate::io::log::Log;
 use crate::io::orders::Order;
 use crate::io::queue::bell::{Bell, Heard};
-use crate::io::queue::sender::{self, Sender};
+use crate::io::queue::sender::Sender;
 use crate::io::queue::thread::{Queue, Running};
+use crate::io::queue::turning::Start;
 use crate::io::settings::Settings;
 use crate::logic::queue::dispatch::Rule;
 use crate::shared::metrics::Counters;
@@ -150,7 +151,7 @@ impl Opened {
         let counters = place.map(|place| {
             place.get_or_init(|| Arc::new(Counters::of_endpoints(endpoint.id.0 + 1))).clone()
         });
-        let start = sender::Start {
+        let start = Start {
             endpoint: endpoint.clone(),
             rule,
             decoded_bytes_max: ground.decoded_bytes_max,

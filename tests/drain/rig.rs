@@ -1,5 +1,6 @@
 //! A queue and its sender.
 
+use std::io::Write as _;
 use std::net::SocketAddr;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
@@ -7,6 +8,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crossbeam::channel::Receiver;
+use highlander::base::limits::BEAT;
 use highlander::base::time::{Millis, UnixMillis};
 use highlander::config;
 use highlander::config::queue::Delivery;
@@ -18,8 +20,9 @@ use highlander::io::log::{Format, Level, Log};
 use highlander::io::queue::append::{Append, Outcome};
 use highlander::io::queue::bell::Bell;
 use highlander::io::queue::order::{Ticket, Waiting};
-use highlander::io::queue::sender::{Sender, Start};
+use highlander::io::queue::sender::Sender;
 use highlander::io::queue::thread::Running;
+use highlander::io::queue::turning::{Near, Start};
 use highlander::io::resolver::Addresses;
 use highlander::shared::metrics::{Counter, Counters};
 use highlander::wire::http::rewrite::Route;
@@ -31,6 +34,23 @@ use monoio::io::AsyncReadRent as _;
 
 use crate::sink::Id;
 use crate::support::PATIENCE;
+
+/// Has a sender look at what is late, as a core does at each beat.
+async fn beat(near: Near, kind: Kind) {
+    let (mut bell, heard) = UnixStream::pair().expect("a pair of sockets");
+    std::thread::spawn(move || {
+        while bell.write_all(&[1]).is_ok() {
+            std::thread::sleep(BEAT.into());
+        }
+    });
+    heard.set_nonblocking(kind.wants_nonblocking()).expect("it is open");
+    let mut heard = monoio::net::UnixStream::from_std(heard).expect("a loop takes it");
+    let mut beats = vec![0; 1];
+    while let (Ok(1), back) = heard.read(beats).await {
+        beats = back;
+        near.on_beat();
+    }
+}
 
 /// A directory that goes with the test.
 pub struct Place(pub PathBuf);
@@ -119,7 +139,9 @@ impl Rig {
         let driver = plan.driver;
         let (looping, end) = UnixStream::pair().expect("a pair of sockets");
         let send = |kind: Kind| async move {
-            work.begin(kind).expect("a loop takes it").run().await;
+            let turning = work.begin(kind).expect("a loop takes it");
+            monoio::spawn(beat(turning.near(), kind));
+            turning.run().await;
             // The loop of a core goes on.
             end.set_nonblocking(kind.wants_nonblocking()).expect("it is open");
             let mut end = monoio::net::UnixStream::from_std(end).expect("a loop takes it");

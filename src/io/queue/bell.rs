@@ -65,24 +65,25 @@ impl Bell {
     }
 }
 
-/// Rings at each beat, and when it is asked to. A loop of monoio without timers needs somebody who does.
+/// Rings when it was asked to. A loop of monoio without timers needs somebody who does.
 #[derive(Debug)]
 pub struct Alarm(Sender<Instant>);
 
 impl Alarm {
     /// Starts its thread, which ends when this is dropped.
     pub fn start(bell: Bell) -> io::Result<Alarm> {
-        let (ask, asked) = unbounded();
-        let beat = Duration::from(BEAT);
+        let (ask, asked) = unbounded::<Instant>();
         thread::Builder::new().name("alarm".into()).spawn(move || {
-            let (mut due, mut next_beat) = (None::<Instant>, Instant::now() + beat);
+            let mut due = None::<Instant>;
             loop {
-                let until = due.map_or(next_beat, |due| due.min(next_beat));
-                match asked.recv_deadline(until) {
+                let next = match due {
+                    None => asked.recv().map_err(RecvTimeoutError::from),
+                    Some(due) => asked.recv_deadline(due),
+                };
+                match next {
                     Ok(at) => due = Some(due.map_or(at, |due| due.min(at))),
                     Err(RecvTimeoutError::Timeout) => {
-                        due = due.filter(|due| *due > until);
-                        next_beat = Instant::now() + beat;
+                        due = None;
                         bell.ring();
                     }
                     Err(RecvTimeoutError::Disconnected) => return,
@@ -92,7 +93,7 @@ impl Alarm {
         Ok(Alarm(ask))
     }
 
-    /// Rings after so long, too. Of several times, all are kept to.
+    /// Rings after so long. Of several times it keeps to the first: whoever hears it asks again.
     pub fn ring_in(&self, span: Duration) {
         // Beyond the next beat nobody need be asked.
         if span < Duration::from(BEAT) {

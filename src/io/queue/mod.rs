@@ -23,6 +23,7 @@ pub mod sender;
 pub mod spares;
 pub mod store;
 pub mod thread;
+pub mod turning;
 pub mod walk;
 pub mod works;
 pub mod writer;
