@@ -18,6 +18,7 @@ use crate::io::appends::Appends;
 use crate::io::buffers::Buffers;
 use crate::io::clock::Clock;
 use crate::io::deadline::Deadlines;
+use crate::io::driver::Kind;
 use crate::io::endpoint::Outlet;
 use crate::io::gate::{Gate, Guests};
 use crate::io::links::Links;
@@ -137,6 +138,8 @@ pub struct Core {
     pub terms: RefCell<Terms>,
     /// The seats of all groups.
     pub seats: Arc<Seats>,
+    /// Its loop.
+    pub kind: Kind,
     /// The clock.
     pub clock: Clock,
     /// The log.
@@ -199,6 +202,7 @@ impl Core {
         Outlet {
             endpoints: &terms.endpoints,
             links: &self.links,
+            kind: self.kind,
             clock: self.clock,
             counters: &self.handle.counters,
             log: &self.log,

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use crate::base::time::Millis;
 use crate::io::clock::Clock;
+use crate::io::driver::Kind;
 use crate::io::link::{Edition, EndpointId, To};
 use crate::io::links::Links;
 use crate::io::log::Log;
@@ -87,6 +88,8 @@ pub struct Outlet<'o> {
     pub endpoints: &'o Endpoints,
     /// The connections that are idle.
     pub links: &'o Links,
+    /// The loop that they are on.
+    pub kind: Kind,
     /// The clock.
     pub clock: Clock,
     /// What counts it.

@@ -24,6 +24,7 @@ use monoio::io::{
 use monoio::net::TcpStream;
 
 use crate::base::limits::{BUFFER_BYTES, FIRST_READ_BYTES, HEAD_BYTES_MAX};
+use crate::io::dial::AtOnce;
 use crate::io::tls::fault::TlsFault;
 use crate::io::tls::session::{SEALED_AT_ONCE_BYTES, Session};
 
@@ -69,7 +70,15 @@ pub struct Reader {
 /// The writing side.
 pub struct Writer {
     half: OwnedWriteHalf<TcpStream>,
-    session: Option<Rc<RefCell<Session>>>,
+    way: Way,
+}
+
+/// How it writes.
+enum Way {
+    /// In the clear: what lies apart perhaps at once, see [`crate::io::dial`].
+    Clear(Option<AtOnce>),
+    /// In records of this session.
+    Tls(Rc<RefCell<Session>>),
 }
 
 /// What is read from, and the read that is under way.
@@ -89,24 +98,27 @@ struct Opening {
 
 impl Link {
     /// A fresh connection without TLS.
-    pub fn new(to: To, stream: TcpStream) -> Link {
-        Link::with(to, stream, None)
+    pub fn new(to: To, stream: TcpStream, at_once: Option<AtOnce>) -> Link {
+        Link::with(to, stream, Way::Clear(at_once))
     }
 
     /// A fresh connection that is to shake hands before anything else.
     pub fn over_tls(to: To, stream: TcpStream, session: Session) -> Link {
-        Link::with(to, stream, Some(Rc::new(RefCell::new(session))))
+        Link::with(to, stream, Way::Tls(Rc::new(RefCell::new(session))))
     }
 
-    fn with(to: To, stream: TcpStream, session: Option<Rc<RefCell<Session>>>) -> Link {
-        let (read, write) = stream.into_split();
-        let opening = session.clone().map(|session| {
-            let sealed = Vec::with_capacity(FIRST_READ_BYTES);
-            Box::new(Opening { session, sealed })
-        });
+    fn with(to: To, stream: TcpStream, way: Way) -> Link {
+        let (read, half) = stream.into_split();
+        let opening = match &way {
+            Way::Clear(_) => None,
+            Way::Tls(session) => {
+                let sealed = Vec::with_capacity(FIRST_READ_BYTES);
+                Some(Box::new(Opening { session: session.clone(), sealed }))
+            }
+        };
         let socket = Socket { half: Some(read), under_way: None };
         let reader = Reader { bytes: Vec::with_capacity(FIRST_READ_BYTES), socket, opening };
-        Link { to, reader, writer: Writer { half: write, session }, wrote_all: true }
+        Link { to, reader, writer: Writer { half, way }, wrote_all: true }
     }
 
     /// Whether the next request may be written to it: the last one was written and answered whole,
@@ -174,25 +186,33 @@ impl Reader {
 }
 
 impl Writer {
-    /// Writes `head`, if there is one, and `bytes[range]` behind it. With TLS a piece at a time is
-    /// sealed, as the socket takes them.
+    /// Writes `head`, if there is one, and `bytes[range]` behind it: with TLS a piece at a time is sealed,
+    /// as the socket takes them.
     pub async fn write_all(
         &mut self,
         head: Option<Arc<Vec<u8>>>,
         bytes: Arc<Vec<u8>>,
         range: Range<usize>,
     ) -> io::Result<()> {
-        if let Some(head) = head {
-            let whole = 0..head.len();
-            self.write(head, whole).await?;
-        }
-        self.write(bytes, range).await
+        let Some(head) = head else { return self.write(bytes, range).await };
+        let written = match &self.way {
+            Way::Clear(Some(at_once)) => at_once.write([&head, &bytes[range.clone()]]),
+            Way::Clear(None) | Way::Tls(_) => 0,
+        };
+        let of_head = written.min(head.len());
+        let (rest_of_head, rest) =
+            (of_head..head.len(), range.start + written - of_head..range.end);
+        self.write(head, rest_of_head).await?;
+        self.write(bytes, rest).await
     }
 
     async fn write(&mut self, bytes: Arc<Vec<u8>>, range: Range<usize>) -> io::Result<()> {
-        match &self.session {
-            None => self.half.write_all(bytes.slice(range)).await.0.map(drop),
-            Some(session) => {
+        if range.is_empty() {
+            return Ok(());
+        }
+        match &self.way {
+            Way::Clear(_) => self.half.write_all(bytes.slice(range)).await.0.map(drop),
+            Way::Tls(session) => {
                 let seal = |piece: &[u8], sealed: &mut Vec<u8>| {
                     let mut session = session.borrow_mut();
                     session.seal(piece, sealed);
@@ -306,4 +326,44 @@ fn with_room(mut bytes: Vec<u8>) -> Vec<u8> {
         bytes.reserve(bytes.len().clamp(FIRST_READ_BYTES, HEAD_BYTES_MAX));
     }
     bytes
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Read as _;
+    use std::net::TcpListener;
+    use std::thread;
+
+    use super::*;
+    use crate::io::dial::dial;
+    use crate::io::driver::{self, Choice};
+
+    #[test]
+    fn a_head_and_a_body_that_lie_apart_arrive_in_order_however_little_there_is_room_for() {
+        let head = b"the head ".to_vec();
+        for choice in [Choice::Auto, Choice::Epoll] {
+            for length in [0, 1, 70_000, 16 << 20] {
+                let body: Vec<u8> = (0..length).map(|at: u32| (at / 7) as u8).collect();
+                let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+                let address = listener.local_addr().expect("its address");
+                let reader = thread::spawn(move || {
+                    let mut came = Vec::new();
+                    let (mut stream, _) = listener.accept().expect("a connection");
+                    stream.read_to_end(&mut came).expect("what comes");
+                    came
+                });
+                let (front, range) = (Arc::new(head.clone()), 3..body.len() + 3);
+                let bytes = Arc::new([b"...".to_vec(), body.clone(), b"...".to_vec()].concat());
+                let written = driver::run(choice, |kind| async move {
+                    let (stream, at_once) = dial(address, kind).await?;
+                    let to = To::Node(address, 0);
+                    let mut link = Link::new(to, stream, Some(at_once));
+                    link.writer.write_all(Some(front), bytes, range).await
+                });
+                written.expect("a loop").expect("it is written");
+                let came = reader.join().expect("it reads");
+                assert!(came == [head.clone(), body].concat(), "{choice:?}: {length}");
+            }
+        }
+    }
 }

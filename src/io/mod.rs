@@ -15,6 +15,7 @@ pub mod control;
 pub mod core;
 pub mod deadline;
 pub mod descriptors;
+pub mod dial;
 pub mod door;
 pub mod driver;
 pub mod endpoint;

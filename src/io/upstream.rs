@@ -10,11 +10,10 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::task::Poll;
 
-use monoio::net::TcpStream;
-
 use crate::base::limits::PARK_MAX;
 use crate::base::time::Millis;
 use crate::io::deadline::{Elapsed, Patience, Slot};
+use crate::io::dial::dial;
 use crate::io::endpoint::Outlet;
 use crate::io::link::{EndpointId, Link, To};
 use crate::io::tls::fault::TlsFault;
@@ -53,6 +52,14 @@ pub struct Outgoing {
     pub range: Range<usize>,
     /// Whether its answer has a body.
     pub asked: Asked,
+}
+
+/// How a request lies in memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Pieces {
+    One,
+    /// Its head, and its body: see [`crate::io::dial`].
+    Apart,
 }
 
 /// How one exchange on one connection ended.
@@ -140,9 +147,10 @@ async fn try_send(
             Exchange::Dead => out.counters.add(Counter::EndpointRetried, 1),
         }
     }
+    let pieces = if outgoing.head.is_some() { Pieces::Apart } else { Pieces::One };
     let mut link = match to {
-        To::Endpoint(id, _) => connect_to_endpoint(out, slot, to, id).await?,
-        To::Node(node, _) => connect(out, slot, to, node, NODE_CONNECTS_MAX).await?,
+        To::Endpoint(id, _) => connect_to_endpoint(out, slot, (to, pieces), id).await?,
+        To::Node(node, _) => connect(out, slot, (to, pieces), node, NODE_CONNECTS_MAX).await?,
     };
     if !may_send() {
         return Err(SendError::NotLeading);
@@ -204,7 +212,7 @@ pub async fn read_more(link: &mut Link, slot: &Slot, due: Millis) -> Result<usiz
 async fn connect_to_endpoint(
     out: &Outlet<'_>,
     slot: &Slot,
-    to: To,
+    to: (To, Pieces),
     id: EndpointId,
 ) -> Result<Link, SendError> {
     let endpoint = out.endpoints.of(id);
@@ -230,14 +238,15 @@ async fn connect_to_endpoint(
 async fn connect(
     out: &Outlet<'_>,
     slot: &Slot,
-    to: To,
+    (to, pieces): (To, Pieces),
     address: SocketAddr,
     patience: Millis,
 ) -> Result<Link, SendError> {
     let due = out.now().after(patience);
-    let stream = match slot.within(due, Patience::Busy, TcpStream::connect_addr(address)).await {
-        Ok(Ok(stream)) if stream.set_nodelay(true).is_ok() => stream,
-        Ok(_) => return Err(SendError::Unreachable),
+    let dialled = slot.within(due, Patience::Busy, dial(address, out.kind)).await;
+    let (stream, at_once) = match dialled {
+        Ok(Ok(both)) => both,
+        Ok(Err(_)) => return Err(SendError::Unreachable),
         Err(Elapsed) => return Err(SendError::TimedOut),
     };
     let tls = match to {
@@ -250,7 +259,7 @@ async fn connect(
             // Boxed: it is rare, and would make the way of every request longer.
             Box::pin(shake_hands(slot, due, Link::over_tls(to, stream, session))).await
         }
-        None => Ok(Link::new(to, stream)),
+        None => Ok(Link::new(to, stream, (pieces == Pieces::Apart).then_some(at_once))),
     }
 }
 

@@ -88,9 +88,9 @@ impl Worker {
                 driver::run(start.driver, |kind| async move {
                     heard.set_nonblocking(kind.wants_nonblocking())?;
                     let bell = Bell::from_std(heard)?;
-                    let core = Rc::new(inside_of(inside, start, own_bell));
+                    let core = Rc::new(inside_of(inside, start, (own_bell, kind)));
                     let _ = ready.send(kind);
-                    run(core, kind, bell).await
+                    run(core, bell).await
                 })?
             })?;
         Worker::when_started(handle, thread, &started)
@@ -116,7 +116,7 @@ impl Worker {
     }
 }
 
-fn inside_of(handle: Arc<Handle>, start: Start, bell: UnixStream) -> Core {
+fn inside_of(handle: Arc<Handle>, start: Start, (bell, kind): (UnixStream, Kind)) -> Core {
     // Any odd start will do; the time makes two processes differ.
     let seed = u64::from(std::process::id()) << 8 | handle.index as u64 | 1;
     let holding = Holding::new(start.memory);
@@ -139,6 +139,7 @@ fn inside_of(handle: Arc<Handle>, start: Start, bell: UnixStream) -> Core {
         handle,
         terms: RefCell::new(Rc::new(start.settings)),
         seats: start.seats,
+        kind,
         clock: start.clock,
         log: start.log,
         deadlines: Deadlines::new(bell),
@@ -150,7 +151,7 @@ fn inside_of(handle: Arc<Handle>, start: Start, bell: UnixStream) -> Core {
 }
 
 /// Beats until the core is told to stop and its last connection has ended.
-async fn run(core: Rc<Core>, kind: Kind, mut bell: Bell) -> io::Result<()> {
+async fn run(core: Rc<Core>, mut bell: Bell) -> io::Result<()> {
     let mut rings = vec![0; 64];
     let mut last_beat = Millis(0);
     loop {
@@ -163,7 +164,7 @@ async fn run(core: Rc<Core>, kind: Kind, mut bell: Bell) -> io::Result<()> {
             open(&core, accepted);
         }
         while let Some(order) = core.handle.take_order() {
-            follow(&core, kind, order);
+            follow(&core, order);
         }
         core.appends.on_rung();
         core.guests.on_rung();
@@ -195,7 +196,7 @@ async fn run(core: Rc<Core>, kind: Kind, mut bell: Bell) -> io::Result<()> {
 }
 
 /// Does what the conductor, or a reload, orders.
-fn follow(core: &Rc<Core>, kind: Kind, order: Order) {
+fn follow(core: &Rc<Core>, order: Order) {
     match order {
         Order::Gather(seat, turn, wanted) => core.store.on_gather(&seat, turn, wanted),
         Order::Tell(seat, id, verdict) => core.store.on_told(seat, id, verdict),
@@ -205,7 +206,7 @@ fn follow(core: &Rc<Core>, kind: Kind, order: Order) {
             // Who has waited too long has said so.
             let _ = taken.try_send(());
         }
-        Order::Begin(work) => begin_to_send(core, kind, *work),
+        Order::Begin(work) => begin_to_send(core, *work),
         Order::Send(seat, push) => {
             let core = core.clone();
             monoio::spawn(async move {
@@ -224,9 +225,9 @@ fn follow(core: &Rc<Core>, kind: Kind, order: Order) {
 }
 
 /// Sends from a queue, until somebody stops that.
-fn begin_to_send(core: &Rc<Core>, kind: Kind, work: Work) {
+fn begin_to_send(core: &Rc<Core>, work: Work) {
     let (id, name) = (work.endpoint().id, work.endpoint().name.clone());
-    let turning = match work.begin(kind) {
+    let turning = match work.begin(core.kind) {
         Ok(turning) => turning,
         Err(error) => {
             let what = format!("queue of endpoint '{name}' is not sent from: {error}");

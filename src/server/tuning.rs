@@ -30,8 +30,10 @@ pub fn shortage(config: &Config) -> Option<String> {
 /// How many connections there are descriptors for.
 fn connections_that_fit(config: &Config) -> usize {
     let queues = queues::count(config);
-    // What is relayed to another node takes one too.
-    let links = (config.endpoints.len() - queues).max(1);
+    // What is relayed to another node takes one too. Where heads are not in one piece with the body, a
+    // connection has two handles, see `io::dial`.
+    let handles = if config.endpoints.len() > 1 { 2 } else { 1 };
+    let links = (config.endpoints.len() - queues).max(1) * handles;
     descriptors::connections_that_fit(links, descriptors::others(queues, config.admin.is_some()))
 }
 

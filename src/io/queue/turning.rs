@@ -121,7 +121,7 @@ impl Work {
         let deadlines = Deadlines::new(rung_by_deadlines);
         stream.set_nonblocking(kind.wants_nonblocking())?;
         let stream = UnixStream::from_std(stream)?;
-        let inside = Inside::new(start, inlets, shared, bell, deadlines, alarm);
+        let inside = Inside::new(start, inlets, shared, bell, (deadlines, kind), alarm);
         Ok(Turning { inside: Rc::new(inside), bell: stream, ended })
     }
 
@@ -195,6 +195,7 @@ struct Inside {
     claims: RefCell<ClaimReader>,
     report: RefCell<Report>,
     links: Links,
+    kind: Kind,
     deadlines: Deadlines,
     bell: Bell,
     alarm: Alarm,
@@ -293,7 +294,7 @@ impl Inside {
         inlets: Inlets,
         shared: Arc<Shared>,
         bell: Bell,
-        deadlines: Deadlines,
+        (deadlines, kind): (Deadlines, Kind),
         alarm: Alarm,
     ) -> Inside {
         let name = &start.endpoint.name;
@@ -305,6 +306,7 @@ impl Inside {
             report: RefCell::new(Report::new(name, start.log.clone())),
             endpoints: RefCell::new(Endpoints::new(vec![start.endpoint.clone()])),
             links: Links::default(),
+            kind,
             deadlines,
             alarm,
             bell,
@@ -331,6 +333,7 @@ impl Inside {
         Outlet {
             endpoints,
             links: &self.links,
+            kind: self.kind,
             clock: self.start.clock,
             counters: &self.start.counters,
             log: &self.start.log,
