@@ -138,7 +138,7 @@ pub struct Core {
     pub terms: RefCell<Terms>,
     /// The seats of all groups.
     pub seats: Arc<Seats>,
-    /// Its loop.
+    /// What its loop is built on.
     pub kind: Kind,
     /// The clock.
     pub clock: Clock,

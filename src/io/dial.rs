@@ -17,12 +17,12 @@ use crate::io::driver::Kind;
 
 /// A second handle of a connection, by which nothing is waited for.
 #[derive(Debug)]
-pub struct AtOnce(Handle);
+pub struct SecondHandle(Handle);
 
-impl AtOnce {
+impl SecondHandle {
     /// Writes what there is room for now, of both pieces in turn: how many bytes that was. Whatever is
     /// wrong is left to whoever writes the rest, and waits for it.
-    pub fn write(&self, pieces: [&[u8]; 2]) -> usize {
+    pub fn write_at_once(&self, pieces: [&[u8]; 2]) -> usize {
         let pieces = pieces.map(IoSlice::new);
         let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
         sendmsg(&self.0, &pieces, &mut SendAncillaryBuffer::default(), flags).unwrap_or(0)
@@ -30,7 +30,7 @@ impl AtOnce {
 }
 
 /// Opens a connection, on a loop of this kind, that sends what is written to it without delay.
-pub async fn dial(address: SocketAddr, kind: Kind) -> io::Result<(TcpStream, AtOnce)> {
+pub async fn dial(address: SocketAddr, kind: Kind) -> io::Result<(TcpStream, SecondHandle)> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     socket.set_tcp_nodelay(true)?;
     socket.set_nonblocking(true)?;
@@ -48,5 +48,42 @@ pub async fn dial(address: SocketAddr, kind: Kind) -> io::Result<(TcpStream, AtO
         }
     }
     handle.set_nonblocking(kind.wants_nonblocking())?;
-    Ok((stream, AtOnce(handle)))
+    Ok((stream, SecondHandle(handle)))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpListener;
+
+    use super::*;
+    use crate::io::driver::{self, Choice};
+
+    #[test]
+    fn what_there_is_room_for_is_written_at_once_and_nothing_is_waited_for() {
+        for choice in [Choice::Auto, Choice::Epoll] {
+            let body = vec![7; 64 << 20];
+            // Nobody reads, and nobody needs to.
+            let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+            let address = listener.local_addr().expect("its address");
+            let written = driver::run(choice, |kind| async move {
+                dial(address, kind).await.map(|(_stream, second)| {
+                    [&body[..1000], &body, &body].map(|body| second.write_at_once([b"head", body]))
+                })
+            });
+            let [small, large, none] = written.expect("a loop").expect("it connects");
+            assert_eq!((small, none), (1004, 0), "{choice:?}");
+            assert!((4..64 << 20).contains(&large), "{choice:?}: {large}");
+        }
+    }
+
+    #[test]
+    fn what_takes_no_connections_is_an_error_of_the_dialling() {
+        for choice in [Choice::Auto, Choice::Epoll] {
+            let closed = TcpListener::bind("127.0.0.1:0").and_then(|it| it.local_addr());
+            let closed = closed.expect("a port");
+            let dialled = driver::run(choice, |kind| dial(closed, kind)).expect("a loop");
+            let error = dialled.map(drop).expect_err("nobody listens");
+            assert_eq!(error.kind(), io::ErrorKind::ConnectionRefused, "{choice:?}");
+        }
+    }
 }

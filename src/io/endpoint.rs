@@ -88,7 +88,7 @@ pub struct Outlet<'o> {
     pub endpoints: &'o Endpoints,
     /// The connections that are idle.
     pub links: &'o Links,
-    /// The loop that they are on.
+    /// What the loop is built on that they are on.
     pub kind: Kind,
     /// The clock.
     pub clock: Clock,

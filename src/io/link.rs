@@ -24,7 +24,7 @@ use monoio::io::{
 use monoio::net::TcpStream;
 
 use crate::base::limits::{BUFFER_BYTES, FIRST_READ_BYTES, HEAD_BYTES_MAX};
-use crate::io::dial::AtOnce;
+use crate::io::dial::SecondHandle;
 use crate::io::tls::fault::TlsFault;
 use crate::io::tls::session::{SEALED_AT_ONCE_BYTES, Session};
 
@@ -76,7 +76,7 @@ pub struct Writer {
 /// How it writes.
 enum Way {
     /// In the clear: what lies apart perhaps at once, see [`crate::io::dial`].
-    Clear(Option<AtOnce>),
+    Clear(Option<SecondHandle>),
     /// In records of this session.
     Tls(Rc<RefCell<Session>>),
 }
@@ -98,8 +98,8 @@ struct Opening {
 
 impl Link {
     /// A fresh connection without TLS.
-    pub fn new(to: To, stream: TcpStream, at_once: Option<AtOnce>) -> Link {
-        Link::with(to, stream, Way::Clear(at_once))
+    pub fn new(to: To, stream: TcpStream, second: Option<SecondHandle>) -> Link {
+        Link::with(to, stream, Way::Clear(second))
     }
 
     /// A fresh connection that is to shake hands before anything else.
@@ -196,7 +196,7 @@ impl Writer {
     ) -> io::Result<()> {
         let Some(head) = head else { return self.write(bytes, range).await };
         let written = match &self.way {
-            Way::Clear(Some(at_once)) => at_once.write([&head, &bytes[range.clone()]]),
+            Way::Clear(Some(second)) => second.write_at_once([&head, &bytes[range.clone()]]),
             Way::Clear(None) | Way::Tls(_) => 0,
         };
         let of_head = written.min(head.len());
@@ -355,9 +355,9 @@ mod tests {
                 let (front, range) = (Arc::new(head.clone()), 3..body.len() + 3);
                 let bytes = Arc::new([b"...".to_vec(), body.clone(), b"...".to_vec()].concat());
                 let written = driver::run(choice, |kind| async move {
-                    let (stream, at_once) = dial(address, kind).await?;
+                    let (stream, second) = dial(address, kind).await?;
                     let to = To::Node(address, 0);
-                    let mut link = Link::new(to, stream, Some(at_once));
+                    let mut link = Link::new(to, stream, Some(second));
                     link.writer.write_all(Some(front), bytes, range).await
                 });
                 written.expect("a loop").expect("it is written");

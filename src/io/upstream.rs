@@ -56,10 +56,16 @@ pub struct Outgoing {
 
 /// How a request lies in memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Pieces {
-    One,
-    /// Its head, and its body: see [`crate::io::dial`].
+enum Layout {
+    InOnePiece,
+    /// The head is not in front of its body: see [`crate::io::dial`].
     Apart,
+}
+
+impl Outgoing {
+    fn layout(&self) -> Layout {
+        if self.head.is_some() { Layout::Apart } else { Layout::InOnePiece }
+    }
 }
 
 /// How one exchange on one connection ended.
@@ -147,10 +153,10 @@ async fn try_send(
             Exchange::Dead => out.counters.add(Counter::EndpointRetried, 1),
         }
     }
-    let pieces = if outgoing.head.is_some() { Pieces::Apart } else { Pieces::One };
+    let layout = outgoing.layout();
     let mut link = match to {
-        To::Endpoint(id, _) => connect_to_endpoint(out, slot, (to, pieces), id).await?,
-        To::Node(node, _) => connect(out, slot, (to, pieces), node, NODE_CONNECTS_MAX).await?,
+        To::Endpoint(id, _) => connect_to_endpoint(out, slot, to, id, layout).await?,
+        To::Node(node, _) => connect(out, slot, to, node, layout, NODE_CONNECTS_MAX).await?,
     };
     if !may_send() {
         return Err(SendError::NotLeading);
@@ -212,8 +218,9 @@ pub async fn read_more(link: &mut Link, slot: &Slot, due: Millis) -> Result<usiz
 async fn connect_to_endpoint(
     out: &Outlet<'_>,
     slot: &Slot,
-    to: (To, Pieces),
+    to: To,
     id: EndpointId,
+    layout: Layout,
 ) -> Result<Link, SendError> {
     let endpoint = out.endpoints.of(id);
     let addresses = endpoint.addresses.now();
@@ -221,7 +228,7 @@ async fn connect_to_endpoint(
     // All of them together get the time of one.
     let each = endpoint.remote_timeout.0 / addresses.len().max(1) as u64;
     for address in addresses.iter() {
-        match connect(out, slot, to, *address, Millis(each.max(1000))).await {
+        match connect(out, slot, to, *address, layout, Millis(each.max(1000))).await {
             Ok(link) => {
                 out.counters.add(Counter::EndpointConnections, 1);
                 return Ok(link);
@@ -238,13 +245,14 @@ async fn connect_to_endpoint(
 async fn connect(
     out: &Outlet<'_>,
     slot: &Slot,
-    (to, pieces): (To, Pieces),
+    to: To,
     address: SocketAddr,
+    layout: Layout,
     patience: Millis,
 ) -> Result<Link, SendError> {
     let due = out.now().after(patience);
     let dialled = slot.within(due, Patience::Busy, dial(address, out.kind)).await;
-    let (stream, at_once) = match dialled {
+    let (stream, second) = match dialled {
         Ok(Ok(both)) => both,
         Ok(Err(_)) => return Err(SendError::Unreachable),
         Err(Elapsed) => return Err(SendError::TimedOut),
@@ -259,7 +267,10 @@ async fn connect(
             // Boxed: it is rare, and would make the way of every request longer.
             Box::pin(shake_hands(slot, due, Link::over_tls(to, stream, session))).await
         }
-        None => Ok(Link::new(to, stream, (pieces == Pieces::Apart).then_some(at_once))),
+        None => {
+            let second = (layout == Layout::Apart).then_some(second);
+            Ok(Link::new(to, stream, second))
+        }
     }
 }
 

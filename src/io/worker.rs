@@ -88,7 +88,7 @@ impl Worker {
                 driver::run(start.driver, |kind| async move {
                     heard.set_nonblocking(kind.wants_nonblocking())?;
                     let bell = Bell::from_std(heard)?;
-                    let core = Rc::new(inside_of(inside, start, (own_bell, kind)));
+                    let core = Rc::new(inside_of(inside, start, own_bell, kind));
                     let _ = ready.send(kind);
                     run(core, bell).await
                 })?
@@ -116,7 +116,7 @@ impl Worker {
     }
 }
 
-fn inside_of(handle: Arc<Handle>, start: Start, (bell, kind): (UnixStream, Kind)) -> Core {
+fn inside_of(handle: Arc<Handle>, start: Start, bell: UnixStream, kind: Kind) -> Core {
     // Any odd start will do; the time makes two processes differ.
     let seed = u64::from(std::process::id()) << 8 | handle.index as u64 | 1;
     let holding = Holding::new(start.memory);

@@ -121,7 +121,7 @@ impl Work {
         let deadlines = Deadlines::new(rung_by_deadlines);
         stream.set_nonblocking(kind.wants_nonblocking())?;
         let stream = UnixStream::from_std(stream)?;
-        let inside = Inside::new(start, inlets, shared, bell, (deadlines, kind), alarm);
+        let inside = Inside::new(start, inlets, shared, bell, deadlines, alarm, kind);
         Ok(Turning { inside: Rc::new(inside), bell: stream, ended })
     }
 
@@ -294,8 +294,9 @@ impl Inside {
         inlets: Inlets,
         shared: Arc<Shared>,
         bell: Bell,
-        (deadlines, kind): (Deadlines, Kind),
+        deadlines: Deadlines,
         alarm: Alarm,
+        kind: Kind,
     ) -> Inside {
         let name = &start.endpoint.name;
         let hasher = SeriesHasher::new(start.seed);

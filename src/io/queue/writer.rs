@@ -258,8 +258,8 @@ impl<F> Writer<F> {
         self.left.retain(|left| left.number != number);
     }
 
-    /// Syncs what is due. An error: what was acknowledged since the last sync
-    /// may be lost with the next power cut.
+    /// Syncs what is due. An error: what was acknowledged since the last sync may be lost with the next
+    /// power cut.
     pub fn sync<D: Disk<File = F>>(
         &mut self,
         disk: &mut D,
