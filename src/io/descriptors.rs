@@ -8,7 +8,7 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use crate::base::limits::{ADMIN_DESCRIPTORS, DESCRIPTORS_RESERVED, QUEUE_DESCRIPTORS};
 
 /// Raises the limit to what the process may have, and says how many connections fit beside `others`: each
-/// may need so many `links`, to an endpoint each, besides its own descriptor.
+/// may need so many `links`, to its endpoints, besides its own descriptor.
 pub fn connections_that_fit(links: usize, others: usize) -> usize {
     let limit = getrlimit(Resource::Nofile);
     let raised = Rlimit { current: limit.maximum, maximum: limit.maximum };
@@ -21,10 +21,15 @@ pub fn connections_that_fit(links: usize, others: usize) -> usize {
     fit(descriptors, links, others)
 }
 
-/// The descriptors of so many queues, and of the admin listener.
-pub fn others(queues: usize, has_admin: bool) -> usize {
-    let admin = if has_admin { ADMIN_DESCRIPTORS } else { 0 };
-    queues * QUEUE_DESCRIPTORS + admin
+/// The descriptors of a queue, with so many connections to its endpoint. Those have two handles each, see
+/// [`crate::io::dial`].
+pub fn of_queue(in_flight_max: usize) -> usize {
+    QUEUE_DESCRIPTORS + 2 * in_flight_max
+}
+
+/// Those of the admin listener, if there is one.
+pub fn of_admin(is_there: bool) -> usize {
+    if is_there { ADMIN_DESCRIPTORS } else { 0 }
 }
 
 fn fit(descriptors: usize, links: usize, others: usize) -> usize {
@@ -36,12 +41,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_endpoint_takes_a_descriptor_of_every_connection_and_queues_and_admin_some() {
+    fn links_are_taken_by_each_connection_and_others_are_not() {
         assert_eq!(fit(1064, 1, 0), 500);
         assert_eq!(fit(1064, 4, 0), 200);
-        let others = others(2, true);
-        assert_eq!(others, 2 * QUEUE_DESCRIPTORS + ADMIN_DESCRIPTORS);
-        assert_eq!(fit(1064 + others, 4, others), 200);
+        assert_eq!(fit(1064 + 77, 4, 77), 200);
         assert_eq!((fit(1064, 0, 0), fit(10, 32, 0)), (1000, 1));
     }
 }

@@ -284,8 +284,3 @@ impl Leaving {
         }
     }
 }
-
-/// How many endpoints of a configuration have a queue.
-pub fn count(config: &Config) -> usize {
-    config.endpoints.iter().filter(|it| it.delivery != Delivery::Direct).count()
-}

@@ -1,7 +1,7 @@
 //! What threads other than the cores are told of what was configured.
 
-use super::queues;
 use crate::config::Config;
+use crate::config::queue::Delivery;
 use crate::io::descriptors;
 use crate::logic::source::Identity;
 use crate::shared::tuning::Tuning;
@@ -29,12 +29,22 @@ pub fn shortage(config: &Config) -> Option<String> {
 
 /// How many connections there are descriptors for.
 fn connections_that_fit(config: &Config) -> usize {
-    let queues = queues::count(config);
-    // What is relayed to another node takes one too. Where heads are not in one piece with the body, a
-    // connection has two handles, see `io::dial`.
+    let (links, others) = descriptors_of(config);
+    descriptors::connections_that_fit(links, others)
+}
+
+/// The descriptors that a connection may need besides its own, and those that are needed whatever connections
+/// there are.
+fn descriptors_of(config: &Config) -> (usize, usize) {
+    let queues = config.endpoints.iter().filter_map(|endpoint| match &endpoint.delivery {
+        Delivery::Direct => None,
+        Delivery::Queued(queue) => Some(descriptors::of_queue(queue.in_flight_max)),
+    });
+    // What is relayed to another node takes one too. Where heads are not in front of the body, a link has
+    // two handles, see `io::dial`.
     let handles = if config.endpoints.len() > 1 { 2 } else { 1 };
-    let links = (config.endpoints.len() - queues).max(1) * handles;
-    descriptors::connections_that_fit(links, descriptors::others(queues, config.admin.is_some()))
+    let links = (config.endpoints.len() - queues.clone().count()).max(1) * handles;
+    (links, queues.sum::<usize>() + descriptors::of_admin(config.admin.is_some()))
 }
 
 /// The most sources of a group.
@@ -42,5 +52,47 @@ pub fn sources_max(config: &Config) -> usize {
     match config.recognition.identity {
         Identity::Auto | Identity::User => config.sources_max,
         Identity::Connection => config.sources_max.max(config.connections_max),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::limits::{ADMIN_DESCRIPTORS, BACKOFF, QUEUE_DESCRIPTORS};
+    use crate::cli::Cli;
+    use crate::config::endpoint::Endpoint;
+    use crate::config::queue::{OnFull, OnRemoved, QueueSetting, Sync};
+
+    fn queued(in_flight_max: usize) -> Delivery {
+        Delivery::Queued(QueueSetting {
+            dir: "q".into(),
+            bytes_max: 1,
+            sync: Sync::Never,
+            in_flight_max,
+            backoff_min: BACKOFF.0,
+            backoff_max: BACKOFF.1,
+            on_full: OnFull::Refuse,
+            on_removed: OnRemoved::Keep,
+        })
+    }
+
+    #[test]
+    fn links_have_two_handles_if_heads_lie_apart_and_queues_have_links_of_their_own() {
+        let needed = |deliveries: Vec<Delivery>, has_admin: bool| {
+            let admin = has_admin.then(|| "127.0.0.1:1".to_owned());
+            let cli = Cli { admin, ..Cli::default() };
+            let mut config = Config::from_cli(&cli).expect("good flags");
+            let one = config.endpoints.swap_remove(0);
+            let all = deliveries.into_iter();
+            config.endpoints = all.map(|delivery| Endpoint { delivery, ..one.clone() }).collect();
+            descriptors_of(&config)
+        };
+        let direct = || Delivery::Direct;
+        assert_eq!(needed(vec![direct()], false), (1, 0));
+        assert_eq!(needed(vec![direct()], true), (1, ADMIN_DESCRIPTORS));
+        assert_eq!(needed(vec![direct(), direct()], false), (4, 0));
+        let (one, both) = (QUEUE_DESCRIPTORS + 2, 2 * QUEUE_DESCRIPTORS + 2 + 16);
+        assert_eq!(needed(vec![queued(1)], false), (1, one));
+        assert_eq!(needed(vec![direct(), queued(1), queued(8)], false), (2, both));
     }
 }
