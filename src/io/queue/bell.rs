@@ -101,3 +101,24 @@ impl Alarm {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::Read as _;
+
+    use super::*;
+
+    #[test]
+    fn an_alarm_rings_each_time_that_it_is_asked_to_before_the_next_beat() {
+        let (bell, mut heard) = Bell::new().expect("a pair of sockets");
+        let alarm = Alarm::start(bell).expect("a thread");
+        let patience = Some(Duration::from_secs(10));
+        heard.stream.set_read_timeout(patience).expect("it is open");
+        for _ in 0..3 {
+            for span_ms in [90, 5, 60] {
+                alarm.ring_in(Duration::from_millis(span_ms));
+            }
+            heard.stream.read_exact(&mut [0]).expect("it rings");
+        }
+    }
+}
