@@ -158,6 +158,8 @@ pub fn start_with(config: Config, read: ReadConfig) -> Result<Running, StartErro
         orphans: Vec::new(),
     };
     let conductor = conductor.start(words.1).map_err(StartError::Thread)?;
+    let state = state.map(|state| state.start(seats.clone(), log.clone()));
+    let state = state.transpose().map_err(StartError::Thread)?;
     let control = Control {
         cores: workers.iter().map(|worker| worker.handle.clone()).collect(),
         seats: seats.clone(),

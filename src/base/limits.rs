@@ -104,6 +104,8 @@ pub const LINGER_DEADLINE: Millis = Millis(2_000);
 pub const UPSTREAM_IDLE: Millis = Millis(30_000);
 /// How often the endpoint's name is resolved again.
 pub const RESOLVE_EVERY: Millis = Millis(30_000);
+/// How long the end waits for who is promoted to be written down.
+pub const STATE_PATIENCE: Millis = Millis(2_000);
 /// The beat at which every core looks at its deadlines and shows that it lives.
 pub const BEAT: Millis = Millis(100);
 /// A core that has shown no beat for this long is reported.

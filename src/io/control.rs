@@ -15,7 +15,7 @@ use crate::io::clock::Clock;
 use crate::io::core::Handle;
 use crate::io::log::Log;
 use crate::io::orders::Word;
-use crate::io::state_file::StateFile;
+use crate::io::state_file::Keeper;
 use crate::io::watch::Watch;
 use crate::logic::election::{Candidate, Wish};
 use crate::logic::progress::Window;
@@ -45,8 +45,8 @@ pub struct Control {
     pub memory: Arc<Memory>,
     /// The conductor.
     pub conductor: Sender<Word>,
-    /// The file that keeps who is promoted.
-    pub state: Option<StateFile>,
+    /// Who writes down who is promoted.
+    pub state: Option<Keeper>,
 }
 
 /// The keeper of time as it runs.
@@ -79,11 +79,9 @@ impl Control {
         let mut next_tick = self.clock.now().after(self.tuning.tick);
         let mut last_beat = self.clock.now();
         let mut distrust_until = Millis(0);
-        loop {
-            match stopped.recv_timeout(BEAT.min(self.tuning.tick).into()) {
-                Err(RecvTimeoutError::Timeout) => {}
-                Ok(()) | Err(RecvTimeoutError::Disconnected) => return,
-            }
+        while let Err(RecvTimeoutError::Timeout) =
+            stopped.recv_timeout(BEAT.min(self.tuning.tick).into())
+        {
             let now = self.clock.now();
             self.tuning = self.tuned.load_full();
             if self.was_stopped(now, last_beat) {
@@ -101,10 +99,11 @@ impl Control {
             }
             if is_tick {
                 next_tick = now.after(self.tuning.tick);
-                self.keep_state();
+                self.state.iter_mut().for_each(Keeper::look);
                 self.watch(&mut missed, now);
             }
         }
+        self.state.into_iter().for_each(Keeper::stop);
     }
 
     /// Whether this process, or one of its cores, has not run for a while.
@@ -216,14 +215,6 @@ impl Control {
             // One that a connection speaks for is not forgotten, whatever this says.
             Some(source.id) != promoted && candidate.is_none_or(|c| c.silence(now) >= span)
         });
-    }
-
-    fn keep_state(&mut self) {
-        if let Some(state) = &mut self.state
-            && let Err(error) = state.keep(&self.seats)
-        {
-            self.log.error(&format!("who is promoted can't be written down: {error}"));
-        }
     }
 
     /// Errors of a ring's wait do not surface anywhere else.

@@ -9,9 +9,14 @@ use std::fs::{self, File};
 use std::io::{self, Write as _};
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::thread;
 
+use crossbeam::channel::{Receiver, Sender, TrySendError, bounded};
 use percent_encoding::{NON_ALPHANUMERIC, percent_decode_str, percent_encode};
 
+use crate::base::limits::STATE_PATIENCE;
+use crate::io::log::Log;
 use crate::logic::source::{GroupName, SourceName, Weight};
 use crate::shared::state::Seats;
 
@@ -48,8 +53,25 @@ impl StateFile {
         &self.written
     }
 
+    /// Starts the thread that keeps it: a disk that hangs is to hold up nobody else.
+    pub fn start(mut self, seats: Arc<Seats>, log: Log) -> io::Result<Keeper> {
+        // One that has not begun is enough.
+        let (ask, asked) = bounded(1);
+        let (end, ended) = bounded(0);
+        let own_log = log.clone();
+        thread::Builder::new().name("state".into()).spawn(move || {
+            let _end: Sender<()> = end;
+            while asked.recv().is_ok() {
+                if let Err(error) = self.keep(&seats) {
+                    log.error(&format!("who is promoted can't be written down: {error}"));
+                }
+            }
+        })?;
+        Ok(Keeper { ask, ended, is_late: false, log: own_log })
+    }
+
     /// Writes down who sits where, if that is not what stands there already.
-    pub fn keep(&mut self, seats: &Seats) -> io::Result<()> {
+    fn keep(&mut self, seats: &Seats) -> io::Result<()> {
         let mut sitting = Sitting::new();
         for (group, seat) in seats.all().iter() {
             let promoted = seat.view().promoted;
@@ -77,6 +99,33 @@ impl StateFile {
         file.write_all(written(sitting).as_bytes())?;
         file.sync_all()?;
         fs::rename(&beside, &self.path)
+    }
+}
+
+/// Has who is promoted written down, and waits for that only at the end.
+#[derive(Debug)]
+pub struct Keeper {
+    ask: Sender<()>,
+    ended: Receiver<()>,
+    is_late: bool,
+    log: Log,
+}
+
+impl Keeper {
+    /// Has it look who sits where.
+    pub fn look(&mut self) {
+        let is_late = matches!(self.ask.try_send(()), Err(TrySendError::Full(())));
+        if is_late && !self.is_late {
+            self.log.warn("who is promoted is not written down yet: the disk takes its time");
+        }
+        self.is_late = is_late;
+    }
+
+    /// Looks once more, and ends. A disk that hangs is not waited for.
+    pub fn stop(mut self) {
+        self.look();
+        drop(self.ask);
+        let _ = self.ended.recv_timeout(STATE_PATIENCE.into());
     }
 }
 

@@ -1,11 +1,13 @@
 //! An endpoint that fails, and what the source is told so that it keeps its data.
 
 use std::io::{Read as _, Write as _};
-use std::net::TcpListener;
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::process::Command;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use highlander::shared::metrics::Counter;
+use socket2::{Domain, Socket, Type};
 
 use crate::support::*;
 
@@ -56,6 +58,55 @@ fn an_endpoint_that_hangs_is_a_504_and_the_next_request_is_not_confused() {
         assert_eq!(client.answer().status, 504);
         assert!(start.elapsed() >= Duration::from_millis(900));
         assert_eq!(client.answer().body, b"second");
+    });
+}
+
+#[test]
+fn an_endpoint_that_takes_no_connection_is_a_504() {
+    on_both_drivers(|driver| {
+        let socket = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
+        let any = SocketAddr::from(([127, 0, 0, 1], 0));
+        socket.bind(&any.into()).and_then(|()| socket.listen(0)).expect("a free port");
+        let full = socket.local_addr().expect("a bound socket").as_socket().expect("an address");
+        let _waiting = TcpStream::connect(full).expect("one has room to wait");
+        let proxy = Proxy::with(driver, full, |cli| cli.remote_timeout = Some("1s".into()));
+        let mut client = proxy.connect();
+        for _ in 0..2 {
+            assert_eq!(client.ask(&push(1, b"x")).status, 504);
+        }
+    });
+}
+
+/// Once it held up the thread that beats the cores: nothing timed out any more, for none of them.
+#[test]
+fn a_state_file_whose_disk_hangs_holds_up_nobody() {
+    on_both_drivers(|driver| {
+        let endpoint = Endpoint::raw(|mut stream, connection| {
+            let got = read_request(&mut stream, &mut Vec::new(), connection).expect("a request");
+            match got.body.as_slice() {
+                b"hang" => std::thread::sleep(Duration::from_secs(5)),
+                _ => _ = stream.write_all(b"HTTP/1.1 204 No Content\r\n\r\n"),
+            }
+        });
+        let dir = std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("hangs-{driver}"));
+        let _ = std::fs::remove_dir_all(&dir);
+        std::fs::create_dir_all(&dir).expect("a writable directory");
+        // Whoever opens it to write waits for a reader, and there is none.
+        let made = Command::new("mkfifo").arg(dir.join("state.new")).status();
+        assert!(made.is_ok_and(|status| status.success()));
+        let proxy = Proxy::with(driver, endpoint.address, |cli| {
+            cli.state = Some(dir.join("state").display().to_string());
+            cli.health_tick = Some("100ms".into());
+            cli.remote_timeout = Some("1s".into());
+        });
+        let mut client = proxy.connect();
+        assert_eq!(client.ask(&push(1, b"promotes it")).status, 204);
+        // By now that is to be written down.
+        std::thread::sleep(Duration::from_millis(500));
+        assert_eq!(client.ask(&push(1, b"hang")).status, 504);
+        // And it ends.
+        drop(proxy);
+        std::fs::remove_dir_all(&dir).expect("our own directory");
     });
 }
 
