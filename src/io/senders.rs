@@ -16,14 +16,14 @@ impl Senders {
         self.0.borrow_mut().push(near);
     }
 
-    /// That of this endpoint has ended.
-    pub fn remove(&self, endpoint: EndpointId) {
-        self.0.borrow_mut().retain(|near| !near.is_of(endpoint));
+    /// This one has ended. Its endpoint may have another already.
+    pub fn remove(&self, near: &Near) {
+        self.0.borrow_mut().retain(|other| other != near);
     }
 
-    /// Has that of this endpoint look for something to be sent. Whether there is one here.
+    /// Has the newest of this endpoint look for something to be sent. Whether there is one here.
     pub fn turn(&self, endpoint: EndpointId) -> bool {
-        let near = self.0.borrow().iter().find(|near| near.is_of(endpoint)).cloned();
+        let near = self.0.borrow().iter().rfind(|near| near.is_of(endpoint)).cloned();
         near.as_ref().map(Near::turn).is_some()
     }
 

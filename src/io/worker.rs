@@ -174,10 +174,13 @@ async fn run(core: Rc<Core>, mut bell: Bell) -> io::Result<()> {
         let stops_at = core.handle.stops_at();
         core.draining.set(stops_at.is_some());
         // It is rung far more often than it beats where endpoints have queues.
-        if now.since(last_beat) >= Millis(BEAT.0 / 2) || core.draining.get() {
+        let is_beat = now.since(last_beat) >= Millis(BEAT.0 / 2);
+        if is_beat || core.draining.get() {
             core.store.on_beat(&core.handle.counters);
             core.deadlines.sweep(now, core.draining.get());
             core.links.prune(now);
+        }
+        if is_beat {
             core.senders.on_beat();
             last_beat = now;
         }
@@ -226,7 +229,7 @@ fn follow(core: &Rc<Core>, order: Order) {
 
 /// Sends from a queue, until somebody stops that.
 fn begin_to_send(core: &Rc<Core>, work: Work) {
-    let (id, name) = (work.endpoint().id, work.endpoint().name.clone());
+    let name = work.endpoint().name.clone();
     let turning = match work.begin(core.kind) {
         Ok(turning) => turning,
         Err(error) => {
@@ -234,11 +237,12 @@ fn begin_to_send(core: &Rc<Core>, work: Work) {
             return core.log.error(&what);
         }
     };
-    core.senders.add(turning.near());
+    let near = turning.near();
+    core.senders.add(near.clone());
     let core = core.clone();
     monoio::spawn(async move {
         turning.run().await;
-        core.senders.remove(id);
+        core.senders.remove(&near);
         // Whoever waits until none is left looks now.
         core.handle.ring();
     });

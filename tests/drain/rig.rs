@@ -22,7 +22,7 @@ use highlander::io::queue::bell::Bell;
 use highlander::io::queue::order::{Ticket, Waiting};
 use highlander::io::queue::sender::Sender;
 use highlander::io::queue::thread::Running;
-use highlander::io::queue::turning::{Near, Start};
+use highlander::io::queue::turning::{Near, Start, Work};
 use highlander::io::resolver::Addresses;
 use highlander::shared::metrics::{Counter, Counters};
 use highlander::wire::http::rewrite::Route;
@@ -106,6 +106,23 @@ pub struct Rig {
 
 impl Rig {
     pub fn start(dir: &Path, plan: &Plan) -> Rig {
+        let (rig, work, end) = Rig::prepare(dir, plan);
+        let driver = plan.driver;
+        let send = |kind: Kind| async move {
+            let turning = work.begin(kind).expect("a loop takes it");
+            monoio::spawn(beat(turning.near(), kind));
+            turning.run().await;
+            // The loop of a core goes on.
+            end.set_nonblocking(kind.wants_nonblocking()).expect("it is open");
+            let mut end = monoio::net::UnixStream::from_std(end).expect("a loop takes it");
+            let _ = end.read(vec![0; 1]).await;
+        };
+        std::thread::spawn(move || driver::run(driver, send).expect("the driver is there"));
+        rig
+    }
+
+    /// The same, but nobody does the sender's work yet; and the other end of `looping`.
+    pub fn prepare(dir: &Path, plan: &Plan) -> (Rig, Work, UnixStream) {
         let text = format!(
             "remote_write:\n- url: {}\n  name: storage\n  delivery: queued\n  {}\n  queue: \
              {{dir: '{}', {}}}\n",
@@ -136,20 +153,10 @@ impl Rig {
             counters: counters.clone(),
         };
         let (sender, work) = Sender::new(&running, heard, start).expect("a thread");
-        let driver = plan.driver;
         let (looping, end) = UnixStream::pair().expect("a pair of sockets");
-        let send = |kind: Kind| async move {
-            let turning = work.begin(kind).expect("a loop takes it");
-            monoio::spawn(beat(turning.near(), kind));
-            turning.run().await;
-            // The loop of a core goes on.
-            end.set_nonblocking(kind.wants_nonblocking()).expect("it is open");
-            let mut end = monoio::net::UnixStream::from_std(end).expect("a loop takes it");
-            let _ = end.read(vec![0; 1]).await;
-        };
-        std::thread::spawn(move || driver::run(driver, send).expect("the driver is there"));
         let (waiting, heard) = Waiting::new(Box::new(|| {}));
-        Rig { queue: running, sender, counters, clock, waiting, heard, looping }
+        let rig = Rig { queue: running, sender, counters, clock, waiting, heard, looping };
+        (rig, work, end)
     }
 
     /// Appends requests, a thousand of which may be on their way, and waits until all are stored.

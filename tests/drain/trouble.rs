@@ -4,7 +4,10 @@ use std::net::TcpListener;
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
-use highlander::io::driver::Choice;
+use highlander::io::driver::{self, Choice};
+use highlander::io::link::EndpointId;
+use highlander::io::queue::turning::Work;
+use highlander::io::senders::Senders;
 use highlander::shared::metrics::Counter;
 use highlander::wire::queue::sequence::SourceKey;
 
@@ -171,4 +174,27 @@ fn sources_are_told_apart() {
     assert!(sources.is_sorted(), "{sources:?}");
     assert!(!sink.ids().is_sorted() || sink.count() == 30);
     rig.stop();
+}
+
+/// Once it took the next one's beats with it, if a reload had brought its endpoint back before it ended.
+#[test]
+fn a_sender_that_ends_leaves_the_next_of_its_endpoint_on_its_core() {
+    let place = Place::new("two-of-one");
+    let plan = Plan { driver: Choice::Auto, ..Plan::before(([127, 0, 0, 1], 1).into()) };
+    let [(old, old_work, _), (new, new_work, _)] =
+        ["old", "new"].map(|dir| Rig::prepare(&place.0.join(dir), &plan));
+    let told = driver::run(plan.driver, |kind| async move {
+        let begin = |work: Work| work.begin(kind).expect("a loop takes it");
+        let (old, new) = (begin(old_work), begin(new_work));
+        let senders = Senders::default();
+        senders.add(old.near());
+        senders.add(new.near());
+        senders.remove(&old.near());
+        let is_left = senders.turn(EndpointId(0));
+        senders.remove(&new.near());
+        (is_left, senders.turn(EndpointId(0)), senders.are_gone())
+    });
+    assert_eq!(told.expect("the driver is there"), (true, false, true));
+    old.queue.stop();
+    new.queue.stop();
 }

@@ -131,6 +131,13 @@ impl Work {
     }
 }
 
+/// Whether it is the same sender.
+impl PartialEq for Near {
+    fn eq(&self, other: &Near) -> bool {
+        Rc::ptr_eq(&self.0, &other.0)
+    }
+}
+
 impl Turning {
     /// For whoever is on the same loop.
     pub fn near(&self) -> Near {
