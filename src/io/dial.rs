@@ -77,6 +77,17 @@ mod tests {
     }
 
     #[test]
+    fn an_address_of_either_version_is_dialled_without_delay() {
+        for address in ["127.0.0.1:0", "[::1]:0"] {
+            let listener = TcpListener::bind(address).expect("a port of each version");
+            let address = listener.local_addr().expect("its address");
+            let dialled = driver::run(Choice::Auto, |kind| dial(address, kind)).expect("a loop");
+            let (_stream, second) = dialled.expect("it connects");
+            assert!(second.0.nodelay().expect("it is open"));
+        }
+    }
+
+    #[test]
     fn what_takes_no_connections_is_an_error_of_the_dialling() {
         for choice in [Choice::Auto, Choice::Epoll] {
             let closed = TcpListener::bind("127.0.0.1:0").and_then(|it| it.local_addr());

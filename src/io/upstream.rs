@@ -1,7 +1,8 @@
 //! The way to an endpoint, and to another node: keep-alive connections of one thread, a core or another.
 //!
-//! The answer is awaited before the request is written: an endpoint may refuse a body early, with
-//! an answer and a close, and whoever first writes to the end finds the answer reset away.
+//! The answer is awaited before the request is written, but for what of it goes at once (see
+//! [`crate::io::dial`]): an endpoint may refuse a body early, with an answer and a close, and whoever
+//! first writes to the end finds the answer reset away.
 
 use std::future::{Future, poll_fn};
 use std::net::SocketAddr;
@@ -261,17 +262,14 @@ async fn connect(
         To::Endpoint(id, _) => out.endpoints.of(id).tls.as_ref(),
         To::Node(..) => out.nodes_tls,
     };
-    match tls {
-        Some(tls) => {
-            let session = tls.session().map_err(SendError::Tls)?;
-            // Boxed: it is rare, and would make the way of every request longer.
-            Box::pin(shake_hands(slot, due, Link::over_tls(to, stream, session))).await
-        }
-        None => {
-            let second = (layout == Layout::Apart).then_some(second);
-            Ok(Link::new(to, stream, second))
-        }
-    }
+    let Some(tls) = tls else {
+        return Ok(Link::new(to, stream, (layout == Layout::Apart).then_some(second)));
+    };
+    // A handshake that hangs needs no two.
+    drop(second);
+    let session = tls.session().map_err(SendError::Tls)?;
+    // Boxed: it is rare, and would make the way of every request longer.
+    Box::pin(shake_hands(slot, due, Link::over_tls(to, stream, session))).await
 }
 
 async fn shake_hands(slot: &Slot, due: Millis, mut link: Link) -> Result<Link, SendError> {

@@ -40,11 +40,10 @@ fn descriptors_of(config: &Config) -> (usize, usize) {
         Delivery::Direct => None,
         Delivery::Queued(queue) => Some(descriptors::of_queue(queue.in_flight_max)),
     });
-    // What is relayed to another node takes one too. Where heads are not in front of the body, a link has
-    // two handles, see `io::dial`.
-    let handles = if config.endpoints.len() > 1 { 2 } else { 1 };
-    let links = (config.endpoints.len() - queues.clone().count()).max(1) * handles;
-    (links, queues.sum::<usize>() + descriptors::of_admin(config.admin.is_some()))
+    // What is relayed to another node takes one too. Each has two handles while it is dialled, and where
+    // heads are not in front of the body it keeps them, see `io::dial`.
+    let links = (config.endpoints.len() - queues.clone().count()).max(1);
+    (2 * links, queues.sum::<usize>() + descriptors::of_admin(config.admin.is_some()))
 }
 
 /// The most sources of a group.
@@ -77,7 +76,7 @@ mod tests {
     }
 
     #[test]
-    fn links_have_two_handles_if_heads_lie_apart_and_queues_have_links_of_their_own() {
+    fn links_have_two_handles_and_queues_have_links_of_their_own() {
         let needed = |deliveries: Vec<Delivery>, has_admin: bool| {
             let admin = has_admin.then(|| "127.0.0.1:1".to_owned());
             let cli = Cli { admin, ..Cli::default() };
@@ -88,11 +87,11 @@ mod tests {
             descriptors_of(&config)
         };
         let direct = || Delivery::Direct;
-        assert_eq!(needed(vec![direct()], false), (1, 0));
-        assert_eq!(needed(vec![direct()], true), (1, ADMIN_DESCRIPTORS));
+        assert_eq!(needed(vec![direct()], false), (2, 0));
+        assert_eq!(needed(vec![direct()], true), (2, ADMIN_DESCRIPTORS));
         assert_eq!(needed(vec![direct(), direct()], false), (4, 0));
         let (one, both) = (QUEUE_DESCRIPTORS + 2, 2 * QUEUE_DESCRIPTORS + 2 + 16);
-        assert_eq!(needed(vec![queued(1)], false), (1, one));
+        assert_eq!(needed(vec![queued(1)], false), (2, one));
         assert_eq!(needed(vec![direct(), queued(1), queued(8)], false), (2, both));
     }
 }

@@ -41,6 +41,13 @@ fn the_unit_gives_the_program_time_to_end_and_io_uring() {
 }
 
 #[test]
+fn the_unit_has_descriptors_for_10000_connections_to_five_endpoints() {
+    let limit = said_of(&read("dist/highlander.service"), "LimitNOFILE").parse::<usize>();
+    // Each connection has one, and two for each endpoint; as many as 1000 are for other things.
+    assert!(limit.is_ok_and(|limit| limit >= 10_000 * (1 + 2 * 5) + 1000));
+}
+
+#[test]
 fn the_configuration_of_the_package_is_good() {
     let folder = scratch("service");
     let written = read("dist/highlander.yml");
