@@ -1,4 +1,8 @@
 //! The queue of an endpoint on disk: its files, the thread that looks after them, and who sends.
+//!
+//! Three crates were looked at before it was written. `okaywal` (0.3.1) calls its file format unstable and
+//! itself not for production, and knows of no place up to which records were sent. `yaque` (0.6.6) writes
+//! its state when it is dropped, and syncs nothing. `queue-file` (1.4) is one ring without checksums.
 
 pub mod append;
 pub mod bell;
