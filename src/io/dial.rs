@@ -67,11 +67,13 @@ mod tests {
             let address = listener.local_addr().expect("its address");
             let written = driver::run(choice, |kind| async move {
                 dial(address, kind).await.map(|(_stream, second)| {
-                    [&body[..1000], &body, &body].map(|body| second.write_at_once([b"head", body]))
+                    let write = |bytes: &[u8]| second.write_at_once([b"head", bytes]);
+                    // What was sent makes room when the kernel hears of it, some time.
+                    (write(&body[..1000]), write(&body), (0..1000).any(|_| write(&body) == 0))
                 })
             });
-            let [small, large, none] = written.expect("a loop").expect("it connects");
-            assert_eq!((small, none), (1004, 0), "{choice:?}");
+            let (small, large, is_full) = written.expect("a loop").expect("it connects");
+            assert!(small == 1004 && is_full, "{choice:?}: {small}, {is_full}");
             assert!((4..64 << 20).contains(&large), "{choice:?}: {large}");
         }
     }

@@ -200,6 +200,28 @@ fn after_a_restart_the_seat_waits_for_who_sat_in_it() {
 }
 
 #[test]
+fn who_is_promoted_just_before_the_end_is_written_down() {
+    on_both_drivers(|driver| {
+        let endpoint = Endpoint::storage();
+        let dir = std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join("handover-end");
+        std::fs::create_dir_all(&dir).expect("a writable directory");
+        let file = dir.join(format!("state-{driver}"));
+        let proxy = Proxy::with(driver, endpoint.address, |cli| {
+            cli.state = Some(file.display().to_string());
+            // No tick comes before the end.
+            cli.health_tick = Some("1m".into());
+            cli.health_expiry = Some("5m".into());
+        });
+        let mut a = proxy.connect();
+        assert_eq!(a.ask(&write("a", 1, Protocol::V1, now_ms(), 1.0)).status, 204);
+        proxy.running.stop();
+        let kept = std::fs::read_to_string(&file).expect("it was written");
+        assert!(kept.contains("named\ta"), "{kept}");
+        std::fs::remove_dir_all(&dir).expect("our own directory");
+    });
+}
+
+#[test]
 fn a_promoted_source_that_falls_behind_gives_its_seat_to_a_fresher_one() {
     on_both_drivers(|driver| {
         let endpoint = Endpoint::storage();

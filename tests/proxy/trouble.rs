@@ -105,7 +105,7 @@ fn a_state_file_whose_disk_hangs_holds_up_nobody() {
         std::thread::sleep(Duration::from_millis(500));
         assert_eq!(client.ask(&push(1, b"hang")).status, 504);
         // And it ends.
-        drop(proxy);
+        proxy.running.stop();
         std::fs::remove_dir_all(&dir).expect("our own directory");
     });
 }
