@@ -381,6 +381,28 @@ fn a_signal_ends_it_with_0_and_a_second_one_at_once() {
 }
 
 #[test]
+fn a_state_file_that_cannot_be_written_is_logged_once_and_when_it_can_again() {
+    let dir = std::path::Path::new(env!("CARGO_TARGET_TMPDIR"));
+    let state = dir.join(format!("state-{}", std::process::id()));
+    // Where it is written first there is what is no file.
+    let beside = state.with_extension("new");
+    std::fs::create_dir(&beside).expect("a new folder");
+    let file = state.to_str().expect("a path of ASCII");
+    let args = ["--state", file, "--health-tick", "50ms"];
+    let (program, address) = Program::start(&format!("http://{}", storage()), &args);
+    let mut stream = TcpStream::connect(address).expect("it listens");
+    push(&mut stream, "");
+    program.line_with("who is promoted can't be written down: ");
+    std::thread::sleep(Duration::from_millis(500)); // Ten ticks more.
+    std::fs::remove_dir(&beside).expect("it is empty");
+    let line = program.line();
+    assert!(line.ends_with("who is promoted is written down again"), "{line}");
+    assert!(std::fs::read_to_string(&state).expect("it is written").contains("127.0.0.1"));
+    drop(program);
+    std::fs::remove_file(&state).expect("it is there");
+}
+
+#[test]
 fn a_pause_of_our_own_is_not_a_silence_of_the_sources() {
     let args = ["-t", "200ms", "-e", "1s", "--health-expiry-max", "1s"];
     let (program, address) = Program::start(&format!("http://{}", storage()), &args);

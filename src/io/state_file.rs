@@ -61,10 +61,18 @@ impl StateFile {
         let own_log = log.clone();
         thread::Builder::new().name("state".into()).spawn(move || {
             let _end: Sender<()> = end;
+            // It is tried at every tick, and what is still so is not said again.
+            let mut told = None;
             while asked.recv().is_ok() {
-                if let Err(error) = self.keep(&seats) {
-                    log.error(&format!("who is promoted can't be written down: {error}"));
+                let fault = self.keep(&seats).err().map(|error| error.to_string());
+                match &fault {
+                    _ if fault == told => {}
+                    Some(fault) => {
+                        log.error(&format!("who is promoted can't be written down: {fault}"))
+                    }
+                    None => log.info("who is promoted is written down again"),
                 }
+                told = fault;
             }
         })?;
         Ok(Keeper { ask, ended, is_late: false, log: own_log })
