@@ -47,7 +47,6 @@ fn main() -> ExitCode {
 }
 
 fn serve(cli: &Cli) -> ExitCode {
-    no_huge_pages();
     // Before all else, so that no signal is missed, nor ends the process.
     let mut signals = match Signals::new([SIGTERM, SIGINT, SIGHUP]) {
         Ok(signals) => signals,
@@ -87,12 +86,6 @@ fn serve(cli: &Cli) -> ExitCode {
     });
     running.stop();
     ExitCode::SUCCESS
-}
-
-/// On a machine that gives pages of 2 MiB unasked, all of each that a body has touched would be resident, most
-/// of it zeros. Where that can't be had, it stays so.
-fn no_huge_pages() {
-    let _ = rustix::thread::disable_transparent_huge_pages(true);
 }
 
 /// Faults begin with the file and the line, where an editor looks for them.

@@ -471,13 +471,6 @@ fn silent_connections_do_not_use_up_the_descriptors() {
 }
 
 #[test]
-fn a_page_that_is_touched_does_not_take_two_mebibytes() {
-    let (program, _) = Program::start("http://127.0.0.1:1", &[]);
-    let status = std::fs::read_to_string(format!("/proc/{}/status", program.child.id()));
-    assert!(status.expect("the process is there").contains("\nTHP_enabled:\t0\n"));
-}
-
-#[test]
 fn four_hundred_half_sent_requests_cost_little_and_disturb_nobody() {
     let (program, address) = Program::start(&format!("http://{}", storage()), &[]);
     let mut good = TcpStream::connect(address).expect("it listens");
