@@ -173,9 +173,8 @@ fn a_standby_is_told_to_come_again_when_there_is_no_room_and_the_promoted_one_go
 fn after_a_restart_the_seat_waits_for_who_sat_in_it() {
     on_both_drivers(|driver| {
         let endpoint = Endpoint::storage();
-        let dir = std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join("handover-state");
-        std::fs::create_dir_all(&dir).expect("a writable directory");
-        let file = dir.join(format!("state-{driver:?}"));
+        let folder = Folder::new();
+        let file = folder.0.join("state");
         let keeping = |cli: &mut highlander::cli::Cli| {
             quick(cli);
             cli.state = Some(file.display().to_string());
@@ -188,14 +187,13 @@ fn after_a_restart_the_seat_waits_for_who_sat_in_it() {
             assert!(Instant::now() < deadline, "nobody wrote it down");
             std::thread::sleep(Duration::from_millis(20));
         }
-        drop(proxy);
+        proxy.running.stop();
         let proxy = Proxy::with(driver, endpoint.address, keeping);
         let (mut a, mut b) = (proxy.connect(), proxy.connect());
         assert_eq!(b.ask(&write("b", 50, Protocol::V1, now_ms(), 2.0)).status, 503);
         assert_eq!(a.ask(&write("a", 1, Protocol::V1, now_ms(), 1.0)).status, 204);
         assert_eq!(b.ask(&write("b", 50, Protocol::V1, now_ms(), 2.0)).status, 204);
         assert_eq!(stored(&endpoint).len(), 2, "b is held");
-        std::fs::remove_dir_all(&dir).expect("our own directory");
     });
 }
 
@@ -203,9 +201,8 @@ fn after_a_restart_the_seat_waits_for_who_sat_in_it() {
 fn who_is_promoted_just_before_the_end_is_written_down() {
     on_both_drivers(|driver| {
         let endpoint = Endpoint::storage();
-        let dir = std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join("handover-end");
-        std::fs::create_dir_all(&dir).expect("a writable directory");
-        let file = dir.join(format!("state-{driver}"));
+        let folder = Folder::new();
+        let file = folder.0.join("state");
         let proxy = Proxy::with(driver, endpoint.address, |cli| {
             cli.state = Some(file.display().to_string());
             // No tick comes before the end.
@@ -217,7 +214,6 @@ fn who_is_promoted_just_before_the_end_is_written_down() {
         proxy.running.stop();
         let kept = std::fs::read_to_string(&file).expect("it was written");
         assert!(kept.contains("named\ta"), "{kept}");
-        std::fs::remove_dir_all(&dir).expect("our own directory");
     });
 }
 

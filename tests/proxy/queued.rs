@@ -1,7 +1,6 @@
 //! Endpoints with a queue, up to where a request lies in it: what its source is told, and what is there
 //! after the end.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
@@ -20,19 +19,8 @@ use crate::fan::*;
 use crate::handover::{await_hand_overs, now_ms, samples, stored, write};
 use crate::support::*;
 
-/// A folder for queues that goes with the test.
-struct Folder(PathBuf);
-
+/// A folder for queues.
 impl Folder {
-    fn new() -> Folder {
-        static NUMBER: AtomicUsize = AtomicUsize::new(0);
-        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
-        let name = format!("highlander-queued-{}-{number}", std::process::id());
-        let path = std::env::temp_dir().join(name);
-        let _ = std::fs::remove_dir_all(&path);
-        Folder(path)
-    }
-
     fn setting(&self, place: usize) -> QueueSetting {
         QueueSetting {
             dir: self.0.join(place.to_string()),
@@ -65,12 +53,6 @@ impl Folder {
 
     fn bodies(&self, place: usize) -> Vec<Vec<u8>> {
         self.records(place).into_iter().map(|(_, body)| body).collect()
-    }
-}
-
-impl Drop for Folder {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.0);
     }
 }
 

@@ -1,7 +1,6 @@
 //! The configuration read again while requests come: what changes for them, what can't be changed, and that
 //! nothing is lost by either.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
@@ -22,32 +21,14 @@ use crate::handover::{await_hand_overs, now_ms, stored, write};
 use crate::steer::command;
 use crate::support::*;
 
-/// A folder with a configuration file, and what it names, that goes with the test.
-pub struct Folder(PathBuf);
-
+/// A folder with a configuration file, and what it names.
 impl Folder {
-    pub fn new() -> Folder {
-        static NUMBER: AtomicUsize = AtomicUsize::new(0);
-        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
-        let name = format!("highlander-reload-{}-{number}", std::process::id());
-        let path = std::env::temp_dir().join(name);
-        let _ = std::fs::remove_dir_all(&path);
-        std::fs::create_dir(&path).expect("a new folder");
-        Folder(path)
-    }
-
     pub fn file(&self) -> String {
         self.0.join("highlander.yml").display().to_string()
     }
 
     pub fn write(&self, text: &str) {
         std::fs::write(self.file(), text).expect("the folder is ours");
-    }
-}
-
-impl Drop for Folder {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.0);
     }
 }
 

@@ -88,14 +88,12 @@ fn a_state_file_whose_disk_hangs_holds_up_nobody() {
                 _ => _ = stream.write_all(b"HTTP/1.1 204 No Content\r\n\r\n"),
             }
         });
-        let dir = std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("hangs-{driver}"));
-        let _ = std::fs::remove_dir_all(&dir);
-        std::fs::create_dir_all(&dir).expect("a writable directory");
+        let folder = Folder::new();
         // Whoever opens it to write waits for a reader, and there is none.
-        let made = Command::new("mkfifo").arg(dir.join("state.new")).status();
+        let made = Command::new("mkfifo").arg(folder.0.join("state.new")).status();
         assert!(made.is_ok_and(|status| status.success()));
         let proxy = Proxy::with(driver, endpoint.address, |cli| {
-            cli.state = Some(dir.join("state").display().to_string());
+            cli.state = Some(folder.0.join("state").display().to_string());
             cli.health_tick = Some("100ms".into());
             cli.remote_timeout = Some("1s".into());
         });
@@ -106,7 +104,6 @@ fn a_state_file_whose_disk_hangs_holds_up_nobody() {
         assert_eq!(client.ask(&push(1, b"hang")).status, 504);
         // And it ends.
         proxy.running.stop();
-        std::fs::remove_dir_all(&dir).expect("our own directory");
     });
 }
 
