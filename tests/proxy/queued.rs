@@ -270,7 +270,11 @@ fn a_core_that_is_always_told_of_something_looks_after_what_it_keeps() {
 fn of_a_source_that_sends_too_much_to_be_kept_nothing_is() {
     on_both_drivers(|driver| {
         let (folder, nowhere) = (Folder::new(), Endpoint::nowhere());
-        let proxy = Proxy::run(queued(driver, &[&nowhere], &folder, &[0], |_| {}));
+        let mut config = queued(driver, &[&nowhere], &folder, &[], |_| {});
+        // Room for every try.
+        let setting = QueueSetting { bytes_max: 2 << 30, ..folder.setting(0) };
+        config.endpoints[0].delivery = Delivery::Queued(setting);
+        let proxy = Proxy::run(config);
         let mut client = proxy.connect();
         let dropped = || proxy.running.count(Counter::DeliveredDropped);
         let mut send = |numbers: std::ops::Range<u8>| {
