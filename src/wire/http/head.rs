@@ -337,10 +337,12 @@ fn check_unfinished<'b>(bytes: &'b [u8], room: &'b mut HeaderRoom<'b>) -> Result
     check_line_ends(bytes)?;
     check_request_line(bytes)?;
     let mut request = httparse::Request::new(&mut []);
-    match request.parse_with_uninit_headers(bytes, room) {
-        Ok(_) => Ok(()),
-        Err(error) => Err(of_httparse(error)),
+    request.parse_with_uninit_headers(bytes, room).map_err(of_httparse)?;
+    // Each is there as soon as it is whole.
+    if let (Some(method), Some(target)) = (request.method, request.path) {
+        origin_form(method, target.as_bytes())?;
     }
+    Ok(())
 }
 
 /// Every LF follows a CR. That a CR is followed by an LF is what `httparse` checks.

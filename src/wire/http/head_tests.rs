@@ -212,6 +212,22 @@ fn the_authority_of_an_absolute_target_ends_before_its_query() {
 }
 
 #[test]
+fn a_target_that_is_none_is_refused_before_its_head_is_whole() {
+    // What a balancer sends to one who does not trust it, and what the fuzzer made of that.
+    assert_eq!(error(b"PROXY UNKNOWN HTTP/1.1\r\n"), HeadError::BadTarget);
+    assert_eq!(error(b"PROXY UNKNOWN HTTP/1.1\r\nHo:\x8b\x8a a\r\n"), HeadError::BadTarget);
+    for begun in ["CONNECT a:443 ", "OPTIONS * HTTP", "GET a/b HTTP/1.1\r\nHost: ", "GET /# "] {
+        assert_eq!(error(begun.as_bytes()), HeadError::BadTarget, "{begun:?}");
+        assert_cuts_agree(begun.as_bytes());
+    }
+    for begun in ["CONNECT a:443", "OPTIONS *", "GET http://a/b HTTP/1.", "GET / "] {
+        let mut room = header_room();
+        let waited_on = Head::parse(begun.as_bytes(), &mut room);
+        assert!(matches!(waited_on, Ok(None)), "{begun:?}: {waited_on:?}");
+    }
+}
+
+#[test]
 fn a_long_method_is_refused_whole_or_in_pieces() {
     for method_bytes in [METHOD_BYTES_MAX + 1, 9000] {
         let head = format!("{} / HTTP/1.1\r\nHost: a\r\n\r\n", "M".repeat(method_bytes));
