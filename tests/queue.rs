@@ -230,6 +230,25 @@ fn full_segments_whose_records_were_sent_are_not_synced() {
     assert_eq!(disk.0.borrow().syncs, 0);
 }
 
+/// More pieces than one, and a part of one. A file that is short has no room for the segment on a disk
+/// that fills up, and one that is long takes more than is counted.
+#[test]
+fn a_spare_is_as_long_as_the_segment_that_it_is_for() {
+    let mut disk = disk::SimDisk::new(1, Mutation::None);
+    disk.create(&segment::name(Sequence(1))).expect("it works");
+    let length = 300_001;
+    let mut spares = Spares::default();
+    let sent = Link { number: Sequence(1), bytes: 100 };
+    spares.take(&mut disk, sent, Some(length)).expect("it works");
+    assert_eq!(spares.bytes(), length);
+    let spare = segment::spare_name(Sequence(1));
+    assert_eq!(disk.list().expect("it works"), [(spare.clone(), length)]);
+    let file = disk.open(&spare).expect("it is there");
+    let mut filled = vec![7; length as usize];
+    disk.read(&file, 0, &mut filled).expect("it is there");
+    assert!(filled.iter().all(|byte| *byte == 0), "else it looks like a damaged record");
+}
+
 /// Once it stayed, and filled the disk until the next start.
 #[test]
 fn a_spare_that_could_not_be_removed_is_removed_later() {
