@@ -2,6 +2,8 @@
 
 use std::io::Read as _;
 use std::io::Write as _;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use highlander::shared::metrics::Counter;
@@ -167,10 +169,12 @@ fn whoever_sends_without_end_does_not_have_the_core_for_itself() {
 #[test]
 fn what_is_in_flight_is_finished_before_the_end_and_the_idle_are_let_go_at_once() {
     on_both_drivers(|driver| {
-        let endpoint = Endpoint::raw(|mut stream, connection| {
+        let may_answer = Arc::new(AtomicBool::new(false));
+        let waited_for = may_answer.clone();
+        let endpoint = Endpoint::raw(move |mut stream, connection| {
             let mut unread = Vec::new();
             while read_request(&mut stream, &mut unread, connection).is_some() {
-                std::thread::sleep(Duration::from_millis(700));
+                until("it may answer", || waited_for.load(Ordering::Relaxed));
                 let _ = stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok");
             }
         });
@@ -179,14 +183,16 @@ fn what_is_in_flight_is_finished_before_the_end_and_the_idle_are_let_go_at_once(
         let mut busy = Client::connect(address);
         let mut half = Client::connect(address);
         busy.send(&push(1, b"x"));
-        let request = push(1, b"half");
-        half.send(&request[..request.len() - 2]);
+        let head = b"POST /api/v1/write?highlander_weight=1 HTTP/1.1\r\nHost: proxy:9091\r\n\
+                     Expect: 100-continue\r\nContent-Length: 4\r\n\r\n";
+        // By this it is known to be read: one that is not is as idle as any.
+        assert_eq!(half.ask(head).status, 100);
+        half.send(b"ha");
         until("it is promoted", || running.promotions() == 1);
-        let start = Instant::now();
         let stopped = std::thread::spawn(move || running.stop());
         idle.assert_closed();
-        assert!(start.elapsed() < Duration::from_millis(600));
-        half.send(&request[request.len() - 2..]);
+        half.send(b"lf");
+        may_answer.store(true, Ordering::Relaxed);
         for client in [&mut busy, &mut half] {
             let answer = client.answer();
             assert_eq!((answer.status, answer.body.as_slice()), (200, &b"ok"[..]));
