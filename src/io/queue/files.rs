@@ -1,12 +1,17 @@
 //! A directory of the real disk, locked.
+//!
+//! Whatever becomes of its name, it is the one that was locked: all names are looked up in it.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, IoSlice};
-use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _};
-use std::path::{Path, PathBuf};
+use std::os::unix::fs::FileExt as _;
+use std::path::Path;
 use std::sync::Arc;
 
-use rustix::fs::{FallocateFlags, FlockOperation, fallocate, flock};
+use rustix::fs::{
+    AtFlags, Dir, FallocateFlags, FileType, FlockOperation, Mode, OFlags, fallocate, flock, openat,
+    renameat, statat, unlinkat,
+};
 use rustix::io::{Errno, pwritev};
 
 use super::disk::Disk;
@@ -23,7 +28,6 @@ pub struct Files(Arc<Inside>);
 
 #[derive(Debug)]
 struct Inside {
-    path: PathBuf,
     directory: File,
     /// Closed with us, and by that unlocked, whatever ends the process.
     _lock: File,
@@ -45,7 +49,14 @@ impl Files {
             .open(path.join(LOCK))?;
         flock(&lock, FlockOperation::NonBlockingLockExclusive)?;
         let directory = File::open(path)?;
-        Ok(Files(Arc::new(Inside { path: path.to_owned(), directory, _lock: lock })))
+        Ok(Files(Arc::new(Inside { directory, _lock: lock })))
+    }
+}
+
+impl Inside {
+    fn open(&self, name: &str, flags: OFlags, mode: Mode) -> io::Result<File> {
+        let flags = flags | OFlags::RDWR | OFlags::CLOEXEC;
+        Ok(File::from(openat(&self.directory, name, flags, mode)?))
     }
 }
 
@@ -53,14 +64,15 @@ impl Disk for Files {
     type File = File;
 
     fn list(&mut self) -> io::Result<Vec<(String, u64)>> {
+        let directory = &self.0.directory;
         let mut files = Vec::new();
-        for entry in fs::read_dir(&self.0.path)? {
+        for entry in Dir::read_from(directory)? {
             let entry = entry?;
             // A name that is no text is none of ours.
-            let Ok(name) = entry.file_name().into_string() else { continue };
-            let about = entry.metadata()?;
-            if about.is_file() {
-                files.push((name, about.len()));
+            let Ok(name) = entry.file_name().to_str() else { continue };
+            let about = statat(directory, name, AtFlags::SYMLINK_NOFOLLOW)?;
+            if FileType::from_raw_mode(about.st_mode) == FileType::RegularFile {
+                files.push((name.to_owned(), about.st_size as u64));
             }
         }
         Ok(files)
@@ -68,13 +80,11 @@ impl Disk for Files {
 
     fn create(&mut self, name: &str) -> io::Result<File> {
         // A source's credentials may be in the heads.
-        let mut options = OpenOptions::new();
-        options.create_new(true).read(true).write(true).mode(0o600);
-        options.open(self.0.path.join(name))
+        self.0.open(name, OFlags::CREATE | OFlags::EXCL, Mode::RUSR | Mode::WUSR)
     }
 
     fn open(&mut self, name: &str) -> io::Result<File> {
-        OpenOptions::new().read(true).write(true).open(self.0.path.join(name))
+        self.0.open(name, OFlags::empty(), Mode::empty())
     }
 
     fn allocate(&mut self, file: &File, bytes: u64) -> io::Result<()> {
@@ -121,11 +131,11 @@ impl Disk for Files {
     }
 
     fn rename(&mut self, from: &str, to: &str) -> io::Result<()> {
-        fs::rename(self.0.path.join(from), self.0.path.join(to))
+        Ok(renameat(&self.0.directory, from, &self.0.directory, to)?)
     }
 
     fn remove(&mut self, name: &str) -> io::Result<()> {
-        fs::remove_file(self.0.path.join(name))
+        Ok(unlinkat(&self.0.directory, name, AtFlags::empty())?)
     }
 }
 
@@ -144,6 +154,25 @@ mod tests {
         drop(first);
         assert!(Files::open(&path).is_ok(), "it was let go");
         fs::remove_dir_all(&path).expect("it is ours");
+    }
+
+    #[test]
+    fn a_directory_that_is_moved_is_the_same_one() {
+        let path = std::env::temp_dir().join(format!("highlander-moved-{}", std::process::id()));
+        let away = path.with_extension("away");
+        let mut files = Files::open(&path).expect("nobody has it");
+        let file = files.create("a").expect("it is not there");
+        files.write(&file, 0, b"abc").expect("there is room");
+        fs::rename(&path, &away).expect("it is ours");
+        files.rename("a", "b").expect("it is there");
+        files.create("c").expect("it is not there");
+        files.remove("c").expect("it is there");
+        let mut listed = files.list().expect("it is there");
+        listed.sort();
+        assert_eq!(listed, [("b".to_owned(), 3), (LOCK.to_owned(), 0)]);
+        assert!(files.open("a").is_err_and(|error| error.kind() == io::ErrorKind::NotFound));
+        assert!(files.open("b").is_ok() && !path.exists());
+        fs::remove_dir_all(&away).expect("it is ours");
     }
 
     #[test]
