@@ -55,6 +55,23 @@ fn open(disk: &disk::SimDisk) -> Store<disk::SimDisk> {
     Store::open(disk.clone(), Setting::default(), Salt(1)).expect("it works")
 }
 
+fn store_one(store: &mut Store<disk::SimDisk>, now: Millis) {
+    let stored = store.append(&[request(None)], now);
+    assert!(matches!(stored[..], [Outcome::Stored(_)]), "{stored:?}");
+}
+
+/// Sends no more than so many; how many there were.
+fn send_some(store: &mut Store<disk::SimDisk>, now: Millis, count: u64) -> u64 {
+    let mut sent = 0;
+    while sent < count
+        && let Some(entry) = store.next(now)
+    {
+        store.progress().lock().on_sent(entry.label.sequence);
+        sent += 1;
+    }
+    sent
+}
+
 /// Sends all that there is, at `now`.
 fn send_all(store: &mut Store<disk::SimDisk>, now: Millis) {
     while let Some(entry) = store.next(now) {
@@ -268,6 +285,57 @@ fn a_spare_that_could_not_be_removed_is_removed_later() {
     disk.0.borrow_mut().faults.per_mille = 0;
     spares.clear(&mut disk);
     assert_eq!((spares.bytes(), disk.list().expect("it works")), (0, Vec::new()));
+}
+
+/// Once the reader passed what it could not read for ten seconds, and with it all of a backlog that was whole.
+#[test]
+fn a_disk_that_is_away_for_a_while_costs_nothing() {
+    for away_s in [5, 12, 20, 60] {
+        let disk = disk::SimDisk::new(1, Mutation::None);
+        let mut store = open(&disk);
+        (0..850).for_each(|_| store_one(&mut store, Millis(1000)));
+        store.close(Millis(1000));
+        let mut store = open(&disk);
+        let mut sent = send_some(&mut store, Millis(2000), 12);
+        disk.0.borrow_mut().faults.per_mille = 1000;
+        let mut now = 10_000;
+        while now < 10_000 + away_s * 1000 {
+            now += 500;
+            store.turn(Millis(now));
+            sent += send_some(&mut store, Millis(now), u64::MAX);
+        }
+        assert_eq!(sent, 12, "nothing can be read");
+        disk.0.borrow_mut().faults.per_mille = 0;
+        for _ in 0..3 {
+            now += 1500;
+            sent += send_some(&mut store, Millis(now), u64::MAX);
+            store.turn(Millis(now));
+        }
+        assert_eq!(sent, 850, "{away_s} s");
+        let notices = store.take_notices();
+        assert!(!notices.iter().any(|it| matches!(it, Notice::Damaged(_))), "{notices:?}");
+    }
+}
+
+#[test]
+fn a_place_that_cannot_be_read_on_a_disk_that_works_is_passed_and_told_of() {
+    let disk = disk::SimDisk::new(1, Mutation::None);
+    let mut store = open(&disk);
+    (0..100).for_each(|_| store_one(&mut store, Millis(1000)));
+    store.close(Millis(1000));
+    let mut store = open(&disk);
+    let name = disk.0.borrow().oldest_segment().expect("one was begun");
+    disk.0.borrow_mut().spoil(&name, 50_000..50_001);
+    let mut sent = 0;
+    for round in 0..60 {
+        let now = Millis(2000 + round * 1000);
+        sent += send_some(&mut store, now, u64::MAX);
+        store.turn(now);
+    }
+    // A sector is passed at once, and with it what begins there.
+    assert!((90..100).contains(&sent), "{sent}");
+    let notices = store.take_notices();
+    assert!(notices.iter().any(|it| matches!(it, Notice::Damaged(_))), "{notices:?}");
 }
 
 /// Runs one seed; `Err` says what was violated.

@@ -7,6 +7,7 @@
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
+use std::ops::Range;
 use std::rc::Rc;
 
 use highlander::io::queue::disk::Disk;
@@ -14,7 +15,7 @@ use highlander::wire::queue::mark::MARK_BYTES;
 use highlander::wire::queue::record::{FRAME_BYTES, Frame, MARKER};
 
 use crate::dice::Dice;
-use crate::faults::{Act, Blow, Faults, full};
+use crate::faults::{Act, Blow, EIO, Faults, full};
 use crate::mutation::Mutation;
 use crate::world::SALT;
 
@@ -30,6 +31,8 @@ struct Inode {
     durable: Vec<u8>,
     dirty: BTreeSet<usize>,
     is_mark: bool,
+    /// What can't be read of it, for good.
+    bad: Range<usize>,
     /// Of each handle a clone.
     open: Rc<()>,
 }
@@ -89,6 +92,10 @@ impl State {
             None => Ok(()),
             Some(Blow::Fault(error) | Blow::Crash(error)) => Err(error),
         }
+    }
+
+    fn seems_well(&self, file: Number) -> bool {
+        self.mutation == Mutation::SeemWell && self.inodes[&file].is_mark && !self.faults.is_crashed
     }
 
     fn used(&self) -> u64 {
@@ -190,6 +197,12 @@ impl State {
         true
     }
 
+    /// This part of a file can't be read any more.
+    pub fn spoil(&mut self, name: &str, bad: Range<usize>) {
+        let number = self.cached_names[name];
+        self.inodes.get_mut(&number).expect("it has a name").bad = bad;
+    }
+
     pub fn oldest_segment(&self) -> Option<String> {
         self.cached_names.keys().find(|name| name.ends_with(".segment")).cloned()
     }
@@ -260,7 +273,11 @@ impl Disk for SimDisk {
         let mut state = self.0.borrow_mut();
         state.strike(Act::Read, Some(file.number))?;
         let offset = offset as usize;
-        let part = state.inodes[&file.number].cached.get(offset..offset + bytes.len());
+        let inode = &state.inodes[&file.number];
+        if offset < inode.bad.end && inode.bad.start < offset + bytes.len() {
+            return Err(io::Error::from_raw_os_error(EIO));
+        }
+        let part = inode.cached.get(offset..offset + bytes.len());
         bytes.copy_from_slice(part.ok_or(io::ErrorKind::UnexpectedEof)?);
         match state.mutation {
             Mutation::TrustLength => believe_frame(bytes),
@@ -289,7 +306,7 @@ impl Disk for SimDisk {
                 state.put(file.number, offset, &bytes[..done]);
             }
             let hidden = state.mutation == Mutation::HideWriteFault && !state.faults.is_crashed;
-            return if hidden { Ok(()) } else { Err(error) };
+            return if hidden || state.seems_well(file.number) { Ok(()) } else { Err(error) };
         }
         state.grow(file.number, offset + bytes.len())?;
         state.put(file.number, offset, bytes);
@@ -311,7 +328,7 @@ impl Disk for SimDisk {
             if !state.faults.is_crashed {
                 // It is taken for written, and is not.
                 state.inodes.get_mut(&file.number).expect("it is open").dirty.clear();
-                if state.mutation == Mutation::HideSyncFault {
+                if state.mutation == Mutation::HideSyncFault || state.seems_well(file.number) {
                     return Ok(());
                 }
             }

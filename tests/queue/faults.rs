@@ -4,7 +4,7 @@ use std::io;
 
 use crate::dice::Dice;
 
-const EIO: i32 = 5;
+pub const EIO: i32 = 5;
 const ENOSPC: i32 = 28;
 
 /// What is asked of a disk.

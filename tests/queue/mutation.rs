@@ -33,6 +33,8 @@ pub enum Mutation {
     ForgetBodies,
     /// What is given out is not in order.
     GiveOutOfOrder,
+    /// A disk that does nothing else seems to keep the mark.
+    SeemWell,
 }
 
 impl Mutation {
@@ -52,5 +54,6 @@ impl Mutation {
         Mutation::TrustBody,
         Mutation::ForgetBodies,
         Mutation::GiveOutOfOrder,
+        Mutation::SeemWell,
     ];
 }

@@ -42,10 +42,11 @@ pub struct Seen {
     fresh: u64,
     quickly: u64,
     renamed: u64,
+    away: u64,
 }
 
 impl Seen {
-    fn numbers(&mut self) -> [&mut u64; 17] {
+    fn numbers(&mut self) -> [&mut u64; 18] {
         [
             &mut self.acknowledged,
             &mut self.known,
@@ -64,6 +65,7 @@ impl Seen {
             &mut self.fresh,
             &mut self.quickly,
             &mut self.renamed,
+            &mut self.away,
         ]
     }
 
@@ -175,10 +177,11 @@ impl World {
         match self.dice.between(0, 99) {
             0..40 => self.append()?,
             40..75 => self.send()?,
-            75..94 => {
+            75..93 => {
                 self.now += self.dice.one_of(&[1, 20, 150, 300, 1500]);
                 self.turn();
             }
+            93 => self.be_away()?,
             94..96 => self.end(Some(true)),
             96..98 => self.end(Some(false)),
             98 => self.rot(),
@@ -468,6 +471,25 @@ impl World {
         self.hear();
         // What was closed has been synced, as far as anybody wants that.
         self.end(Some(false));
+    }
+
+    /// The disk does nothing for a while, and has lost nothing.
+    fn be_away(&mut self) -> Result<(), String> {
+        if !self.faulty {
+            return Ok(());
+        }
+        self.disk.0.borrow_mut().faults.per_mille = 1000;
+        for _ in 0..self.dice.between(5, 60) {
+            if self.is_crashed() {
+                break;
+            }
+            self.now += self.dice.one_of(&[200, 500, 1000]);
+            self.turn();
+            self.send()?;
+        }
+        self.disk.0.borrow_mut().faults.per_mille = 0;
+        self.seen.away += 1;
+        Ok(())
     }
 
     fn rot(&mut self) {

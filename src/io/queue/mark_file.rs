@@ -98,6 +98,16 @@ impl<F> MarkFile<F> {
         self.is_failing = false;
     }
 
+    /// It is to be written once more, whatever it says.
+    pub fn doubt(&mut self) {
+        (self.is_doubtful, self.is_failing) = (true, false);
+    }
+
+    /// Whether it still is.
+    pub fn is_doubtful(&self) -> bool {
+        self.is_doubtful
+    }
+
     /// Whether something has been written that was not synced.
     pub fn is_unsynced(&self) -> bool {
         self.written.turn != self.synced.turn

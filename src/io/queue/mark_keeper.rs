@@ -57,6 +57,16 @@ impl<D: Disk> MarkKeeper<D> {
         self.on_kept(kept, now)
     }
 
+    /// Whether the disk does what it is told: the mark is written once more, and synced.
+    pub fn is_disk_well(&mut self, disk: &mut D) -> bool {
+        let mut progress = self.progress.lock();
+        progress.mark.doubt();
+        progress.write_mark();
+        let is_written = !progress.mark.is_doubtful();
+        drop(progress);
+        is_written && self.sync_now(disk).is_ok()
+    }
+
     /// Nothing is written after that.
     pub fn close(&mut self, disk: &mut D, now: Millis) -> Option<Notice> {
         let notice = self.turn(disk, now);

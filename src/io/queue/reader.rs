@@ -34,10 +34,12 @@ pub enum Read {
     Nothing,
 }
 
-/// Whether it is not the file that is at fault.
-fn is_shortage(error: &io::Error) -> bool {
+/// Whether it says something of the data. Else something is short, or somebody has taken us the right to read.
+fn is_of_data(error: &io::Error) -> bool {
     let shortages = [Errno::MFILE, Errno::NFILE, Errno::NOMEM, Errno::INTR, Errno::AGAIN];
-    shortages.iter().any(|errno| error.raw_os_error() == Some(errno.raw_os_error()))
+    let rights = [Errno::ACCESS, Errno::PERM];
+    let mut others = shortages.iter().chain(&rights);
+    !others.any(|errno| error.raw_os_error() == Some(errno.raw_os_error()))
 }
 
 /// Places that are no record, since the last that is one.
@@ -66,8 +68,10 @@ pub struct Reader<F> {
     entry: Option<(Sequence, u64)>,
     /// The last record that was given, or need not be.
     passed: Sequence,
-    /// Tries of one place that have failed.
+    /// Tries in a row that have failed although the disk works, in one segment.
     tries: u32,
+    /// How often something has been passed since a try has not.
+    passes: u32,
     /// Where the record ends that could not be read, if its frame could.
     unread: Option<u64>,
     holes: Holes,
@@ -85,6 +89,7 @@ impl<F> Reader<F> {
             entry: None,
             passed,
             tries: 0,
+            passes: 0,
             unread: None,
             holes: Holes::default(),
             damaged: 0,
@@ -92,18 +97,16 @@ impl<F> Reader<F> {
     }
 
     /// The next record and the segment that it lies in. `None`: nothing more is acknowledged. An error
-    /// leaves the place as it was, until it has been tried often enough.
+    /// leaves the place as it was; if it says something of the data, [`Reader::on_unreadable`] is to be told.
     pub fn next<D: Disk<File = F>>(
         &mut self,
         disk: &mut D,
         chain: &Chain,
     ) -> io::Result<Option<(Entry, Sequence)>> {
+        self.unread = None;
         let read = self.read(disk, chain);
-        match &read {
-            Ok(_) => self.tries = 0,
-            // The process or the machine is short of something: that says nothing of the data.
-            Err(error) if is_shortage(error) => {}
-            Err(_) => self.on_error(chain),
+        if read.is_ok() {
+            (self.tries, self.passes) = (0, 0);
         }
         read
     }
@@ -167,6 +170,7 @@ impl<F> Reader<F> {
                     walk.go_to(offset);
                 }
                 self.walk = Some(walk);
+                (self.tries, self.passes) = (0, 0);
             }
             // Somebody has taken it away.
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
@@ -184,23 +188,46 @@ impl<F> Reader<F> {
         }
     }
 
-    /// A place that stays unreadable is passed: a record, if it is known where it ends; else a sector,
-    /// then two, then four; or a whole segment, if it can't be opened. A disk that is gone for good in
-    /// one place must not keep what lies behind it.
-    fn on_error(&mut self, chain: &Chain) {
-        let unread = self.unread.take();
+    /// A place could not be read. Where that stays so on a disk that works, it is passed: a record, if it is
+    /// known where it ends; else a sector, then two, then four; or a whole segment, if it can't be opened. A
+    /// disk that is gone for good in one place must not keep what lies behind it, and one that is away for a
+    /// while has lost nothing.
+    pub fn on_unreadable(
+        &mut self,
+        error: &io::Error,
+        chain: &Chain,
+        is_disk_well: impl FnOnce() -> bool,
+    ) {
+        if !is_of_data(error) || !is_disk_well() {
+            self.tries = 0;
+            return;
+        }
         self.tries = self.tries.saturating_add(1);
-        let Some(beyond) = self.tries.checked_sub(QUEUE_READ_TRIES_MAX) else { return };
-        match (&mut self.walk, unread) {
+        if self.tries >= QUEUE_READ_TRIES_MAX {
+            self.pass(chain);
+        }
+    }
+
+    fn pass(&mut self, chain: &Chain) {
+        match (&mut self.walk, self.unread.take()) {
             (Some(walk), Some(end)) => walk.go_to(end),
             (Some(walk), None) => {
                 // Nothing behind that has been written yet.
                 let end = chain.link(walk.number).map_or(0, |link| link.bytes);
-                walk.pass_sectors(1 << beyond.min(12), end);
+                walk.pass_sectors(1 << self.passes.min(12), end);
+                self.passes += 1;
             }
-            (None, _) => self.left = chain.after(self.left).map_or(self.left, |link| link.number),
+            (None, _) => {
+                self.left = chain.after(self.left).map_or(self.left, |link| link.number);
+                self.tries = 0;
+            }
         }
         self.damaged += 1;
+    }
+
+    /// Whether nothing more of this segment will be read.
+    pub fn has_left(&self, number: Sequence) -> bool {
+        self.walk.is_none() && self.left >= number
     }
 
     /// All up to `sequence`, the last record of the segment `number`, are gone.

@@ -241,7 +241,11 @@ impl<D: Disk + Clone> Store<D> {
         if now < self.read_not_before {
             return Read::Nothing;
         }
-        let read = self.reader.next(&mut self.disk, &self.chain);
+        let (disk, keeper) = (&mut self.disk, &mut self.mark_keeper);
+        let read = self.reader.next(disk, &self.chain).inspect_err(|error| {
+            self.reader.on_unreadable(error, &self.chain, || keeper.is_disk_well(disk));
+        });
+        self.leave_passed(now);
         let damaged = self.reader.take_damaged();
         if damaged > 0 {
             self.notices.push(Notice::Damaged(damaged));
@@ -290,6 +294,17 @@ impl<D: Disk + Clone> Store<D> {
             }
         }
         Read::Passed
+    }
+
+    /// What is appended to a segment that was passed, as it can't be opened or is gone, would never be read.
+    fn leave_passed(&mut self, now: Millis) {
+        let Some(last) = self.chain.last().filter(|last| self.chain.is_open(last.number)) else {
+            return;
+        };
+        if self.reader.has_left(last.number) {
+            let left = self.writer.leave(&mut self.disk, &mut self.chain, now);
+            self.note(left, now);
+        }
     }
 
     /// Whether everything that there is has been read, or is in memory.
