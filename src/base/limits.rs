@@ -358,7 +358,9 @@ pub const QUEUE_SLOW_WRITE: Millis = Millis(10);
 pub const QUEUE_SLOW_FOR: Millis = Millis(10_000);
 /// After a disk has failed or was full, so long it is left alone.
 pub const QUEUE_RETRY: Millis = Millis(1_000);
-/// A place that could not be read for so many tries is lost.
+/// What a request takes in a queue besides its body, at most: its head, and what is written around it.
+pub const QUEUE_BESIDE_BODY_MAX: usize = 64 * 1024;
+/// A place that could not be read for so many tries, on a disk that works, is lost.
 pub const QUEUE_READ_TRIES_MAX: u32 = 10;
 /// What is read at a time where the next record is looked for.
 pub const QUEUE_SEARCH_BYTES: usize = 64 * 1024;

@@ -2,12 +2,13 @@
 
 use std::path::PathBuf;
 
+use super::endpoint::Endpoint;
 use super::faults::Faults;
 use super::named::Named;
 use super::section::Section;
 use crate::base::limits::{
-    BACKOFF, IN_FLIGHT_MAX, QUEUE_BYTES_MAX, QUEUE_IN_FLIGHT_MAX, QUEUE_READ_AHEAD,
-    QUEUE_SYNC_EVERY,
+    BACKOFF, IN_FLIGHT_MAX, QUEUE_BESIDE_BODY_MAX, QUEUE_BYTES_MAX, QUEUE_IN_FLIGHT_MAX,
+    QUEUE_READ_AHEAD, QUEUE_SYNC_EVERY,
 };
 use crate::base::time::Millis;
 use crate::logic::queue::dispatch::Rule;
@@ -122,6 +123,20 @@ pub fn delivery(
                 section.fault("queue", "needs delivery: queued beside it", faults);
             }
             (Delivery::Direct, order)
+        }
+    }
+}
+
+/// A queue that can't hold every request would have its source drop those that it can't, or wait for ever.
+pub fn refuse_small(endpoints: &[Endpoint], body_bytes_max: usize, faults: &mut Faults) {
+    let least = (body_bytes_max + QUEUE_BESIDE_BODY_MAX).div_ceil(1024);
+    for (index, endpoint) in endpoints.iter().enumerate() {
+        if let Delivery::Queued(queue) = &endpoint.delivery
+            && queue.bytes_max < 1024 * least as u64
+        {
+            let what =
+                format_args!("is less than a request may take: {least}KiB, with this --max-body");
+            faults.add(&format!("remote_write[{index}].queue.max_size"), what);
         }
     }
 }

@@ -97,7 +97,7 @@ fn counted(
         }
         Outcome::Refused(Unstored::Full) => Err(Refusal::QueueFull),
         Outcome::Refused(Unstored::DiskFull | Unstored::DiskFailed) => Err(Refusal::QueueFailed),
-        Outcome::Refused(Unstored::TooLong) => Err(Refusal::BodyTooLarge),
+        Outcome::Refused(Unstored::TooLong) => Err(Refusal::QueueTooSmall),
     });
     if done.is_err() {
         counters.add(Counter::QueueRefused, 1);

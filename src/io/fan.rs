@@ -217,6 +217,8 @@ fn grade_of(told: &Told) -> Grade {
     match told {
         Ok(None) => Grade::Stored,
         Ok(Some((_, answer))) => Grade::of(answer.status),
+        // In doubt, a hand-over would try it for ever.
+        Err(Refusal::QueueTooSmall) => Grade::Rejected,
         Err(_) => Grade::Unanswered,
     }
 }

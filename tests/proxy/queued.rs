@@ -296,3 +296,29 @@ fn of_a_source_that_sends_too_much_to_be_kept_nothing_is() {
         assert!(is_unkept, "{} were dropped", dropped());
     });
 }
+
+/// Once it was taken for in doubt, and tried for ever.
+#[test]
+fn what_a_queue_can_never_hold_does_not_stop_a_hand_over() {
+    on_both_drivers(|driver| {
+        let (folder, direct, nowhere) = (Folder::new(), always(204), Endpoint::nowhere());
+        let mut config = queued(driver, &[&direct, &nowhere], &folder, &[1], quick);
+        // It can't be configured so.
+        let small = QueueSetting { bytes_max: 30_000, ..folder.setting(1) };
+        config.endpoints[1].delivery = Delivery::Queued(small);
+        let proxy = Proxy::run(config);
+        let (mut a, mut b) = (proxy.connect(), proxy.connect());
+        assert_eq!(a.ask(&write("a", 5, Protocol::V1, now_ms() - 60_000, 1.0)).status, 204);
+        let large = remote_write("b", 1, "prometheus.WriteRequest", &body(40_000));
+        assert_eq!(b.ask(&large).status, 204, "it is kept for a hand-over");
+        let large = remote_write("a", 5, "prometheus.WriteRequest", &body(40_001));
+        let told = a.ask(&large);
+        let text = String::from_utf8_lossy(&told.body).into_owned();
+        assert!(told.status == 413 && text.contains("whole queue of an endpoint"), "{text}");
+        drop(a);
+        until("the other has the seat", || proxy.running.promotions() == 2);
+        await_hand_overs(&proxy, 1);
+        assert_eq!(b.ask(&write("b", 1, Protocol::V1, now_ms(), 2.0)).status, 204);
+        proxy.running.stop();
+    });
+}

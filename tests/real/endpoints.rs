@@ -92,7 +92,12 @@ impl Both {
 
 fn start_proxy(dir: &Path, storages: [u16; 2], queues: Queues) -> Proxy {
     let address = ([127, 0, 0, 1], free_port()).into();
-    let mut config = String::from("remote_write:\n");
+    let mut config = String::new();
+    if queues.disk_mib.is_some() {
+        // Less than the queue, which is less than its disk.
+        config.push_str("max_body: 4MiB\n");
+    }
+    config.push_str("remote_write:\n");
     for port in storages.into_iter().chain(queues.third) {
         let _ = write!(
             config,

@@ -32,6 +32,8 @@ pub enum Refusal {
     RemoteWriteOnly,
     /// The queue of an endpoint has reached its size.
     QueueFull,
+    /// The queue of an endpoint could not hold it if it were empty.
+    QueueTooSmall,
     /// The queue of an endpoint can't be written.
     QueueFailed,
     /// The queue of an endpoint has too much to write, or did not write it in time.
@@ -100,6 +102,7 @@ impl Refusal {
             // A vmagent that speaks zstd goes back to snappy for it.
             Refusal::RemoteWriteOnly => (415, "only remote write in snappy can be queued"),
             Refusal::QueueFull => (503, "the queue of an endpoint is full"),
+            Refusal::QueueTooSmall => (413, "it is larger than the whole queue of an endpoint"),
             Refusal::QueueFailed => (503, "the queue of an endpoint can't be written"),
             Refusal::QueueBusy => (503, "the queue of an endpoint is too slow"),
             Refusal::EndpointUnreachable => (502, "the endpoint can't be reached"),
@@ -143,6 +146,7 @@ impl Refusal {
             | Refusal::ShuttingDown => Persistence::Close,
             Refusal::RemoteWriteOnly
             | Refusal::QueueFull
+            | Refusal::QueueTooSmall
             | Refusal::QueueFailed
             | Refusal::QueueBusy
             | Refusal::EndpointUnreachable
