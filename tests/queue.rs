@@ -28,7 +28,7 @@ use highlander::io::queue::notice::Notice;
 use highlander::io::queue::spares::Spares;
 use highlander::io::queue::store::Store;
 use highlander::logic::queue::chain::Link;
-use highlander::logic::queue::setting::Setting;
+use highlander::logic::queue::setting::{OnFull, Setting};
 use highlander::wire::queue::mark::FILE_BYTES;
 use highlander::wire::queue::segment;
 use highlander::wire::queue::sequence::{Salt, Sequence, SourceKey};
@@ -47,7 +47,11 @@ const QUEUE: Seeds = Seeds { prefix: "QUEUE", target: "queue" };
 
 /// A request of 1000 bytes.
 fn request(hash: Option<u128>) -> Append {
-    let push = Push::new(vec![b'x'; 1000], 10, Protocol::V1);
+    request_of(1000, hash)
+}
+
+fn request_of(bytes: usize, hash: Option<u128>) -> Append {
+    let push = Push::new(vec![b'x'; bytes], 10, Protocol::V1);
     Append::of(push, SourceKey(1), UnixMillis(0), hash)
 }
 
@@ -336,6 +340,29 @@ fn a_place_that_cannot_be_read_on_a_disk_that_works_is_passed_and_told_of() {
     assert!((90..100).contains(&sent), "{sent}");
     let notices = store.take_notices();
     assert!(notices.iter().any(|it| matches!(it, Notice::Damaged(_))), "{notices:?}");
+}
+
+/// Once it was full for one that is nearly as large as the queue, until small ones had filled a segment.
+#[test]
+fn a_queue_of_which_all_was_sent_has_room_for_the_largest() {
+    for on_full in [OnFull::Refuse, OnFull::DropOldest] {
+        let disk = disk::SimDisk::new(1, Mutation::None);
+        let setting = Setting { bytes_max: 16_000, on_full, ..Setting::default() };
+        let mut store = Store::open(disk.clone(), setting, Salt(1)).expect("it works");
+        for number in 0..3 {
+            store_one(&mut store, Millis(1000));
+            send_all(&mut store, Millis(1000));
+            let largest = request_of(15_800, Some(number));
+            let stored = store.append(&[request(None), largest], Millis(1000));
+            assert!(matches!(stored[..], [Outcome::Stored(_), Outcome::Refused(_)]), "{stored:?}");
+            send_all(&mut store, Millis(1000));
+            let stored = store.append(&[request_of(15_800, Some(number))], Millis(1000));
+            assert!(matches!(stored[..], [Outcome::Stored(_)]), "{stored:?}");
+            send_all(&mut store, Millis(1000));
+        }
+        let notices = store.take_notices();
+        assert!(notices.is_empty(), "{notices:?}");
+    }
 }
 
 /// Runs one seed; `Err` says what was violated.

@@ -141,6 +141,9 @@ impl<D: Disk + Clone> Store<D> {
         };
         self.group.push(&frame, self.salt, place);
         let can_hold = self.chain.can_hold(self.group.bytes());
+        if can_hold && self.chain.judge(self.group.bytes()) == Room::Full && self.is_all_sent() {
+            self.leave_sent(now);
+        }
         if !can_hold && self.group.bytes() == frame.record_bytes() as u64 {
             self.group.pop(&frame);
             return Outcome::Refused(Refusal::TooLong);
@@ -380,10 +383,21 @@ impl<D: Disk + Clone> Store<D> {
         let Some(last) = self.chain.last().filter(|last| !self.chain.is_open(last.number)) else {
             return;
         };
-        let progress = self.progress.lock();
-        let is_sent = progress.cursor.segment().is_none() && self.passing.segment().is_none();
-        if is_sent && self.reader.is_at_end(&self.chain) {
-            self.reader.on_dropped(last.number, progress.cursor.sent());
+        if self.is_all_sent() {
+            self.reader.on_dropped(last.number, self.sent());
+        }
+    }
+
+    fn is_all_sent(&self) -> bool {
+        let is_given = self.progress.lock().cursor.segment().is_some();
+        !is_given && self.passing.segment().is_none() && self.reader.is_at_end(&self.chain)
+    }
+
+    /// The segment that is appended to may take the room of a large one, also when all of it has been sent.
+    fn leave_sent(&mut self, now: Millis) {
+        let left = self.writer.leave(&mut self.disk, &mut self.chain, now);
+        if self.note(left, now) {
+            self.release(now);
         }
     }
 
