@@ -175,21 +175,39 @@ impl Body {
     }
 }
 
-/// Of head and body: the same samples with another address or other headers are another request. But
-/// what differs from try to try is left out.
+/// Of all that gives a request its meaning: where it goes, its body, and what headers say of that. The same
+/// samples with another address or of another tenant are another request.
+///
+/// All other headers are left out: whoever stands before us may write some of them anew at each try, to trace
+/// it, and each try would be stored.
 fn hash_of(head: &[u8], digest: u128) -> u128 {
-    let mut lasting = XxHash3_64::default();
-    for line in head.split_inclusive(|byte| *byte == b'\n') {
+    let mut meaning = XxHash3_64::default();
+    let mut lines = head.split_inclusive(|byte| *byte == b'\n');
+    meaning.write(lines.next().unwrap_or_default());
+    for line in lines {
         let name = line.split(|byte| *byte == b':').next().unwrap_or_default();
-        if !OF_A_TRY.iter().any(|of_a_try| name.eq_ignore_ascii_case(of_a_try)) {
-            lasting.write(line);
+        if MEANINGFUL.iter().any(|meaningful| name.eq_ignore_ascii_case(meaningful)) {
+            meaning.write(line);
         }
     }
-    XxHash3_128::oneshot_with_seed(lasting.finish(), &digest.to_le_bytes())
+    XxHash3_128::oneshot_with_seed(meaning.finish(), &digest.to_le_bytes())
 }
 
-/// Headers that a source writes anew when it sends a request again: Prometheus the first, tracing the others.
-const OF_A_TRY: [&[u8]; 4] = [b"retry-attempt", b"traceparent", b"tracestate", b"b3"];
+/// Headers that say what a body is or whose it is. To leave out one of the latter would lose samples: of two
+/// tenants who send the same at the same time, the second would be taken for the first who tries again.
+const MEANINGFUL: [&[u8]; 10] = [
+    b"content-type",
+    b"content-encoding",
+    b"x-prometheus-remote-write-version",
+    b"authorization",
+    // Tenants, as Mimir, Thanos, VictoriaMetrics and New Relic are told of them.
+    b"x-scope-orgid",
+    b"thanos-tenant",
+    b"accountid",
+    b"projectid",
+    b"api-key",
+    b"x-api-key",
+];
 
 /// The request as it is stored: the head for the endpoint is written when it is sent.
 fn append(core: &Core, push: &Push, source: SourceKey, Body { digest, hash }: Body) -> Append {
@@ -241,18 +259,49 @@ mod tests {
     use super::*;
     use crate::wire::remote_write::protocol::Protocol;
 
+    fn hash(target: &str, lines: &str, body: &[u8]) -> u128 {
+        let head = format!("POST {target} HTTP/1.1\r\n{lines}\r\n");
+        let push = Push::new([head.as_bytes(), body].concat(), head.len(), Protocol::V1);
+        hash_of(push.head(), push.digest())
+    }
+
     #[test]
-    fn a_request_is_known_by_all_of_it_but_what_differs_from_try_to_try() {
-        let hash = |target: &str, lines: &str, body: &[u8]| {
-            let head = format!("POST {target} HTTP/1.1\r\n{lines}\r\n");
-            let push = Push::new([head.as_bytes(), body].concat(), head.len(), Protocol::V1);
-            hash_of(push.head(), push.digest())
-        };
-        let one = hash("/w", "X-A: 1\r\n", b"body");
-        assert_eq!(one, hash("/w", "X-A: 1\r\nRetry-Attempt: 3\r\ntraceparent: 00-1\r\n", b"body"));
-        let others = [("/w", "X-A: 1\r\n", "other"), ("/w", "X-A: 2\r\n", "body")];
-        for (target, lines, body) in others.into_iter().chain([("/w?a=b", "X-A: 1\r\n", "body")]) {
-            assert_ne!(one, hash(target, lines, body.as_bytes()), "{target} {lines} {body}");
+    fn a_request_is_known_by_where_it_goes_what_it_is_and_whose() {
+        let one = hash("/w", "X-Scope-OrgID: 1\r\n", b"body");
+        let others = [
+            ("/w", "X-Scope-OrgID: 1\r\n", "other"),
+            ("/w?a=b", "X-Scope-OrgID: 1\r\n", "body"),
+            ("/w", "X-Scope-OrgID: 2\r\n", "body"),
+            ("/w", "THANOS-TENANT: 1\r\n", "body"),
+            ("/w", "X-Scope-OrgID: 1\r\nauthorization: Bearer a\r\n", "body"),
+            ("/w", "X-Scope-OrgID: 1\r\nAUTHORIZATION: Bearer b\r\n", "body"),
+            ("/w", "X-Scope-OrgID: 1\r\nContent-Type: a\r\n", "body"),
+            ("/w", "X-Scope-OrgID: 1\r\nContent-Encoding: a\r\n", "body"),
+            ("/w", "X-Scope-OrgID: 1\r\nX-Prometheus-Remote-Write-Version: 2\r\n", "body"),
+            ("/w", "", "body"),
+        ];
+        let mut known = vec![one];
+        for (target, lines, body) in others {
+            let hash = hash(target, lines, body.as_bytes());
+            assert!(!known.contains(&hash), "{target} {lines} {body}");
+            known.push(hash);
+        }
+    }
+
+    #[test]
+    fn what_is_written_anew_at_each_try_makes_no_other_request_of_it() {
+        let own = "X-Scope-OrgID: 1\r\nContent-Type: a\r\n";
+        let one = hash("/w", own, b"body");
+        for line in [
+            "Retry-Attempt: 3",
+            "traceparent: 00-1",
+            "X-Request-Id: 1",
+            "X-Amzn-Trace-Id: Root=1",
+            "X-B3-TraceId: 1",
+            "uber-trace-id: 1",
+            "X-Forwarded-For: 10.0.0.1",
+        ] {
+            assert_eq!(hash("/w", &format!("{line}\r\n{own}"), b"body"), one, "{line}");
         }
     }
 

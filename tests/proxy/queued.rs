@@ -155,6 +155,34 @@ fn what_lies_in_a_queue_is_not_stored_again_while_another_endpoint_fails() {
     });
 }
 
+/// Once each try lay there anew if a balancer gave it a number of its own.
+#[test]
+fn what_a_balancer_numbers_anew_at_each_try_is_known_all_the_same() {
+    on_both_drivers(|driver| {
+        let (folder, direct, nowhere) = (Folder::new(), always(503), Endpoint::nowhere());
+        let proxy = Proxy::run(queued(driver, &[&direct, &nowhere], &folder, &[1], |_| {}));
+        let mut client = proxy.connect();
+        for number in 0..20 {
+            let request = with_line(&opaque(b"again"), &format!("X-Request-Id: {number}"));
+            assert_eq!(client.ask(&request).status, 503);
+        }
+        for tenant in 0..2 {
+            let request = with_line(&opaque(b"again"), &format!("THANOS-TENANT: {tenant}"));
+            assert_eq!(client.ask(&request).status, 503);
+        }
+        assert_eq!(proxy.running.count(Counter::QueueStored), 3);
+        assert_eq!(proxy.running.count(Counter::QueueKnown), 19);
+        proxy.running.stop();
+        assert_eq!(folder.records(1).len(), 3);
+    });
+}
+
+/// The same request with one more line in its head.
+fn with_line(request: &[u8], line: &str) -> Vec<u8> {
+    let at = find(request, b"Content-Encoding").expect("each has it");
+    [&request[..at], line.as_bytes(), b"\r\n", &request[at..]].concat()
+}
+
 #[test]
 fn a_full_queue_is_a_503_and_the_others_have_it() {
     on_both_drivers(|driver| {
