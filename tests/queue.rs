@@ -251,6 +251,31 @@ fn full_segments_whose_records_were_sent_are_not_synced() {
     assert_eq!(disk.0.borrow().syncs, 0);
 }
 
+/// Once each request was refused from then on, until a restart.
+#[test]
+fn a_segment_that_somebody_has_removed_keeps_nothing_from_being_stored() {
+    for on_full in [OnFull::Refuse, OnFull::DropOldest] {
+        let mut disk = disk::SimDisk::new(1, Mutation::None);
+        let setting = Setting { bytes_max: 16_000, on_full, ..Setting::default() };
+        let mut store = Store::open(disk.clone(), setting, Salt(1)).expect("it works");
+        for number in 0..60 {
+            let now = Millis(1000 + 1500 * number);
+            let stored = store.append(&[request(None)], now);
+            assert!(matches!(stored[..], [Outcome::Stored(_)]), "{number}: {stored:?}");
+            if on_full == OnFull::Refuse {
+                send_all(&mut store, now);
+            }
+            if number == 3 {
+                let oldest = disk.0.borrow().oldest_segment().expect("there are some");
+                disk.remove(&oldest).expect("it is there");
+            }
+            store.turn(now);
+        }
+        let is_fault = |notice: &Notice| matches!(notice, Notice::Fault(..));
+        assert!(!store.take_notices().iter().any(is_fault));
+    }
+}
+
 /// More pieces than one, and a part of one. A file that is short has no room for the segment on a disk
 /// that fills up, and one that is long takes more than is counted.
 #[test]

@@ -175,10 +175,8 @@ impl<F> Writer<F> {
     /// Removes a segment that was begun in vain, now or before the next is begun.
     fn take_back<D: Disk<File = F>>(&mut self, disk: &mut D, number: Sequence) -> io::Result<()> {
         self.stray = Some(number);
-        match disk.remove(&segment::name(number)) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-            _ => self.stray = None,
-        }
+        disk.let_go(&segment::name(number))?;
+        self.stray = None;
         Ok(())
     }
 
