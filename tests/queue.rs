@@ -29,6 +29,7 @@ use highlander::io::queue::spares::Spares;
 use highlander::io::queue::store::Store;
 use highlander::logic::queue::chain::Link;
 use highlander::logic::queue::setting::{OnFull, Setting};
+use highlander::logic::queue::trouble::Fault;
 use highlander::wire::queue::mark::FILE_BYTES;
 use highlander::wire::queue::segment;
 use highlander::wire::queue::sequence::{Salt, Sequence, SourceKey};
@@ -274,6 +275,39 @@ fn a_segment_that_somebody_has_removed_keeps_nothing_from_being_stored() {
         let is_fault = |notice: &Notice| matches!(notice, Notice::Fault(..));
         assert!(!store.take_notices().iter().any(is_fault));
     }
+}
+
+/// Once each try of it had a line, and none said that it was over.
+#[test]
+fn a_mark_that_fails_for_long_is_told_of_once_and_when_that_is_over() {
+    let disk = disk::SimDisk::new(1, Mutation::None);
+    let mut store = open(&disk);
+    store.append(&[request(None)], Millis(1000));
+    send_all(&mut store, Millis(1000));
+    disk.0.borrow_mut().faults.only_of_mark = true;
+    let mut turn_for_half_a_minute = |from: u64, per_mille| {
+        disk.0.borrow_mut().faults.per_mille = per_mille;
+        (from..from + 300).for_each(|tenth| store.turn(Millis(tenth * 100)));
+        store.take_notices()
+    };
+    let failing = turn_for_half_a_minute(12, 1000);
+    assert!(matches!(failing[..], [Notice::Fault(Fault::Failed, _)]), "{failing:?}");
+    assert!(disk.0.borrow().faults.of_mark > 20);
+    assert_eq!(turn_for_half_a_minute(312, 0), [Notice::Mended]);
+}
+
+/// Once only what had been written said so.
+#[test]
+fn a_disk_that_can_be_read_again_is_told_of() {
+    let disk = disk::SimDisk::new(1, Mutation::None);
+    open(&disk).append(&[request(None)], Millis(0));
+    let mut store = open(&disk);
+    for (now, per_mille) in [(2000, 1000), (4000, 1000), (6000, 0)] {
+        disk.0.borrow_mut().faults.per_mille = per_mille;
+        assert_eq!(store.next(Millis(now)).is_some(), per_mille == 0);
+    }
+    let notices = store.take_notices();
+    assert!(matches!(notices[..], [Notice::Fault(..), Notice::Mended]), "{notices:?}");
 }
 
 /// More pieces than one, and a part of one. A file that is short has no room for the segment on a disk

@@ -35,6 +35,8 @@ pub enum Blow {
 pub struct Faults {
     /// How many in a thousand acts fail.
     pub per_mille: u64,
+    /// Only those about the mark do, for which there always is room.
+    pub only_of_mark: bool,
     /// So many acts until the process is gone.
     pub acts_left: Option<u64>,
     pub is_crashed: bool,
@@ -57,6 +59,9 @@ impl Faults {
             }
             *left -= 1;
         }
+        if self.only_of_mark && !about_mark {
+            return None;
+        }
         if dice.next() % 1000 >= self.per_mille {
             return None;
         }
@@ -64,7 +69,8 @@ impl Faults {
         self.of_syncs += u64::from(matches!(act, Act::Sync | Act::SyncDirectory));
         self.of_mark += u64::from(about_mark);
         let may_be_full = matches!(act, Act::Create | Act::Allocate | Act::Write);
-        let code = if may_be_full && dice.chance(50) { ENOSPC } else { EIO };
+        let is_full = may_be_full && !self.only_of_mark && dice.chance(50);
+        let code = if is_full { ENOSPC } else { EIO };
         Some(Blow::Fault(io::Error::from_raw_os_error(code)))
     }
 }

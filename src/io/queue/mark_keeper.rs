@@ -40,7 +40,10 @@ impl<D: Disk> MarkKeeper<D> {
             self.sync.on_written(now);
         }
         let is_due = is_unsynced && self.sync.is_due(now);
-        let kept = written.and_then(|()| if is_due { self.sync_now(disk) } else { Ok(()) });
+        if written.is_ok() && !is_due {
+            return None;
+        }
+        let kept = written.and_then(|()| self.sync_now(disk));
         self.on_kept(kept, now)
     }
 
@@ -70,14 +73,21 @@ impl<D: Disk> MarkKeeper<D> {
     /// Nothing is written after that.
     pub fn close(&mut self, disk: &mut D, now: Millis) -> Option<Notice> {
         let notice = self.turn(disk, now);
-        let waits = self.progress.lock().mark.is_unsynced() && self.sync.waits();
-        let kept = if waits { self.sync_now(disk) } else { Ok(()) };
+        if !self.progress.lock().mark.is_unsynced() || !self.sync.waits() {
+            return notice;
+        }
+        let kept = self.sync_now(disk);
         notice.or(self.on_kept(kept, now))
     }
 
     /// All up to this one have been sent, and no power cut makes the mark forget that.
     pub fn safe(&self) -> Sequence {
         self.progress.lock().mark.synced()
+    }
+
+    /// Whether nothing is known to be wrong with it.
+    pub fn is_well(&self) -> bool {
+        self.trouble.is_none()
     }
 
     /// When [`MarkKeeper::turn`] has something to do.
@@ -93,10 +103,11 @@ impl<D: Disk> MarkKeeper<D> {
         synced
     }
 
+    /// What was tried has been done, or not. A mark that is written only is not kept yet: after its sync has
+    /// failed it is written each time, and each sync might fail like the first.
     fn on_kept(&mut self, kept: io::Result<()>, now: Millis) -> Option<Notice> {
         let Err(error) = kept else {
-            let _ = self.trouble.on_success();
-            return None;
+            return self.trouble.on_success().then_some(Notice::Mended);
         };
         self.sync.on_failed(now);
         let fault = fault_of(&error);

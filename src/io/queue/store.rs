@@ -253,11 +253,11 @@ impl<D: Disk + Clone> Store<D> {
         if damaged > 0 {
             self.notices.push(Notice::Damaged(damaged));
         }
+        if read.is_ok() && self.read_trouble.on_success() {
+            self.on_mended();
+        }
         match read {
-            Ok(Some((entry, segment))) => {
-                let _ = self.read_trouble.on_success();
-                self.on_turn(entry, segment)
-            }
+            Ok(Some((entry, segment))) => self.on_turn(entry, segment),
             Ok(None) => {
                 self.progress.lock().is_drained = true;
                 Read::Nothing
@@ -342,7 +342,7 @@ impl<D: Disk + Clone> Store<D> {
     /// called after a group, and now and then.
     pub fn turn(&mut self, now: Millis) {
         let notice = self.mark_keeper.turn(&mut self.disk, now);
-        self.notices.extend(notice);
+        self.note_of_mark(notice);
         self.keep_records(now);
         self.release(now);
     }
@@ -353,7 +353,7 @@ impl<D: Disk + Clone> Store<D> {
         self.writer.on_safe(self.mark_keeper.safe());
         if let Some(through) = self.writer.due_through(now) {
             let notice = self.mark_keeper.settle(&mut self.disk, through, now);
-            self.notices.extend(notice);
+            self.note_of_mark(notice);
             self.writer.on_safe(self.mark_keeper.safe());
         }
         let synced = self.writer.sync(&mut self.disk, &mut self.chain, now);
@@ -407,7 +407,7 @@ impl<D: Disk + Clone> Store<D> {
         let closed = self.writer.close(&mut self.disk, &mut self.chain, now);
         self.note(closed, now);
         let notice = self.mark_keeper.close(&mut self.disk, now);
-        self.notices.extend(notice);
+        self.note_of_mark(notice);
         self.writer.end(&mut self.disk);
         self.progress.lock().end();
     }
@@ -425,6 +425,21 @@ impl<D: Disk + Clone> Store<D> {
         fault
     }
 
+    fn note_of_mark(&mut self, notice: Option<Notice>) {
+        match notice {
+            Some(Notice::Mended) => self.on_mended(),
+            other => self.notices.extend(other),
+        }
+    }
+
+    /// One kind of trouble is over. As long as there is another, the disk does not work again.
+    fn on_mended(&mut self) {
+        let is_well = self.trouble.is_none() && self.read_trouble.is_none();
+        if is_well && self.mark_keeper.is_well() {
+            self.notices.push(Notice::Mended);
+        }
+    }
+
     fn on_success(&mut self, appends: &[Append], outcomes: &[Outcome], is_at_end: bool) {
         self.progress.lock().is_drained = false;
         if is_at_end {
@@ -434,7 +449,7 @@ impl<D: Disk + Clone> Store<D> {
             self.keep_fresh(appends, outcomes);
         }
         if self.trouble.on_success() {
-            self.notices.push(Notice::Mended);
+            self.on_mended();
         }
     }
 
