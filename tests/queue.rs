@@ -28,7 +28,7 @@ use highlander::io::queue::notice::Notice;
 use highlander::io::queue::spares::Spares;
 use highlander::io::queue::store::Store;
 use highlander::logic::queue::chain::Link;
-use highlander::logic::queue::setting::{OnFull, Setting};
+use highlander::logic::queue::setting::{OnFull, OutOfOrder, Setting};
 use highlander::logic::queue::trouble::Fault;
 use highlander::wire::queue::mark::FILE_BYTES;
 use highlander::wire::queue::segment;
@@ -310,6 +310,55 @@ fn a_disk_that_can_be_read_again_is_told_of() {
     assert!(matches!(notices[..], [Notice::Fault(..), Notice::Mended]), "{notices:?}");
 }
 
+/// Stores so many, one by one, and sends what need not wait for its turn.
+fn store_and_send_ahead(store: &mut Store<disk::SimDisk>, count: u64) {
+    for _ in 0..count {
+        store.append(&[request(None)], Millis(3000));
+        while let Some(entry) = store.next_fresh() {
+            store.progress().lock().on_sent(entry.label.sequence);
+        }
+    }
+}
+
+/// How many were dropped, since this was asked last.
+fn dropped(store: &mut Store<disk::SimDisk>) -> u64 {
+    let dropped = |notice| match notice {
+        Notice::Dropped(0) => panic!("there is nothing to tell of"),
+        Notice::Dropped(records) => records,
+        _ => 0,
+    };
+    store.take_notices().into_iter().map(dropped).sum()
+}
+
+/// Once all behind the mark counted, whatever had become of them.
+#[test]
+fn what_was_sent_before_its_turn_or_never_stored_is_not_dropped_to_make_room() {
+    let setting = Setting {
+        bytes_max: 64_000,
+        on_full: OnFull::DropOldest,
+        out_of_order: OutOfOrder::Allowed,
+        in_flight_max: 2,
+        ..Setting::default()
+    };
+    let disk = disk::SimDisk::new(1, Mutation::None);
+    let mut store = Store::open(disk.clone(), setting, Salt(1)).expect("it works");
+    // Of the first two the second arrives; the third and fourth wait for their turn.
+    store_and_send_ahead(&mut store, 2);
+    let given = [(); 2].map(|()| store.next(Millis(1000)).expect("there is room"));
+    store.progress().lock().on_sent(given[1].label.sequence);
+    let unsent = 1 + 2;
+    store_and_send_ahead(&mut store, 3);
+    // Numbers of no record.
+    disk.0.borrow_mut().faults.per_mille = 1000;
+    let group: Vec<Append> = (0..20).map(|_| request(None)).collect();
+    let refused = store.append(&group, Millis(1000));
+    assert!(matches!(refused[..], [Outcome::Refused(_), ..]), "{refused:?}");
+    disk.0.borrow_mut().faults.per_mille = 0;
+    store_and_send_ahead(&mut store, 100);
+    assert!(store.sent() > Sequence(40), "{:?}", store.sent());
+    assert_eq!(dropped(&mut store), unsent);
+}
+
 /// More pieces than one, and a part of one. A file that is short has no room for the segment on a disk
 /// that fills up, and one that is long takes more than is counted.
 #[test]
@@ -318,7 +367,7 @@ fn a_spare_is_as_long_as_the_segment_that_it_is_for() {
     disk.create(&segment::name(Sequence(1))).expect("it works");
     let length = 300_001;
     let mut spares = Spares::default();
-    let sent = Link { number: Sequence(1), bytes: 100 };
+    let sent = Link { number: Sequence(1), bytes: 100, last: None };
     spares.take(&mut disk, sent, Some(length)).expect("it works");
     assert_eq!(spares.bytes(), length);
     let spare = segment::spare_name(Sequence(1));
@@ -333,7 +382,7 @@ fn a_spare_is_as_long_as_the_segment_that_it_is_for() {
 #[test]
 fn a_spare_that_could_not_be_removed_is_removed_later() {
     let mut disk = disk::SimDisk::new(1, Mutation::None);
-    let of = |number| Link { number: Sequence(number), bytes: 100 };
+    let of = |number| Link { number: Sequence(number), bytes: 100, last: None };
     disk.create(&segment::name(Sequence(1))).expect("it works");
     let mut spares = Spares::default();
     spares.take(&mut disk, of(1), Some(100)).expect("it works");

@@ -122,7 +122,7 @@ counters! {
     QueueRefused = "highlander_queue_requests_refused_total":
         "Requests that a queue did not take, or not in time.",
     QueueDropped = "highlander_queue_requests_dropped_total":
-        "Requests in a queue that made room for newer ones before they were sent.",
+        "Requests in a queue that made room for newer ones, and were not known to be sent.",
     QueueDamaged = "highlander_queue_places_damaged_total":
         "Damaged places in queues: a request or more is lost in each.",
     QueueSent = "highlander_queue_requests_sent_total":

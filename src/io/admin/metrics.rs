@@ -225,7 +225,8 @@ fn queues(sight: &Sight, out: &mut Exposition) {
     each("highlander_queue_bytes", "Bytes on disk of an endpoint's queue.", &|seen| {
         seen.queue.depth().bytes() as f64
     });
-    let help = "Requests in an endpoint's queue that have not been sent.";
+    let help = "Requests in an endpoint's queue from the oldest that has not been sent on; some of them may \
+                have been.";
     each("highlander_queue_requests", help, &|seen| seen.queue.depth().records() as f64);
     let help = "How long the oldest of them has waited.";
     let now = sight.clock.unix_now().0;

@@ -17,7 +17,7 @@ pub enum Notice {
     Cut(u64),
     /// How far the queue has been sent is not known: some of it is sent again.
     MarkLost,
-    /// So many records that had not been sent made room for newer ones.
+    /// So many records made room for newer ones that are not known to have been sent.
     Dropped(u64),
 }
 

@@ -129,7 +129,17 @@ impl<D: Disk> Progress<D> {
         !self.wants_room_ahead
     }
 
-    /// The records that have not been sent, no fewer: numbers that were never given are among them.
+    /// How many from `first` to `last` have not been sent: no fewer, and no more than numbers that were never
+    /// given, and records that were sent before their turn and are not remembered.
+    pub fn unsent_among(&self, first: Sequence, last: Sequence) -> u64 {
+        let behind = first.max(self.cursor.last_given().next());
+        let all_behind = last.next().0.saturating_sub(behind.0);
+        let given = self.cursor.unsent_among(first, last);
+        given + all_behind - self.ahead.sent_among(behind, last)
+    }
+
+    /// The records that have not been sent, no fewer: those that were sent before one of these are among them,
+    /// and numbers that were never given.
     pub fn records(&self) -> u64 {
         if self.is_drained && self.cursor.segment().is_none() {
             return 0;

@@ -194,8 +194,8 @@ impl<D: Disk + Clone> Store<D> {
         let through = Sequence(behind.0.saturating_sub(1));
         // Those that are out may still arrive, if this process lives as long.
         let mut progress = self.progress.lock();
-        let sent = progress.cursor.sent().0.max(link.number.0.saturating_sub(1));
-        self.notices.push(Notice::Dropped(through.0.saturating_sub(sent)));
+        let dropped = progress.unsent_among(link.number, link.last.unwrap_or(through));
+        self.notices.extend((dropped > 0).then_some(Notice::Dropped(dropped)));
         progress.cursor.on_dropped(through);
         progress.write_mark();
         drop(progress);

@@ -112,7 +112,7 @@ impl<F> Writer<F> {
         if fresh {
             chain.on_begun(first);
         }
-        chain.on_appended(length);
+        chain.on_appended(length, last);
         self.live = Some((file, room));
         self.last = last;
         self.unsynced.on_written(last, now);

@@ -73,6 +73,12 @@ impl Ahead {
         }
     }
 
+    /// How many from `first` to `last` have been sent, of those whose turn has not come.
+    pub fn sent_among(&self, first: Sequence, last: Sequence) -> u64 {
+        let rows = self.sent.range(..=last);
+        rows.map(|(from, to)| (last.0.min(to.0) + 1).saturating_sub(first.0.max(from.0))).sum()
+    }
+
     /// Its turn has come.
     pub fn on_turn(&mut self, sequence: Sequence) -> Turn {
         if let Some(given) = self.out.get_mut(&sequence) {
@@ -114,6 +120,8 @@ mod tests {
             assert!(ahead.on_sent(Sequence(number)));
         }
         assert_eq!(ahead.sent.len(), 3);
+        let among = |first, last| ahead.sent_among(Sequence(first), Sequence(last));
+        assert_eq!([among(1, 12), among(4, 6), among(6, 6), among(8, 8)], [5, 2, 1, 0]);
         assert_eq!(turns(&mut ahead, 2..10), [New, Sent, New, Sent, Sent, Sent, Out, Sent]);
         assert!(!ahead.on_sent(Sequence(8)), "the cursor knows of it");
         assert!(!ahead.on_sent(Sequence(1)), "it never was one of these");

@@ -13,6 +13,9 @@ pub struct Link {
     pub number: Sequence,
     /// Up to here it may be read. What is preallocated behind that does not count.
     pub bytes: u64,
+    /// Its last record, as far as that is known: of one that was there at the start it is not. Numbers behind
+    /// it that the next segment has not may be of no record: they were given, and then not written.
+    pub last: Option<Sequence>,
 }
 
 /// Where a group of records goes.
@@ -80,15 +83,16 @@ impl Chain {
     pub fn on_begun(&mut self, number: Sequence) {
         assert!(self.links.back().is_none_or(|last| last.number < number), "numbers rise");
         assert!(!self.open, "one segment at a time is appended to");
-        self.links.push_back(Link { number, bytes: HEAD_BYTES as u64 });
+        self.links.push_back(Link { number, bytes: HEAD_BYTES as u64, last: None });
         self.bytes += HEAD_BYTES as u64;
         self.open = true;
     }
 
-    /// So many bytes have been appended and acknowledged.
-    pub fn on_appended(&mut self, bytes: u64) {
-        if let Some(last) = self.links.back_mut() {
-            last.bytes += bytes;
+    /// So many bytes have been appended, up to the record `last`, and acknowledged.
+    pub fn on_appended(&mut self, bytes: u64, last: Sequence) {
+        if let Some(link) = self.links.back_mut() {
+            link.bytes += bytes;
+            link.last = Some(last);
             self.bytes += bytes;
         }
     }
@@ -153,8 +157,11 @@ mod tests {
     use super::*;
 
     fn chain() -> Chain {
-        let links =
-            [(1, 100), (5, 200)].map(|(number, bytes)| Link { number: Sequence(number), bytes });
+        let links = [(1, 100), (5, 200)].map(|(number, bytes)| Link {
+            number: Sequence(number),
+            bytes,
+            last: None,
+        });
         Chain::new(links.into(), &Setting { bytes_max: 4000, ..Setting::default() })
     }
 
@@ -163,7 +170,8 @@ mod tests {
         let mut chain = chain();
         assert_eq!(chain.judge(10), Room::Next);
         chain.on_begun(Sequence(9));
-        chain.on_appended(10);
+        chain.on_appended(10, Sequence(12));
+        assert_eq!(chain.last().and_then(|link| link.last), Some(Sequence(12)));
         assert_eq!((chain.judge(450), chain.judge(451)), (Room::Here, Room::Next));
         assert_eq!(chain.bytes(), 350);
         chain.on_closed();

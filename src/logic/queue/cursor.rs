@@ -91,6 +91,12 @@ impl Cursor {
         self.sent
     }
 
+    /// How many from `first` to `last` were given out and have not been sent.
+    pub fn unsent_among(&self, first: Sequence, last: Sequence) -> u64 {
+        let among = |given: &&Given| (first..=last).contains(&given.sequence) && !given.sent;
+        self.given.iter().filter(among).count() as u64
+    }
+
     /// The last that was given out.
     pub fn last_given(&self) -> Sequence {
         self.given.back().map_or(self.sent, |given| given.sequence)
@@ -158,6 +164,8 @@ mod tests {
         cursor.on_sent(Sequence(12));
         cursor.on_sent(Sequence(12));
         cursor.on_sent(Sequence(99));
+        let among = |first, last| cursor.unsent_among(Sequence(first), Sequence(last));
+        assert_eq!([among(1, 99), among(12, 13), among(11, 12), among(12, 12)], [2, 1, 1, 0]);
         cursor.on_dropped(Sequence(12));
         assert_eq!(cursor.sent(), Sequence(12));
         cursor.on_sent(Sequence(11));

@@ -21,7 +21,7 @@ impl Plan {
     /// Of the names and lengths of all files, and the newest mark.
     pub fn of(files: &[(String, u64)], mark: Option<Mark>) -> Plan {
         let link = |(name, bytes): &(String, u64)| {
-            parse_name(name).map(|number| Link { number, bytes: *bytes })
+            parse_name(name).map(|number| Link { number, bytes: *bytes, last: None })
         };
         let mut links: Vec<Link> = files.iter().filter_map(link).collect();
         links.sort_by_key(|link| link.number);
