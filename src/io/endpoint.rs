@@ -32,6 +32,15 @@ pub struct Endpoint {
     pub remote_timeout: Millis,
 }
 
+impl Endpoint {
+    /// Whether it is where the other is: then it is the same that answers, though perhaps by other rules.
+    pub fn is_where(&self, other: &Endpoint) -> bool {
+        self.tls.is_some() == other.tls.is_some()
+            && self.route.host == other.route.host
+            && self.route.mount == other.route.mount
+    }
+}
+
 /// Endpoints, in the order in which they are named. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Endpoints {

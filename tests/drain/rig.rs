@@ -123,17 +123,7 @@ impl Rig {
 
     /// The same, but nobody does the sender's work yet; and the other end of `looping`.
     pub fn prepare(dir: &Path, plan: &Plan) -> (Rig, Work, UnixStream) {
-        let text = format!(
-            "remote_write:\n- url: {}\n  name: storage\n  delivery: queued\n  {}\n  queue: \
-             {{dir: '{}', {}}}\n",
-            plan.url,
-            plan.stanza,
-            dir.join("queue").display(),
-            plan.queue
-        );
-        let read = |path: &Path| std::fs::read_to_string(path);
-        let endpoints = config::file::parse(text.as_bytes(), read).expect("the plan is good");
-        let endpoint = &endpoints[0];
+        let endpoint = &planned(dir, plan);
         let Delivery::Queued(queue) = &endpoint.delivery else { panic!("it is queued") };
         let log = Log::start(plan.level, Format::Text).expect("a thread");
         let clock = Clock::start();
@@ -183,6 +173,13 @@ impl Rig {
         assert!(matches!(outcome, Outcome::Stored(_) | Outcome::Known(_)), "{outcome:?}");
     }
 
+    /// Has the endpoint become what this plan says, as after a reload.
+    pub fn change(&self, dir: &Path, plan: &Plan) {
+        let log = Log::start(plan.level, Format::Text).expect("a thread");
+        let endpoint = outside(&planned(dir, plan), &log);
+        self.sender.change(Arc::new(Endpoint { edition: Edition(1), ..endpoint }));
+    }
+
     pub fn count(&self, counter: Counter) -> u64 {
         self.counters.value(counter)
     }
@@ -218,6 +215,20 @@ impl Rig {
         self.sender.stop(Millis(0)).expect("it ends well");
         self.queue.stop();
     }
+}
+
+/// The endpoint, as it would be read.
+fn planned(dir: &Path, plan: &Plan) -> config::endpoint::Endpoint {
+    let text = format!(
+        "remote_write:\n- url: {}\n  name: storage\n  delivery: queued\n  {}\n  queue: \
+         {{dir: '{}', {}}}\n",
+        plan.url,
+        plan.stanza,
+        dir.join("queue").display(),
+        plan.queue
+    );
+    let read = |path: &Path| std::fs::read_to_string(path);
+    config::file::parse(text.as_bytes(), read).expect("the plan is good").swap_remove(0)
 }
 
 fn outside(setting: &config::endpoint::Endpoint, log: &Log) -> Endpoint {

@@ -83,6 +83,49 @@ fn the_endpoint_says_when_to_try_again() {
     rig.stop();
 }
 
+/// Once the new one had to wait for as long as the old one had asked.
+#[test]
+fn what_an_endpoint_has_asked_for_is_not_asked_for_by_the_one_in_its_place() {
+    // It has asked for it when it is left, or does so then.
+    for answers_after in [Duration::ZERO, Duration::from_millis(500)] {
+        let place = Place::new("moved");
+        let old = Sink::start(move |_, _| {
+            std::thread::sleep(answers_after);
+            answer(503, "Retry-After: 300\r\n", "overloaded")
+        });
+        let new = Sink::taking(Duration::ZERO);
+        let rig = Rig::start(&place.0, &Plan::before(old.address));
+        rig.append(1, &ids(1..=3), 0);
+        old.await_count(1);
+        if answers_after.is_zero() {
+            until("it was refused", || rig.count(Counter::QueueRetried) == 1);
+        }
+        rig.change(&place.0, &Plan::before(new.address));
+        rig.await_drained();
+        assert_eq!((old.ids(), new.ids()), (ids(1..=1), ids(1..=3)));
+        rig.stop();
+    }
+}
+
+#[test]
+fn what_an_endpoint_has_asked_for_holds_if_only_its_credentials_change() {
+    let place = Place::new("credentials");
+    let sink = Sink::start(|_, before| match before {
+        0 => answer(429, "Retry-After: 2\r\n", "too much"),
+        _ => NO_CONTENT.to_vec(),
+    });
+    let plan = Plan::before(sink.address);
+    let rig = Rig::start(&place.0, &plan);
+    rig.append(1, &ids(1..=2), 0);
+    until("it was refused", || rig.count(Counter::QueueRetried) == 1);
+    rig.change(&place.0, &Plan { stanza: "authorization: {credentials: new}", ..plan });
+    rig.await_drained();
+    let came = sink.came();
+    assert!(came[1].at - came[0].at >= Duration::from_secs(2));
+    assert!(came[1].head.contains("Authorization: Bearer new\r\n"), "{}", came[1].head);
+    rig.stop();
+}
+
 #[test]
 fn who_hangs_is_given_up_and_asked_again() {
     let place = Place::new("hang");

@@ -283,7 +283,7 @@ fn start_all(inside: &Rc<Inside>) {
             let endpoints = inside.endpoints.borrow().clone();
             let id = inside.start.endpoint.id;
             let verdict = exchange(&inside.outlet(&endpoints), &slot, id, &push).await;
-            inside.on_verdict(sequence, &push, verdict);
+            inside.on_verdict(sequence, &push, verdict, endpoints.of(id));
             Near(inside).turn();
         });
     }
@@ -331,10 +331,19 @@ impl Inside {
     /// The endpoint may have become another.
     fn take_changes(&self) {
         if let Some(endpoint) = self.inlets.changed.try_iter().last() {
+            let is_moved = self.is_left(&endpoint);
             let endpoints = Endpoints::new(vec![endpoint]);
             self.links.leave(|to| endpoints.has(to));
             self.endpoints.replace(endpoints);
+            if is_moved {
+                self.dispatch.borrow_mut().on_moved();
+            }
         }
+    }
+
+    /// Whether the endpoint is somewhere else now than this one.
+    fn is_left(&self, other: &Endpoint) -> bool {
+        !self.endpoints.borrow().of(self.start.endpoint.id).is_where(other)
     }
 
     fn outlet<'o>(&'o self, endpoints: &'o Endpoints) -> Outlet<'o> {
@@ -383,8 +392,8 @@ impl Inside {
         is_any
     }
 
-    /// A try has come to its end.
-    fn on_verdict(&self, sequence: Sequence, push: &Push, verdict: Verdict) {
+    /// A try at the endpoint, as it was then, has come to its end.
+    fn on_verdict(&self, sequence: Sequence, push: &Push, verdict: Verdict, tried: &Endpoint) {
         let (now, counters) = (self.now(), &self.start.counters);
         let mut report = self.report.borrow_mut();
         match verdict {
@@ -405,6 +414,8 @@ impl Inside {
             }
             Verdict::Refused(reason, retry_after) => {
                 report.on_refused(&reason, now);
+                // One that has been left has no say in when the next one is asked.
+                let retry_after = retry_after.filter(|_| !self.is_left(tried));
                 self.on_failed(sequence, retry_after, now);
             }
             // That is in the log already.

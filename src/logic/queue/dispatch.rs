@@ -160,6 +160,17 @@ impl Dispatch {
         self.forget();
     }
 
+    /// The endpoint is somewhere else from now on: whatever waits is due at once there, for what the old one
+    /// has asked for, or how often it has failed, says nothing of the new one. What has begun stays begun.
+    pub fn on_moved(&mut self) {
+        self.closed_until = Millis(0);
+        for item in self.fresh.iter_mut().chain(&mut self.line) {
+            if let Stage::Paused(until) = &mut item.stage {
+                (*until, item.tries) = (Millis(0), 0);
+            }
+        }
+    }
+
     /// The mark says that all up to `sequence` have been sent, or were dropped to make room. Whether that is
     /// news.
     pub fn on_covered(&mut self, sequence: Sequence) -> bool {
@@ -309,6 +320,23 @@ mod tests {
         assert_eq!(started(&mut all, 20_030), [1, 2]);
         all.on_failed(Sequence(1), Some(Millis(u64::MAX)), Millis(20_100));
         assert_eq!(started(&mut all, 20_100 + RETRY_AFTER_MAX.0 + 30), [1]);
+    }
+
+    #[test]
+    fn an_endpoint_in_another_place_gets_all_at_once_and_in_order() {
+        let mut all = dispatch(RULE, &[(1, &[1]), (1, &[2]), (1, &[1]), (1, &[3])]);
+        assert_eq!(started(&mut all, 0), [1, 2, 4]);
+        all.on_failed(Sequence(1), Some(Millis(20_000)), Millis(0));
+        all.on_failed(Sequence(4), None, Millis(0));
+        assert_eq!(started(&mut all, 10), [0_u64; 0]);
+        all.on_moved();
+        assert_eq!(started(&mut all, 10), [1, 4], "and 2 is under way to where it was");
+        all.on_failed(Sequence(1), None, Millis(10));
+        assert!(all.due(Millis(10)) <= Some(Millis(10 + 30 + 30)), "as after a first failure");
+        assert_eq!(started(&mut all, 100), [1]);
+        all.on_ended(Sequence(1));
+        all.on_covered(Sequence(1));
+        assert_eq!(started(&mut all, 100), [3]);
     }
 
     #[test]
