@@ -359,6 +359,29 @@ fn what_was_sent_before_its_turn_or_never_stored_is_not_dropped_to_make_room() {
     assert_eq!(dropped(&mut store), unsent);
 }
 
+/// As the README says: to write it down would cost more than such an endpoint loses by it.
+#[test]
+fn what_was_sent_ahead_of_a_backlog_is_given_once_more_after_a_start() {
+    let disk = disk::SimDisk::new(1, Mutation::None);
+    let setting =
+        Setting { out_of_order: OutOfOrder::Allowed, in_flight_max: 1, ..Setting::default() };
+    let start = || Store::open(disk.clone(), setting, Salt(1)).expect("it works");
+    let mut store = start();
+    store_and_send_ahead(&mut store, 1);
+    store.next(Millis(3000)).expect("it is there, and is stuck");
+    store_and_send_ahead(&mut store, 100);
+    assert_eq!(store.sent(), Sequence(0));
+    store.close(Millis(3000));
+    drop(store);
+    let mut store = start();
+    let mut given = 0;
+    while let Some(entry) = store.next(Millis(5000)) {
+        store.progress().lock().on_sent(entry.label.sequence);
+        given += 1;
+    }
+    assert_eq!(given, 101);
+}
+
 /// More pieces than one, and a part of one. A file that is short has no room for the segment on a disk
 /// that fills up, and one that is long takes more than is counted.
 #[test]
