@@ -496,6 +496,21 @@ fn a_queue_of_which_all_was_sent_has_room_for_the_largest() {
     }
 }
 
+/// Once it was appended to all the same, and nobody would have read that.
+#[test]
+fn a_segment_that_was_taken_away_is_not_appended_to() {
+    let mut disk = disk::SimDisk::new(1, Mutation::None);
+    let mut store = open(&disk);
+    // More than waits in memory, so that the rest is to be read.
+    (0..3000).for_each(|_| store_one(&mut store, Millis(1000)));
+    let name = disk.0.borrow().oldest_segment().expect("one was begun");
+    disk.remove(&name).expect("it is there");
+    let before = send_some(&mut store, Millis(2000), u64::MAX);
+    assert!((1..3000).contains(&before), "{before}");
+    (0..10).for_each(|_| store_one(&mut store, Millis(3000)));
+    assert_eq!(send_some(&mut store, Millis(4000), u64::MAX), 10);
+}
+
 /// Runs one seed; `Err` says what was violated.
 fn run(seed: u64, mutation: Mutation) -> Result<world::Seen, String> {
     let world = world::World::new(seed, mutation);

@@ -4,8 +4,10 @@ use std::net::TcpListener;
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
+use highlander::base::time::UnixMillis;
 use highlander::io::driver::{self, Choice};
 use highlander::io::link::EndpointId;
+use highlander::io::queue::append::Append;
 use highlander::io::queue::turning::Work;
 use highlander::io::senders::Senders;
 use highlander::shared::metrics::Counter;
@@ -41,6 +43,36 @@ fn after_an_outage_all_is_sent_once_and_in_order() {
         assert!(first.head.contains("X-Highlander-Instance: test-"), "{}", first.head);
         assert!(first.body == append(1, (1, 1), 300).push.body());
         assert_eq!(rig.count(Counter::QueueSent), 200);
+        rig.stop();
+    }
+}
+
+/// Once it had caught up each time that the sender had nothing in hand and the next was still to be read.
+#[test]
+fn a_queue_says_how_old_its_oldest_is_as_long_as_there_is_one() {
+    const COUNT: u64 = 10_000;
+    for queue in ["min_backoff: 20ms", "min_backoff: 20ms, max_in_flight: 50"] {
+        let place = Place::new("oldest");
+        let closed = TcpListener::bind("127.0.0.1:0").expect("a free port");
+        let address = closed.local_addr().expect("a bound socket");
+        drop(closed);
+        let rig = Rig::start(&place.0, &Plan { queue, ..Plan::before(address) });
+        let came = append(1, (1, 1), 0).time.0 - 600_000;
+        let old = |number| Append { time: UnixMillis(came), ..append(1, (1, number), 0) };
+        rig.append_all((1..=COUNT).map(old));
+        until("it says since when", || rig.oldest() == Some(UnixMillis(came)));
+        let listener = TcpListener::bind(address).expect("nobody took it");
+        let _sink = Sink::on(listener, |_, _| NO_CONTENT.to_vec());
+        loop {
+            let oldest = rig.oldest();
+            // It was so before, too.
+            if rig.queue.queue.depth().records() == 0 {
+                break;
+            }
+            assert_eq!(oldest, Some(UnixMillis(came)));
+        }
+        rig.await_drained();
+        until("it says that none is left", || rig.oldest().is_none());
         rig.stop();
     }
 }

@@ -2,6 +2,7 @@
 
 use crate::base::time::UnixMillis;
 use crate::logic::queue::trouble::Fault;
+use crate::wire::queue::record::Label;
 use crate::wire::queue::sequence::{Sequence, SourceKey};
 use crate::wire::remote_write::push::Push;
 
@@ -25,6 +26,11 @@ impl Append {
     /// A request of which nobody has made the digest.
     pub fn of(push: Push, source: SourceKey, time: UnixMillis, hash: Option<u128>) -> Append {
         Append { digest: push.digest(), push, source, time, hash }
+    }
+
+    /// What its record says of it.
+    pub fn label(&self, sequence: Sequence) -> Label {
+        Label { sequence, time: self.time, source: self.source }
     }
 }
 

@@ -10,7 +10,7 @@ use crate::logic::queue::cursor::Cursor;
 use crate::logic::queue::recent::Recent;
 use crate::logic::queue::setting::{OnFull, OutOfOrder, Setting, Sync};
 use crate::logic::queue::trouble::{Fault, Trouble};
-use crate::wire::queue::record::{FRAME_BYTES, Frame, Label};
+use crate::wire::queue::record::{FRAME_BYTES, Frame};
 use crate::wire::queue::segment;
 use crate::wire::queue::sequence::{Salt, Sequence, SourceKey};
 
@@ -135,8 +135,8 @@ impl<D: Disk + Clone> Store<D> {
             return Outcome::Refused(fault.into());
         }
         let sequence = self.next_sequence();
-        let label = Label { sequence, time: append.time, source: append.source };
-        let Ok(frame) = Frame::of(label, &append.push, append.digest, self.salt) else {
+        let Ok(frame) = Frame::of(append.label(sequence), &append.push, append.digest, self.salt)
+        else {
             return Outcome::Refused(Refusal::TooLong);
         };
         self.group.push(&frame, self.salt, place);
@@ -158,9 +158,9 @@ impl<D: Disk + Clone> Store<D> {
         }
         self.progress.lock().next = sequence.next();
         if let Some(hash) = append.hash {
-            self.recent.on_stored(append.source, hash, label.sequence);
+            self.recent.on_stored(append.source, hash, sequence);
         }
-        Outcome::Stored(label.sequence)
+        Outcome::Stored(sequence)
     }
 
     /// The group was not written.
@@ -464,8 +464,7 @@ impl<D: Disk + Clone> Store<D> {
                 return;
             }
             end += (FRAME_BYTES + append.push.whole().len()) as u64;
-            let label = Label { sequence, time: append.time, source: append.source };
-            let entry = Entry { label, push: append.push.clone() };
+            let entry = Entry { label: append.label(sequence), push: append.push.clone() };
             self.passing.on_stored(entry, link.number);
             self.reader.pass_to(link.number, end, sequence);
         }
@@ -478,8 +477,8 @@ impl<D: Disk + Clone> Store<D> {
         for (append, outcome) in appends.iter().zip(outcomes) {
             let Outcome::Stored(sequence) = *outcome else { continue };
             if Fresh::is_behind(sequence, last_given, read_ahead_max) {
-                let label = Label { sequence, time: append.time, source: append.source };
-                self.fresh.on_stored(Entry { label, push: append.push.clone() });
+                let entry = Entry { label: append.label(sequence), push: append.push.clone() };
+                self.fresh.on_stored(entry);
             }
         }
     }

@@ -106,6 +106,11 @@ impl Shared {
         (oldest != NONE).then_some(UnixMillis(oldest))
     }
 
+    fn set_oldest(&self, oldest: Option<UnixMillis>) {
+        // Relaxed: a lone number.
+        self.oldest.store(oldest.map_or(NONE, |oldest| oldest.0), Ordering::Relaxed);
+    }
+
     /// It is to end by then, or before if that was said.
     pub(super) fn stop_at(&self, deadline: Millis) {
         // Relaxed: a lone number.
@@ -119,6 +124,8 @@ impl Work {
         let Work { start, inlets, shared, heard, alarm, ended } = self;
         let Heard { stream, bell, rung_by_deadlines } = heard;
         let deadlines = Deadlines::new(rung_by_deadlines);
+        // If it does not begin, whatever there is waits from now on, and that is to be seen.
+        shared.set_oldest(Some(start.clock.unix_now()));
         stream.set_nonblocking(kind.wants_nonblocking())?;
         let stream = UnixStream::from_std(stream)?;
         let inside = Inside::new(start, inlets, shared, bell, deadlines, alarm, kind);
@@ -364,13 +371,21 @@ impl Inside {
     fn beat(&self, now: Millis) {
         self.deadlines.sweep(now, false);
         self.links.prune(now);
-        let oldest = self.dispatch.borrow().oldest();
-        // Relaxed: a lone number.
-        self.shared.oldest.store(oldest.map_or(NONE, |oldest| oldest.0), Ordering::Relaxed);
+        let oldest = self.oldest();
+        self.shared.set_oldest(oldest);
         let mut report = self.report.borrow_mut();
         report.on_beat(self.inlets.queue.depth(), oldest, self.start.clock.unix_now(), now);
         let notices = self.inlets.notices.try_iter();
         notices.for_each(|notice| report.on_notice(&notice, &self.start.counters));
+    }
+
+    /// When the oldest record came that has not been sent. As long as none is here although some are left, it
+    /// is not known, and no older than the last that was; or as old as this looks for it in vain.
+    fn oldest(&self) -> Option<UnixMillis> {
+        let in_line = self.dispatch.borrow().oldest();
+        let is_any_left = self.inlets.queue.depth().records() > 0;
+        let before = || self.shared.oldest().unwrap_or(self.start.clock.unix_now());
+        in_line.or_else(|| is_any_left.then(before))
     }
 
     /// Takes one record of each kind. Whether there was any.

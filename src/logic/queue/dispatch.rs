@@ -211,9 +211,9 @@ impl Dispatch {
         self.items().filter(|item| item.stage == Stage::UnderWay).count()
     }
 
-    /// When the oldest record came that has not been sent, of those that were read.
+    /// When the oldest record came that has not been sent, of those that were read in their turn.
     pub fn oldest(&self) -> Option<UnixMillis> {
-        let unsent = self.items().filter(|item| item.stage != Stage::Ended);
+        let unsent = self.line.iter().filter(|item| item.stage != Stage::Ended);
         unsent.map(|item| item.time).min()
     }
 
