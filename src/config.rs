@@ -42,7 +42,7 @@ use faults::Faults;
 use file::File;
 use queue::Delivery;
 pub use tls::{TlsSetting, TlsSettingFault};
-use url::{Url, UrlFault, without_userinfo};
+use url::{Url, UrlFault, shown};
 
 /// Where metrics and health are shown, and a node is steered.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -205,7 +205,7 @@ impl Config {
         if faults.are_none() { Ok(config) } else { Err(faults.into_all()) }
     }
 
-    /// Where requests go, as it was written, each with what becomes of them there if that is not the
+    /// Where requests go, as it may be shown, each with what becomes of them there if that is not the
     /// usual.
     pub fn remotes(&self) -> impl Iterator<Item = String> {
         self.endpoints.iter().map(|endpoint| match &endpoint.delivery {
@@ -351,7 +351,7 @@ fn remote(text: Option<&str>, faults: &mut Faults) -> Endpoint {
         }
         Err(why) => why.to_string(),
     };
-    faults.add("--remote", format_args!("'{}' {why}", without_userinfo(text)));
+    faults.add("--remote", format_args!("'{}' {why}", shown(text)));
     Endpoint::nowhere()
 }
 

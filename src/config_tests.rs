@@ -118,7 +118,7 @@ fn every_fault_of_a_cluster_is_named() {
     let cluster = Cli { cluster_bind: some("127.0.0.1:0"), ..Cli::default() };
     let lease = |url: &str| Cli { cluster_lease: some(url), ..Cli::default() };
     let user = Cli { cluster_lease_user: some("u"), ..lease("etcd://a:1") };
-    let cases: [(Cli, &str); 15] = [
+    let cases: [(Cli, &str); 17] = [
         (Cli { cluster_size: some("3"), ..Cli::default() }, "--cluster-size needs"),
         (Cli { cluster_insecure: true, ..Cli::default() }, "--cluster-insecure needs"),
         (Cli { cluster_size: some("2"), ..Cli::default() }, "--cluster-size is less than 3"),
@@ -129,7 +129,9 @@ fn every_fault_of_a_cluster_is_named() {
         (Cli { cluster_advertise: some("::::"), ..Cli::default() }, "--cluster-advertise '::::'"),
         (Cli { cluster_key_file: some("/nowhere"), ..Cli::default() }, "--cluster-key-file '/no"),
         (lease("http://a:1"), "--cluster-lease does not begin"),
-        (lease("etcd://u:p@a:1"), "--cluster-lease '***@a:1' is no"),
+        (lease("etcd://u:p,q@a:1"), "--cluster-lease '***@a:1' is no list"),
+        (lease("etcd://u:p%40a:1"), "--cluster-lease '***%40a:1' is no list"),
+        (lease("etcd://a:1?k=p,q"), "--cluster-lease 'a:1?***' is no list"),
         (lease("etcd://a"), "--cluster-lease 'a' is no"),
         (user, "--cluster-lease-user needs"),
         (Cli { cluster_size: some("3"), ..lease("etcd://a:1") }, "--cluster-size excludes"),

@@ -2,7 +2,7 @@
 
 use super::queue::{Delivery, OutOfOrder};
 use super::tls::TlsSetting;
-use super::url::{Scheme, Url};
+use super::url::{Scheme, Url, shown};
 use crate::base::secret::Secret;
 use crate::base::time::Millis;
 use crate::wire::http::added::Added;
@@ -14,7 +14,7 @@ use crate::wire::http::target::{Mount, Place};
 pub struct Endpoint {
     /// Told apart by this in logs and metrics; no two share one.
     pub name: String,
-    /// As it was written, for the log.
+    /// As it was written, but for what may be secret: for the log.
     pub url: String,
     /// Name or address, without port.
     pub host: String,
@@ -43,7 +43,7 @@ impl Endpoint {
     pub fn at(text: &str, url: Url, place: Place) -> Endpoint {
         Endpoint {
             name: url.authority.clone(),
-            url: text.to_owned(),
+            url: shown(text),
             tls: (url.scheme == Scheme::Https).then(TlsSetting::default),
             ..Endpoint::nowhere()
         }

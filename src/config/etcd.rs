@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use super::faults::Faults;
 use super::named::read_text;
+use super::url::shown;
 use crate::cli::Cli;
 use crate::io::etcd::client::{EtcdConfig, EtcdLogin, EtcdTls};
 
@@ -39,6 +40,13 @@ pub fn etcd(cli: &Cli, faults: &mut Faults) -> Option<EtcdConfig> {
 }
 
 fn hosts_of(text: &str, faults: &mut Faults) -> Vec<String> {
+    // Before it is split: a password may hold a comma.
+    let may_be_shown = shown(text);
+    if may_be_shown != text {
+        let what = "is no list of host:port: a user goes into --cluster-lease-user";
+        faults.add("--cluster-lease", format_args!("'{may_be_shown}' {what}"));
+        return Vec::new();
+    }
     let mut hosts = Vec::new();
     for host in text.trim_end_matches('/').split(',').filter(|host| !host.is_empty()) {
         let has_port = host.rsplit_once(':').is_some_and(|(name, port)| {
@@ -50,21 +58,13 @@ fn hosts_of(text: &str, faults: &mut Faults) -> Vec<String> {
         if has_port && is_host {
             hosts.push(host.to_owned());
         } else {
-            faults.add("--cluster-lease", format_args!("'{}' is no host:port", shown(host)));
+            faults.add("--cluster-lease", format_args!("'{host}' is no host:port"));
         }
     }
     if hosts.is_empty() {
         faults.add("--cluster-lease", "names no host");
     }
     hosts
-}
-
-/// A host as it may be shown: somebody may have put a password in front of it.
-fn shown(host: &str) -> String {
-    match host.rsplit_once('@') {
-        Some((_, host)) => format!("***@{host}"),
-        None => host.to_owned(),
-    }
 }
 
 fn tls(cli: &Cli, is_tls: bool, faults: &mut Faults) -> Option<EtcdTls> {

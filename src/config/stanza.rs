@@ -11,7 +11,7 @@ use super::named::Named;
 use super::queue::{Delivery, delivery};
 use super::section::{Refused, Section};
 use super::tls::{TlsSetting, tls};
-use super::url::{Url, UrlFault, without_userinfo};
+use super::url::{Url, UrlFault, shown};
 use super::yaml::{Node, Value};
 use crate::base::limits::ENDPOINTS_MAX;
 use crate::base::time::Millis;
@@ -135,7 +135,7 @@ fn located(section: &Section<'_>, faults: &mut Faults) -> Endpoint {
         Err(UrlFault::Credentials) => "holds credentials: use basic_auth".to_owned(),
         Err(why) => why.to_string(),
     };
-    section.fault("url", format_args!("'{}' {why}", without_userinfo(&text)), faults);
+    section.fault("url", format_args!("'{}' {why}", shown(&text)), faults);
     Endpoint::nowhere()
 }
 

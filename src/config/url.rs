@@ -108,13 +108,19 @@ fn is_host(host: &str) -> bool {
     }
 }
 
-/// A URL as it may be shown.
-pub fn without_userinfo(text: &str) -> String {
-    match (text.find("://"), text.rfind('@')) {
-        (Some(scheme), Some(at)) if at > scheme => {
-            format!("{}***{}", &text[..scheme + 3], &text[at..])
-        }
-        _ => text.to_owned(),
+/// A URL, or what was written for one, as it may be shown. Whoever forgets the scheme or codes the `@`
+/// has a password in it all the same, so all that stands before the last `@` is hidden, and the query.
+pub fn shown(text: &str) -> String {
+    let begins_with = |scheme: &&str| {
+        text.get(..scheme.len()).is_some_and(|start| start.eq_ignore_ascii_case(scheme))
+    };
+    let scheme = ["http://", "https://"].iter().find(|scheme| begins_with(scheme));
+    let (scheme, rest) = text.split_at(scheme.map_or(0, |scheme| scheme.len()));
+    let at = rest.rfind('@').max(rest.rfind("%40"));
+    let (hidden, rest) = at.map_or(("", rest), |at| ("***", &rest[at..]));
+    match rest.split_once('?') {
+        Some((rest, _)) => format!("{scheme}{hidden}{rest}?***"),
+        None => format!("{scheme}{hidden}{rest}"),
     }
 }
 
@@ -137,6 +143,27 @@ mod tests {
             assert_eq!((url.scheme, url.host.as_str(), url.port), (scheme, host, port), "{text}");
             let parts = (url.authority.as_str(), url.path.as_str(), url.query.as_str());
             assert_eq!(parts, (authority, path, query), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_may_be_secret_in_a_url_is_not_shown_however_it_is_written() {
+        let cases = [
+            ("http://a:80/w", "http://a:80/w"),
+            ("a:80", "a:80"),
+            ("http://me:geheim@a:80/w", "http://***@a:80/w"),
+            ("HTTPS://me:ge@heim@a/w", "HTTPS://***@a/w"),
+            ("http://me:geheim%40a:80/", "http://***%40a:80/"),
+            ("http://me:ge/he?im@a/", "http://***@a/"),
+            ("me:geheim@a:80/w", "***@a:80/w"),
+            ("//me:geheim@a", "***@a"),
+            ("http:/me:geheim@a", "***@a"),
+            ("me:geheim@http://a", "***@http://a"),
+            ("http://a/w?token=geheim", "http://a/w?***"),
+            ("a?token=geheim", "a?***"),
+        ];
+        for (text, expected) in cases {
+            assert_eq!(shown(text), expected);
         }
     }
 
