@@ -1,7 +1,7 @@
 //! The headers that an endpoint gets added.
 
 use super::faults::Faults;
-use super::section::{Section, text};
+use super::section::{Section, slip, text};
 use crate::base::limits::ADDED_BYTES_MAX;
 use crate::base::secret::Secret;
 use crate::wire::http::rewrite::{PASS, is_hop_by_hop};
@@ -65,7 +65,8 @@ pub fn headers(
 
 fn reason_against(name: &str) -> Option<&'static str> {
     if !is_name(name) {
-        return Some("is no name of a header");
+        let slip = slip(name).filter(|_| name.contains(':'));
+        return slip.or(Some("is no name of a header"));
     }
     if is_hop_by_hop(name) || name.eq_ignore_ascii_case(PASS) {
         return Some("can't be set: it speaks of one connection");

@@ -48,8 +48,10 @@ impl<'n> Section<'n> {
         Some(section)
     }
 
-    /// The path of a key.
+    /// The path of a key. Where a slip has made one out of a key and its value, which may be secret, the
+    /// value is not in it.
     pub fn path(&self, key: &str) -> String {
+        let key = &key[..key.find(ends_key).unwrap_or(key.len())];
         match self.path.is_empty() {
             true => key.to_owned(),
             false => format!("{}.{key}", self.path),
@@ -90,9 +92,10 @@ impl<'n> Section<'n> {
             }
             let why = match refused.iter().find(|(refused, _)| *refused == key) {
                 Some((_, why)) => (*why).to_owned(),
-                None => match nearest(key, known) {
-                    Some(near) => format!("is unknown: did you mean {near}?"),
-                    None => "is unknown".to_owned(),
+                None => match (slip(key), nearest(key, known)) {
+                    (Some(slip), _) => slip.to_owned(),
+                    (None, Some(near)) => format!("is unknown: did you mean {near}?"),
+                    (None, None) => "is unknown".to_owned(),
                 },
             };
             faults.add_of_file(Some(name.line), format_args!("{}: {why}", self.path(key)));
@@ -113,6 +116,22 @@ pub fn text(node: &Node, path: &str, faults: &mut Faults) -> Option<String> {
             None
         }
     }
+}
+
+fn ends_key(c: char) -> bool {
+    c == ':' || c == '=' || c.is_whitespace()
+}
+
+/// How a key has come to hold its value too, if it does.
+pub fn slip(key: &str) -> Option<&'static str> {
+    let rest = &key[key.find(ends_key)?..];
+    Some(match rest.strip_prefix(':') {
+        Some(value) if value.starts_with(char::is_whitespace) => {
+            "is one text with its value: quote each alone"
+        }
+        Some(_) => "has no space behind its ':'",
+        None => "has no ':' behind it",
+    })
 }
 
 fn kind(value: &Value) -> &'static str {
@@ -152,7 +171,29 @@ fn distance(a: &str, b: &str) -> usize {
 
 #[cfg(test)]
 mod tests {
+    use super::super::yaml;
     use super::*;
+
+    #[test]
+    fn of_a_key_that_holds_its_value_only_the_key_is_told() {
+        let cases = [
+            ("{a: {password:geheim}}", "f:1: a.password: has no space behind its ':'"),
+            ("{a: {'password: geheim'}}", "f:1: a.password: is one text with its value: "),
+            ("{a: {password geheim: x}}", "f:1: a.password: has no ':' behind it"),
+            ("{a: {password=geheim}}", "f:1: a.password: has no ':' behind it"),
+            ("{a: {:geheim}}", "f:1: a.: has no space behind its ':'"),
+        ];
+        for (text, expected) in cases {
+            let node = yaml::read(text.as_bytes()).unwrap_or_else(|fault| panic!("{fault:?}"));
+            let mut faults = Faults::of_file("f");
+            let root = Section::open(&node, String::new(), &mut faults).expect("a map");
+            let inner = root.section("a", &mut faults).expect("a map");
+            inner.refuse_others(&["password"], &[], &mut faults);
+            let found = faults.into_all();
+            assert!(found.len() == 1 && found[0].starts_with(expected), "{text}: {found:?}");
+            assert!(!found[0].contains("geheim"), "{found:?}");
+        }
+    }
 
     #[test]
     fn a_slip_is_forgiven_with_a_word() {

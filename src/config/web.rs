@@ -8,7 +8,8 @@ use std::sync::Arc;
 use super::faults::Faults;
 use super::file::File;
 use super::named::Named;
-use super::section::{Refused, Section, text};
+use super::section::{Refused, Section, slip, text};
+use super::yaml::Value;
 use crate::base::limits::BCRYPT_COST_MAX;
 use crate::io::access::Rules;
 use crate::io::tls::badge::Badge;
@@ -142,6 +143,10 @@ fn hashes(section: &Section<'_>, faults: &mut Faults) -> HashMap<String, String>
     let mut hashes = HashMap::new();
     for (name, node) in section.pairs() {
         let path = section.path(&name.text);
+        if let (Value::Null, Some(slip)) = (&node.value, slip(&name.text)) {
+            faults.add(&path, slip);
+            continue;
+        }
         let Some(hash) = text(node, &path, faults) else { continue };
         // What stands there may be a password, so it is not shown.
         match hash.parse::<bcrypt::HashParts>() {
