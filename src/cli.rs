@@ -376,9 +376,33 @@ impl Cli {
         let args: Vec<&str> = args.iter().map(String::as_str).collect();
         Cli::from_args(&["highlander"], &args).map_err(|early| match early.status {
             Ok(()) => Exit::Help(early.output),
-            Err(()) => Exit::Fault(early.output),
+            Err(()) => Exit::Fault(fault(&early.output, &args)),
         })
     }
+}
+
+/// What the parser says, without a value in it that may be secret.
+fn fault(output: &str, args: &[&str]) -> String {
+    // It is a text all of them: only one that is given twice can't be read.
+    if let Some(rest) = output.strip_prefix("Error parsing option '") {
+        return format!("{} is given twice", rest.split('\'').next().unwrap_or_default());
+    }
+    let Some(told) = output.strip_prefix("Unrecognized argument: ").map(str::trim_end) else {
+        return output.to_owned();
+    };
+    let at = args.iter().position(|arg| told.trim_matches('"') == *arg).unwrap_or(args.len());
+    let glued = match told.split_once('=') {
+        Some((flag, _)) if flag.starts_with("--") => Some(flag),
+        _ => ["-p", "-r", "-u"].into_iter().find(|flag| told.starts_with(flag)),
+    };
+    if let Some(flag) = glued {
+        return format!("{flag}***: a flag and its value are two arguments");
+    }
+    let is_password = |arg: &&str| matches!(*arg, "-p" | "--remote-password");
+    if !told.starts_with("--") && args[..at].iter().any(is_password) {
+        return "an argument behind the password is none: a value with a blank needs quotes".into();
+    }
+    output.to_owned()
 }
 
 #[cfg(test)]
@@ -403,6 +427,27 @@ mod tests {
         assert_eq!(cli.instance_id.as_deref(), Some("7"));
         assert_eq!(cli.remote_user.as_deref(), Some("me"));
         assert_eq!(cli.remote_password, Some(Secret("secret".into())));
+    }
+
+    #[test]
+    fn no_fault_of_a_command_line_tells_a_password() {
+        let cases: [(&[&str], &str); 7] = [
+            (&["--remote-password=geheim"], "--remote-password***: a flag and its value are two"),
+            (&["--remote=http://me:geheim@a"], "--remote***: a flag and"),
+            (&["-pgeheim"], "-p***: a flag and"),
+            (&["-p", "geheim", "-p", "geheim"], "-p is given twice"),
+            (&["--remote-password", "a", "geheim"], "an argument behind the password is none"),
+            (&["-p", "a", "-geheim"], "an argument behind the password is none"),
+            (&["-p", "a", "check", "a.yml", "geheim"], "an argument behind the password is none"),
+        ];
+        for (args, expected) in cases {
+            let Err(Exit::Fault(found)) = parse(args) else { panic!("{args:?} is no fault") };
+            assert!(found.starts_with(expected) && !found.contains("geheim"), "{args:?}: {found}");
+        }
+        assert_eq!(
+            parse(&["check", "a.yml", "b.yml"]).err(),
+            Some(Exit::Fault("Unrecognized argument: b.yml\n".into()))
+        );
     }
 
     #[test]
