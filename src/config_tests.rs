@@ -185,6 +185,12 @@ fn a_password_is_shown_nowhere() {
 fn sizes_have_units() {
     assert_eq!(parse_size("32MiB"), Some(32 << 20));
     assert_eq!(parse_size("1000"), Some(1000));
+    let of = |text: &str| {
+        let cli = Cli { max_body: some(text), hold_memory: some("1GiB"), ..Cli::default() };
+        Config::from_cli(&cli).map(|config| config.body_bytes_max)
+    };
+    assert_eq!((of("32B"), of("1024")), (Ok(32), Ok(1024)));
+    assert_eq!(of("32"), Err(vec!["--max-body '32' has no unit: it would be bytes".into()]));
     for text in ["", "MiB", "0", "1.5MiB", "1 MiB", "99999999999999999999"] {
         assert_eq!(parse_size(text), None, "{text}");
     }

@@ -160,26 +160,26 @@ impl Drop for File {
 
 #[test]
 fn sighup_has_the_configuration_read_again_and_ends_nothing() {
-    let (storage, file) = (storage(), File::new("max_body: 2\n"));
+    let (storage, file) = (storage(), File::new("max_body: 2B\n"));
     let path = file.0.display().to_string();
     let (mut program, address) =
         Program::start(&format!("http://{storage}"), &["--config", &path, "--health-tick", "2s"]);
     let mut stream = TcpStream::connect(address).expect("it listens");
     assert!(push(&mut stream, "").starts_with("HTTP/1.1 413"));
     // What the command line says wins, as at the start.
-    file.write("max_body: 3\nhealth_tick: 7s\n");
+    file.write("max_body: 3B\nhealth_tick: 7s\n");
     program.signal("HUP");
     let line = program.line_with("read again");
     assert!(line.ends_with("configuration read again for SIGHUP: --max-body changed"), "{line}");
     let mut stream = TcpStream::connect(address).expect("it listens");
     assert!(push(&mut stream, "").starts_with("HTTP/1.1 204"));
-    file.write("max_body: 4\ncores: many\ndriver: none\n");
+    file.write("max_body: 4B\ncores: many\ndriver: none\n");
     program.signal("HUP");
     program.line_with("the configuration read again for SIGHUP is refused:");
     for (line, key) in [(2, "cores"), (3, "driver")] {
         assert!(program.line().contains(&format!("{path}:{line}: {key}: ")));
     }
-    file.write("max_body: 4\nlog_format: json\nlog_level: error\n");
+    file.write("max_body: 4B\nlog_format: json\nlog_level: error\n");
     program.signal("HUP");
     program.line_with("--log-format can't change while it runs: restart");
     // On the connection that was there before all of that.
@@ -190,7 +190,7 @@ fn sighup_has_the_configuration_read_again_and_ends_nothing() {
 
 #[test]
 fn a_file_that_does_not_come_holds_up_neither_requests_nor_the_end() {
-    let (storage, file) = (storage(), File::new("max_body: 2\n"));
+    let (storage, file) = (storage(), File::new("max_body: 2B\n"));
     let path = file.0.display().to_string();
     let flags = ["--config", &path, "--shutdown-timeout", "1s"];
     let (mut program, address) = Program::start(&format!("http://{storage}"), &flags);

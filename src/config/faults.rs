@@ -10,6 +10,9 @@ use std::fmt;
 use crate::base::limits::FAULTS_MAX;
 use crate::base::time::{Millis, parse_duration};
 
+/// No limit is meant to be so small: with a unit it may be, for a trial.
+const BARE_BYTES_MIN: usize = 1024;
+
 /// The faults found so far.
 #[derive(Default)]
 pub struct Faults {
@@ -141,9 +144,13 @@ impl Faults {
         }
     }
 
-    /// Reads a size in bytes.
+    /// Reads a size in bytes. A small number alone was meant in another unit.
     pub fn size(&mut self, flag: &str, text: &Option<String>, default_bytes: usize) -> usize {
         let Some(text) = text.as_deref() else { return default_bytes };
+        if text.parse().is_ok_and(|bytes: usize| (1..BARE_BYTES_MIN).contains(&bytes)) {
+            self.add(flag, format_args!("'{text}' has no unit: it would be bytes"));
+            return default_bytes;
+        }
         parse_size(text).unwrap_or_else(|| {
             self.add(flag, format_args!("'{text}' is not a size such as 512KiB or 32MiB"));
             default_bytes

@@ -181,7 +181,7 @@ fn a_bad_file_leaves_the_old_configuration_whole_and_every_fault_is_said() {
     assert!(faults.iter().all(|fault| fault.starts_with(&format!("{}:", rig.folder.file()))));
     // What can't change while it runs, all of it, and what else stands there is not taken over either.
     let fixed = "listen: 127.0.0.1:1\nadmin: 127.0.0.1:2\ncores: 1\ndriver: uring\n\
-                 instance_id: other\nlog_format: json\nstate: state\nmax_body: 4\n";
+                 instance_id: other\nlog_format: json\nstate: state\nmax_body: 4B\n";
     rig.folder.write(&format!("{}{fixed}", remote_write(&[("b", &two, "", &[])])));
     let request = b"POST /-/reload HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n";
     let answer = admin(&rig.proxy).ask(request);
@@ -206,7 +206,7 @@ fn a_bad_file_leaves_the_old_configuration_whole_and_every_fault_is_said() {
     let (code, said) = command(&place, &["ctl", "reload"]);
     assert!(code == Some(1) && expected.iter().all(|it| said.contains(it)), "{code:?} {said}");
     // And good again.
-    rig.folder.write(&format!("{good}max_body: 4\n"));
+    rig.folder.write(&format!("{good}max_body: 4B\n"));
     let (code, said) = command(&place, &["ctl", "reload"]);
     assert!(code == Some(0) && said == "--max-body changed\n", "{code:?} {said}");
     assert_eq!(client.ask(&opaque(b"1234")).status, 204);
