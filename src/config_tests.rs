@@ -117,14 +117,21 @@ fn a_cluster_is_read_from_its_flags() {
 fn every_fault_of_a_cluster_is_named() {
     let cluster = Cli { cluster_bind: some("127.0.0.1:0"), ..Cli::default() };
     let lease = |url: &str| Cli { cluster_lease: some(url), ..Cli::default() };
+    let connect = |peers: &str| Cli { cluster_connect: some(peers), ..Cli::default() };
     let user = Cli { cluster_lease_user: some("u"), ..lease("etcd://a:1") };
-    let cases: [(Cli, &str); 17] = [
+    let cases: [(Cli, &str); 23] = [
         (Cli { cluster_size: some("3"), ..Cli::default() }, "--cluster-size needs"),
         (Cli { cluster_insecure: true, ..Cli::default() }, "--cluster-insecure needs"),
         (Cli { cluster_size: some("2"), ..Cli::default() }, "--cluster-size is less than 3"),
         (Cli { cluster_mode: some("both"), ..Cli::default() }, "--cluster-mode 'both'"),
         (Cli { cluster_settle: some("0s"), ..Cli::default() }, "--cluster-settle must"),
-        (Cli { cluster_connect: some("a:b"), ..Cli::default() }, "--cluster-connect 'a:b'"),
+        (connect("a:b"), "--cluster-connect 'a:b'"),
+        (connect("a:0"), "--cluster-connect 'a:0' has no valid port"),
+        (connect("127.0.0.1:1;127.0.0.1:2"), "--cluster-connect '127.0.0.1:1;127.0.0.1:2' is no"),
+        (connect("http://a:1"), "--cluster-connect 'http://a:1' is no host and port"),
+        (connect("a:b:1"), "--cluster-connect 'a:b:1' is no host and port"),
+        (connect("a:+1"), "--cluster-connect 'a:+1' is no host and port"),
+        (connect("u:p,q@a:1"), "--cluster-connect '***@a:1' is no list of host:port"),
         (Cli { cluster_name: some("a b"), ..Cli::default() }, "--cluster-name"),
         (Cli { cluster_advertise: some("::::"), ..Cli::default() }, "--cluster-advertise '::::'"),
         (Cli { cluster_key_file: some("/nowhere"), ..Cli::default() }, "--cluster-key-file '/no"),

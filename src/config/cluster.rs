@@ -1,9 +1,10 @@
 //! The part of the configuration that says with whom this node is a cluster, and how.
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, ToSocketAddrs as _, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs as _, UdpSocket};
 
 use super::etcd::etcd;
 use super::faults::Faults;
+use super::url::{is_host, port, shown};
 use crate::base::limits::SETTLE_MAX;
 use crate::base::secret::Secret;
 use crate::base::time::Millis;
@@ -103,23 +104,22 @@ fn given(cli: &Cli) -> &'static str {
 
 /// Host and port, `host`, `host:port` or `[v6]:port`.
 fn host_and_port(text: &str) -> Option<(String, u16)> {
+    if text.parse::<Ipv6Addr>().is_ok() {
+        return Some((text.to_owned(), PORT));
+    }
     let (host, port) = match text.rsplit_once(':') {
-        Some((host, port)) if !host.contains(':') || host.ends_with(']') => {
-            (host, port.parse().ok()?)
-        }
-        // A bare IPv6 address, or no port.
+        Some((host, digits)) if !text.ends_with(']') => (host, port(digits)?),
         _ => (text, PORT),
     };
-    let host = host.trim_start_matches('[').trim_end_matches(']');
-    let is_name = !host.is_empty() && host.bytes().all(|byte| byte.is_ascii_graphic());
-    is_name.then(|| (host.to_owned(), port))
+    let bare = host.trim_start_matches('[').trim_end_matches(']');
+    is_host(host).then(|| (bare.to_owned(), port))
 }
 
 fn bind(text: &str, faults: &mut Faults) -> SocketAddr {
     // Go's way to say all addresses.
     let whole = if text.starts_with(':') { format!("0.0.0.0{text}") } else { text.to_owned() };
     resolved(&whole).unwrap_or_else(|why| {
-        faults.add("--cluster-bind", format_args!("'{text}' {why}"));
+        faults.add("--cluster-bind", format_args!("'{}' {why}", shown(text)));
         SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), PORT)
     })
 }
@@ -131,10 +131,19 @@ fn resolved(text: &str) -> Result<SocketAddr, String> {
 }
 
 fn peers(text: &str, faults: &mut Faults) -> Vec<(String, u16)> {
+    // Before it is split: a password may hold a comma.
+    let may_be_shown = shown(text);
+    if may_be_shown != text {
+        faults.add("--cluster-connect", format_args!("'{may_be_shown}' is no list of host:port"));
+        return Vec::new();
+    }
     let mut peers = Vec::new();
     for text in text.split(',').map(str::trim).filter(|text| !text.is_empty()) {
         match host_and_port(text) {
-            Some(peer) => peers.push(peer),
+            Some(peer) if peer.1 > 0 => peers.push(peer),
+            Some(_) => {
+                faults.add("--cluster-connect", format_args!("'{text}' has no valid port"));
+            }
             None => faults.add("--cluster-connect", format_args!("'{text}' is no host and port")),
         }
     }
@@ -176,7 +185,7 @@ fn advertise(
 ) -> SocketAddr {
     if let Some(text) = &cli.cluster_advertise {
         return resolved(text).unwrap_or_else(|why| {
-            faults.add("--cluster-advertise", format_args!("'{text}' {why}"));
+            faults.add("--cluster-advertise", format_args!("'{}' {why}", shown(text)));
             bind
         });
     }

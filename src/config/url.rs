@@ -82,7 +82,7 @@ impl Url {
         }
         let port = match port {
             None => default_port,
-            Some(port) => port.parse().ok().filter(|port| *port > 0).ok_or(UrlFault::Port)?,
+            Some(port) => self::port(port).filter(|port| *port > 0).ok_or(UrlFault::Port)?,
         };
         let (path, query) = rest.split_once('?').unwrap_or((rest, ""));
         Ok(Url {
@@ -96,9 +96,14 @@ impl Url {
     }
 }
 
+/// A port in digits alone: the parser of numbers takes a `+` before them too.
+pub fn port(text: &str) -> Option<u16> {
+    text.bytes().all(|byte| byte.is_ascii_digit()).then(|| text.parse().ok())?
+}
+
 /// A name, an IPv4 address, or an IPv6 address in brackets. What else a URL could have there would
 /// make a `Host` that servers refuse with every request.
-fn is_host(host: &str) -> bool {
+pub fn is_host(host: &str) -> bool {
     match host.strip_prefix('[') {
         Some(rest) => rest.strip_suffix(']').is_some_and(|ip| ip.parse::<Ipv6Addr>().is_ok()),
         None => {
@@ -176,6 +181,7 @@ mod tests {
             ("http://:80", UrlFault::Host),
             ("http://a:0", UrlFault::Port),
             ("http://a:x", UrlFault::Port),
+            ("http://a:+80", UrlFault::Port),
             ("http://::1", UrlFault::Host),
             ("http://[::1", UrlFault::Host),
             ("http://[a]:80", UrlFault::Host),
