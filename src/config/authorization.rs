@@ -33,6 +33,10 @@ pub fn of_flags(cli: &Cli, faults: &mut Faults, warnings: &mut Vec<String>) -> O
             Some(password.0.clone())
         }
         (None, Some(file)) => match read_text(file.as_ref()) {
+            Ok(text) if text.trim().is_empty() => {
+                faults.add("--remote-password-file", format_args!("'{file}' is empty"));
+                return None;
+            }
             Ok(text) => Some(text.trim_end_matches(['\r', '\n']).to_owned()),
             Err(error) => {
                 faults.add("--remote-password-file", format_args!("'{file}': {error}"));

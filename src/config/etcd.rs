@@ -95,7 +95,11 @@ fn tls(cli: &Cli, is_tls: bool, faults: &mut Faults) -> Option<EtcdTls> {
 fn login(cli: &Cli, faults: &mut Faults) -> Option<EtcdLogin> {
     match (&cli.cluster_lease_user, &cli.cluster_lease_password_file) {
         (None, None) => None,
-        (Some(user), Some(path)) => match std::fs::read_to_string(path) {
+        (Some(user), Some(path)) => match read_text(path.as_ref()) {
+            Ok(text) if text.trim().is_empty() => {
+                faults.add("--cluster-lease-password-file", format_args!("'{path}' is empty"));
+                None
+            }
             Ok(text) => {
                 let password = text.trim_end_matches(['\r', '\n']).to_owned();
                 Some(EtcdLogin { user: user.clone(), password })

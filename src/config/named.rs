@@ -52,6 +52,11 @@ impl Named {
             (None, Some(_)) => {
                 let path = self.path(&section.text(key_file, faults)?);
                 let text = self.read(&path, &section.path(key_file), faults)?;
+                if text.trim().is_empty() {
+                    let what = format_args!("'{}' is empty", path.display());
+                    section.fault(key_file, what, faults);
+                    return None;
+                }
                 Some(Secret(text.trim().to_owned()))
             }
             (None, None) => None,
