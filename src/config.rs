@@ -4,6 +4,7 @@
 //! Parsed, not validated: a `Config` cannot hold a zero tick or half a password.
 
 mod authorization;
+mod clash;
 mod cluster;
 pub mod endpoint;
 mod etcd;
@@ -202,6 +203,12 @@ impl Config {
             let what = format_args!("is more than the {GROUPS_MAX} that a cluster can have");
             faults.add("--max-groups", what);
         }
+        let is_of_file = flags.remote.is_none() && faults.is_in_file("remote_write");
+        let url_of = |index| match is_of_file {
+            true => format!("remote_write[{index}].url"),
+            false => "--remote".to_owned(),
+        };
+        refuse_clashes(&config, url_of, &mut faults);
         if faults.are_none() { Ok(config) } else { Err(faults.into_all()) }
     }
 
@@ -223,14 +230,42 @@ fn listen(texts: &[String], faults: &mut Faults) -> Vec<SocketAddr> {
     let mut found = Vec::new();
     for (index, text) in texts.iter().enumerate() {
         match address(text) {
-            Ok(address) if address.port() != 0 && found.contains(&address) => {
-                faults.add_item("--listen", index, format_args!("'{text}' is given twice"));
+            Ok(address) => {
+                match found.iter().find(|before| clash::overlap(**before, address)) {
+                    Some(same) if *same == address => {
+                        faults.add_item("--listen", index, format_args!("'{text}' is given twice"));
+                    }
+                    Some(other) => {
+                        let what = format_args!("'{text}' and '{other}' have an address in common");
+                        faults.add_item("--listen", index, what);
+                    }
+                    None => {}
+                }
+                found.push(address);
             }
-            Ok(address) => found.push(address),
             Err(fault) => faults.add_item("--listen", index, fault),
         }
     }
     found
+}
+
+/// What would be refused at the start, or go round in a ring.
+fn refuse_clashes(config: &Config, url_of: impl Fn(usize) -> String, faults: &mut Faults) {
+    let mut listen = config.listen.iter();
+    if let Some(Admin { address, .. }) = config.admin
+        && let Some(other) = listen.find(|other| clash::overlap(**other, address))
+    {
+        let what = format_args!("'{address}' and '{other}' of --listen have an address in common");
+        faults.add("--admin", what);
+    }
+    for (index, endpoint) in config.endpoints.iter().enumerate() {
+        let is_itself = |at: &SocketAddr| clash::is_itself(&endpoint.host, endpoint.port, *at);
+        if let Some(own) = config.listen.iter().find(|at| is_itself(at)) {
+            let url = &endpoint.url;
+            let what = format_args!("'{url}' is this program itself, which listens on {own}");
+            faults.add(&url_of(index), what);
+        }
+    }
 }
 
 /// Who may push.
