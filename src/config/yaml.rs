@@ -65,9 +65,11 @@ pub fn read(bytes: &[u8]) -> Result<Node, YamlFault> {
         match event {
             Ok((event, span)) => builder.on_event(event, span)?,
             Err(error) => {
-                let line = error.marker().line().max(1);
-                return Err(tab_before(text, line).unwrap_or_else(|| {
-                    fault(line, format_args!("is not YAML: {}{}", error.info(), hint(error.info())))
+                let (info, line) = (error.info(), error.marker().line().max(1));
+                let with_cause =
+                    tab_before(text, line).or_else(|| keyless_before(text, line, info));
+                return Err(with_cause.unwrap_or_else(|| {
+                    fault(line, format_args!("is not YAML: {info}{}", hint(info)))
                 }));
             }
         }
@@ -117,6 +119,18 @@ fn tab_before(text: &str, line: usize) -> Option<YamlFault> {
     };
     let at = text.lines().take(line).position(is_tabbed)?;
     Some(fault(at + 1, "is indented with a tab: YAML wants spaces"))
+}
+
+/// A key without its ':' is a text for the parser, which goes on until a later line makes no sense.
+fn keyless_before(text: &str, line: usize, info: &str) -> Option<YamlFault> {
+    const SAID_OF_IT: [&str; 3] =
+        ["mapping values are not allowed", "simple key expect ':'", "<document start>"];
+    let lines: Vec<&str> = text.lines().take(line - 1).map(str::trim).collect();
+    let at = lines.iter().rposition(|line| !line.is_empty() && !line.starts_with('#'))?;
+    let has_key = lines[at].contains(": ") || lines[at].ends_with(':');
+    let is_it = !has_key && SAID_OF_IT.iter().any(|said| info.contains(said));
+    let what = "Is a ':' missing behind a key, or the space behind the ':'?";
+    is_it.then(|| fault(at + 1, format_args!("is not YAML: {info}. {what}")))
 }
 
 /// The tree as far as it has come.
@@ -322,6 +336,24 @@ mod tests {
             assert!(found.starts_with(expected), "{expected}: {found}");
         }
         assert!(fault_of(vec![b' '; CONFIG_BYTES_MAX + 1]).starts_with("is longer than 1024KiB"));
+    }
+
+    #[test]
+    fn a_key_without_its_colon_is_told_with_its_own_line() {
+        let cases = [
+            ("a 1\nb: 2\n", 1),
+            ("a:1\n\n# c\nb: 2\n", 1),
+            ("a: 1\nb 2\nc: 3\n", 2),
+            ("a: 1\nb 2\n", 2),
+            ("a:\n  - b: 1\n    c 2\n\nd: 3\n", 3),
+            ("a:\n  - b http://c\n    d: 3\n", 2),
+        ];
+        for (text, line) in cases {
+            let found = fault_of(text);
+            let is_told = found.starts_with(&format!("{line}: is not YAML: "));
+            assert!(is_told && found.contains("Is a ':' missing behind a key"), "{text}: {found}");
+        }
+        assert!(fault_of("a: 1\n  b: 2\n").starts_with("2: "), "it is indented too far");
     }
 
     #[test]
