@@ -21,8 +21,8 @@ pub struct Faults {
     /// Whether some were left out.
     is_cut: bool,
     file: String,
-    /// Where flags and paths stand in the file; of a list, each of its items.
-    lines: HashMap<String, Vec<usize>>,
+    /// Where flags and paths stand in the file; of a list, each of its items with its index.
+    lines: HashMap<String, Vec<(usize, usize)>>,
 }
 
 impl Faults {
@@ -46,8 +46,13 @@ impl Faults {
     }
 
     /// Notes that a flag, or a path such as `remote_write[0].url`, is said in the file.
-    pub fn stands_at(&mut self, flag: &str, lines: Vec<usize>) {
-        self.lines.insert(flag.to_owned(), lines);
+    pub fn stands_at(&mut self, flag: &str, line: usize) {
+        self.lines.insert(flag.to_owned(), vec![(0, line)]);
+    }
+
+    /// The same of a list of which some items are read: their indices, and their lines.
+    pub fn items_stand_at(&mut self, flag: &str, items: Vec<(usize, usize)>) {
+        self.lines.insert(flag.to_owned(), items);
     }
 
     /// Whether a flag is said in the file.
@@ -81,15 +86,18 @@ impl Faults {
             self.all.push((0, format!("{flag} {what}")));
             return;
         };
-        let line = lines.get(index).or(lines.first()).copied();
-        let item = if lines.len() > 1 { format!("[{index}]") } else { String::new() };
+        let found = lines.get(index).or(lines.first()).copied();
+        let item = match found {
+            Some((index, _)) if lines.len() > 1 || index > 0 => format!("[{index}]"),
+            _ => String::new(),
+        };
         let path = key_of(flag);
         let what = in_keys(&what.to_string());
-        self.add_of_file(line, format_args!("{path}{item}: {what}"));
+        self.add_of_file(found.map(|(_, line)| line), format_args!("{path}{item}: {what}"));
     }
 
     /// What is missing stands where the thing around it does.
-    fn lines_of(&self, path: &str) -> Option<&Vec<usize>> {
+    fn lines_of(&self, path: &str) -> Option<&Vec<(usize, usize)>> {
         let mut path = path;
         loop {
             if let Some(lines) = self.lines.get(path) {

@@ -1,8 +1,8 @@
 //! The keys of a configuration file that are flags too.
 
-use super::faults::Faults;
+use super::faults::{Faults, key_of};
 use super::named::Named;
-use super::section::{Refused, Section, text};
+use super::section::{Refused, Section, text, text_of};
 use super::yaml::{Node, Value};
 use crate::base::secret::Secret;
 use crate::cli::Cli;
@@ -110,7 +110,7 @@ pub fn fill(cli: &mut Cli, root: &Section<'_>, named: &Named, faults: &mut Fault
         if let Some((name, node)) = root.pairs().iter().find(|(name, _)| name.text == *key) {
             let flag = format!("--{}", key.replace('_', "-"));
             if !is_given(cli, slot) {
-                faults.stands_at(&flag, lines(slot, name.line, node));
+                faults.items_stand_at(&flag, lines(slot, name.line, node));
                 put(cli, slot, &flag, node, named, faults);
             }
         }
@@ -126,13 +126,15 @@ fn is_given(cli: &mut Cli, slot: &Slot) -> bool {
     }
 }
 
-fn lines(slot: &Slot, line: usize, node: &Node) -> Vec<usize> {
-    match (slot, &node.value) {
-        (Slot::List(_), Value::List(items)) if !items.is_empty() => {
-            items.iter().map(|item| item.line).collect()
+fn lines(slot: &Slot, line: usize, node: &Node) -> Vec<(usize, usize)> {
+    let lines: Vec<(usize, usize)> = match (slot, &node.value) {
+        (Slot::List(_), Value::List(items)) => {
+            let texts = items.iter().enumerate().filter(|(_, item)| text_of(item).is_ok());
+            texts.map(|(index, item)| (index, item.line)).collect()
         }
-        _ => vec![line],
-    }
+        _ => Vec::new(),
+    };
+    if lines.is_empty() { vec![(0, line)] } else { lines }
 }
 
 fn put(cli: &mut Cli, slot: &Slot, flag: &str, node: &Node, named: &Named, faults: &mut Faults) {
@@ -159,7 +161,19 @@ fn texts(node: &Node, flag: &str, faults: &mut Faults) -> Vec<String> {
             faults.add(flag, "is an empty list");
             Vec::new()
         }
-        Value::List(items) => items.iter().filter_map(|item| text(item, flag, faults)).collect(),
+        Value::List(items) => {
+            let mut texts = Vec::new();
+            for (index, item) in items.iter().enumerate() {
+                match text_of(item) {
+                    Ok(text) => texts.push(text.to_owned()),
+                    Err(why) => {
+                        let what = format_args!("{}[{index}]: {why}", key_of(flag));
+                        faults.add_of_file(Some(item.line), what);
+                    }
+                }
+            }
+            texts
+        }
         _ => text(node, flag, faults).into_iter().collect(),
     }
 }

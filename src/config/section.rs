@@ -20,7 +20,7 @@ impl<'n> Section<'n> {
     pub fn open(node: &'n Node, path: String, faults: &mut Faults) -> Option<Section<'n>> {
         // Of a value that begins below its key, the key is what one looks for.
         if !faults.is_in_file(&path) {
-            faults.stands_at(&path, vec![node.line]);
+            faults.stands_at(&path, node.line);
         }
         let Value::Map(pairs) = &node.value else {
             let what = format!("is {}, not a map of keys and values", kind(&node.value));
@@ -37,7 +37,7 @@ impl<'n> Section<'n> {
             match seen.get(name.text.as_str()) {
                 None => {
                     seen.insert(&name.text, name.line);
-                    faults.stands_at(&path, vec![name.line]);
+                    faults.stands_at(&path, name.line);
                 }
                 Some(before) => {
                     let what = format_args!("{path}: stands on line {before} already");
@@ -105,16 +105,15 @@ impl<'n> Section<'n> {
 
 /// The text that a node is. It is a fault if it is none; it is not shown then, for it may be secret.
 pub fn text(node: &Node, path: &str, faults: &mut Faults) -> Option<String> {
+    text_of(node).map(str::to_owned).map_err(|why| faults.add(path, why)).ok()
+}
+
+/// The same, or why it is none.
+pub fn text_of(node: &Node) -> Result<&str, String> {
     match &node.value {
-        Value::Text(text) => Some(text.clone()),
-        value => {
-            let what = match value {
-                Value::Null => "has no value".to_owned(),
-                value => format!("is {}, not a single value", kind(value)),
-            };
-            faults.add(path, what);
-            None
-        }
+        Value::Text(text) => Ok(text),
+        Value::Null => Err("has no value".to_owned()),
+        value => Err(format!("is {}, not a single value", kind(value))),
     }
 }
 

@@ -145,7 +145,7 @@ mod tests {
     fn read(text: &str) -> (Roster, Vec<String>) {
         let node = yaml::read(text.as_bytes()).unwrap_or_else(|fault| panic!("{text}: {fault:?}"));
         let mut faults = Faults::of_file("f");
-        faults.stands_at("sources", vec![1]);
+        faults.stands_at("sources", 1);
         let roster = roster(&node, &mut faults);
         (roster, faults.into_all())
     }

@@ -79,7 +79,11 @@ pub fn endpoints(
     let mut endpoints: Vec<Endpoint> = Vec::new();
     for (index, item) in items.iter().enumerate() {
         let path = format!("remote_write[{index}]");
-        let Some(section) = Section::open(item, path, faults) else { continue };
+        let Some(section) = Section::open(item, path, faults) else {
+            // What is said of the others counts from the first on.
+            endpoints.push(Endpoint::nowhere());
+            continue;
+        };
         let endpoint = endpoint(&section, timeout, named, faults);
         for before in &endpoints {
             refuse_shared(&section, &endpoint, before, faults);

@@ -12,7 +12,7 @@ use crate::base::secret::Secret;
 fn read(text: &str) -> (Vec<Endpoint>, Vec<String>) {
     let node = yaml::read(text.as_bytes()).unwrap_or_else(|fault| panic!("{fault:?}"));
     let mut faults = Faults::of_file("f");
-    faults.stands_at("remote_write", vec![1]);
+    faults.stands_at("remote_write", 1);
     let named = Named::in_file(Path::new("/etc/highlander/f.yml"), |path| match path.to_str() {
         Some("/etc/highlander/password") => Ok(" geheim \n".to_owned()),
         Some("/etc/pem" | "/etc/highlander/../pem") => Ok(String::new()),
