@@ -26,8 +26,8 @@ use std::net::{SocketAddr, ToSocketAddrs as _};
 use std::path::PathBuf;
 
 use crate::base::limits::{
-    BODY_BYTES_MAX, CONNECTIONS_MAX, DECODED_BYTES_MAX, GROUPS_LIMIT, GROUPS_MAX, HOLD_BYTES_MAX,
-    HOLD_WINDOW, LARGE_BODIES_BYTES_MAX, SOURCES_LIMIT, SOURCES_MAX,
+    BODY_BYTES_MAX, CONNECTIONS_MAX, CORES_LIMIT, DECODED_BYTES_MAX, GROUPS_LIMIT, GROUPS_MAX,
+    HOLD_BYTES_MAX, HOLD_WINDOW, LARGE_BODIES_BYTES_MAX, SOURCES_LIMIT, SOURCES_MAX,
 };
 use crate::base::time::Millis;
 use crate::cli::Cli;
@@ -163,7 +163,10 @@ impl Config {
                 &cli.max_sources,
                 (SOURCES_MAX, SOURCES_LIMIT),
             ),
-            cores: faults.number("--cores", &cli.cores),
+            cores: cli
+                .cores
+                .as_ref()
+                .map(|_| faults.number_to("--cores", &cli.cores, (1, CORES_LIMIT))),
             driver: faults.choice(
                 "--driver",
                 &cli.driver,

@@ -47,6 +47,9 @@ pub const GROUPS_MAX: usize = 1000;
 /// The most that `--max-groups` may say: each new seat copies the map of all, so that to take so many
 /// costs some 20 s in all, and all are looked at ten times a second.
 pub const GROUPS_LIMIT: usize = 10_000;
+/// The most that `--cores` may say: each is a thread with rings and buffers of its own, and a slip of
+/// some digits is to be a fault, not a want of memory.
+pub const CORES_LIMIT: usize = 1024;
 /// Sources of one group that are told apart at a time, unless `--max-sources` says otherwise.
 pub const SOURCES_MAX: usize = 64;
 /// The most that `--max-sources` may say: to elect one, all are looked at.
