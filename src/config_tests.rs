@@ -323,6 +323,31 @@ fn every_fault_of_tls_is_named() {
 }
 
 #[test]
+fn the_files_for_an_etcd_are_judged_as_those_for_an_endpoint() {
+    let file = pem_files("etcd");
+    let of = |ca: &str, certificate: &str, key: &str| Cli {
+        cluster_bind: some("127.0.0.1:0"),
+        cluster_lease: some("etcds://a:1"),
+        cluster_lease_ca_file: file(ca),
+        cluster_lease_cert_file: file(certificate),
+        cluster_lease_key_file: file(key),
+        ..Cli::default()
+    };
+    assert!(Config::from_cli(&of("certificate", "certificate", "key")).is_ok());
+    let [ca, certificate, key] =
+        ["ca", "cert", "key"].map(|it| format!("--cluster-lease-{it}-file '/"));
+    let cases = [
+        (of("nothing", "certificate", "key"), &ca),
+        (of("certificate", "broken", "key"), &certificate),
+        (of("certificate", "certificate", "other-key"), &key),
+    ];
+    for (cli, expected) in cases {
+        let found = faults(cli);
+        assert!(found.len() == 1 && found[0].starts_with(expected), "{expected}: {found:?}");
+    }
+}
+
+#[test]
 fn nobody_is_believed_about_others_unless_it_is_said_and_everybody_about_his_weight() {
     use crate::logic::recognition::Weights;
     use crate::logic::source::Identity;

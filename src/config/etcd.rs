@@ -7,6 +7,7 @@ use super::named::read_text;
 use super::url::shown;
 use crate::cli::Cli;
 use crate::io::etcd::client::{EtcdConfig, EtcdLogin, EtcdTls};
+use crate::io::tls::files::{Belief, TlsFile, TlsFileFault, TlsFiles, client_config};
 
 /// Reads the flags. `None`: there is none.
 pub fn etcd(cli: &Cli, faults: &mut Faults) -> Option<EtcdConfig> {
@@ -86,10 +87,9 @@ fn tls(cli: &Cli, is_tls: bool, faults: &mut Faults) -> Option<EtcdTls> {
             None
         }
     };
-    if is_tls {
-        refuse_unreadable(cli, faults);
-    }
-    is_tls.then_some(EtcdTls { ca_file, certificate })
+    let tls = is_tls.then_some(EtcdTls { ca_file, certificate })?;
+    judge(&tls, faults);
+    Some(tls)
 }
 
 fn login(cli: &Cli, faults: &mut Faults) -> Option<EtcdLogin> {
@@ -120,17 +120,19 @@ fn login(cli: &Cli, faults: &mut Faults) -> Option<EtcdLogin> {
     }
 }
 
-/// What the files hold is judged at the start; that they can be read is known now.
-fn refuse_unreadable(cli: &Cli, faults: &mut Faults) {
-    for (flag, file) in [
-        ("--cluster-lease-ca-file", &cli.cluster_lease_ca_file),
-        ("--cluster-lease-cert-file", &cli.cluster_lease_cert_file),
-        ("--cluster-lease-key-file", &cli.cluster_lease_key_file),
-    ] {
-        if let Some(file) = file
-            && let Err(error) = read_text(file.as_ref())
-        {
-            faults.add(flag, format_args!("'{file}': {error}"));
-        }
+/// The same files are read at the start.
+fn judge(tls: &EtcdTls, faults: &mut Faults) {
+    let files = TlsFiles {
+        authority: tls.ca_file.clone(),
+        certificate: tls.certificate.clone(),
+        belief: Belief::Proven,
+    };
+    for TlsFileFault { file, what } in client_config(&files).err().unwrap_or_default() {
+        let flag = match file {
+            TlsFile::Authority => "--cluster-lease-ca-file",
+            TlsFile::Certificate => "--cluster-lease-cert-file",
+            TlsFile::Key => "--cluster-lease-key-file",
+        };
+        faults.add(flag, what);
     }
 }
