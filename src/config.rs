@@ -13,6 +13,7 @@ pub mod file;
 mod headers;
 mod keys;
 mod named;
+mod places;
 pub mod queue;
 mod section;
 mod sources;
@@ -149,7 +150,7 @@ impl Config {
                 .max_lag
                 .as_ref()
                 .map(|lag| faults.duration("--max-lag", &Some(lag.clone()), 60_000)),
-            state: state(cli.state.as_deref(), &mut faults),
+            state: places::state(cli.state.as_deref(), &mut faults),
             connections_max: faults
                 .number("--max-connections", &cli.max_connections)
                 .unwrap_or(CONNECTIONS_MAX),
@@ -361,6 +362,7 @@ fn endpoints(
             faults.add(flag, what);
         }
     }
+    places::refuse_folders(&written, faults);
     let path = |index: usize, key: &str| format!("remote_write[{index}].{key}");
     for (index, endpoint) in written.iter().enumerate() {
         let client = endpoint.tls.as_ref().map(|tls| tls.client(&endpoint.host));
@@ -391,22 +393,6 @@ fn remote(text: Option<&str>, faults: &mut Faults) -> Endpoint {
     };
     faults.add("--remote", format_args!("'{}' {why}", shown(text)));
     Endpoint::nowhere()
-}
-
-/// The file may be still to come; its folder must be there.
-fn state(text: Option<&str>, faults: &mut Faults) -> Option<PathBuf> {
-    let path = PathBuf::from(text?);
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
-    if let Some(folder) = folder
-        && !folder.is_dir()
-    {
-        faults.add("--state", format_args!("'{}': there is no such folder", folder.display()));
-    } else if path.exists()
-        && let Err(error) = std::fs::File::open(&path)
-    {
-        faults.add("--state", format_args!("'{}': {error}", path.display()));
-    }
-    Some(path)
 }
 
 fn instance_id(
