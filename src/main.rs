@@ -1,5 +1,6 @@
 //! The binary: arguments in, signals in, exit code out.
 
+use std::io::Write as _;
 use std::process::ExitCode;
 
 use highlander::cli::{Cli, Command, Exit};
@@ -28,14 +29,12 @@ fn main() -> ExitCode {
     let cli = match Cli::parse(&args) {
         Ok(cli) => cli,
         Err(Exit::Help(text)) => {
-            println!("{}", text.trim_end());
-            return ExitCode::SUCCESS;
+            return print(text.trim_end());
         }
         Err(Exit::Fault(text)) => return fault(&[text.trim_end().to_owned()]),
     };
     if cli.version {
-        println!("highlander {}", env!("CARGO_PKG_VERSION"));
-        return ExitCode::SUCCESS;
+        return print(concat!("highlander ", env!("CARGO_PKG_VERSION")));
     }
     match cli.command {
         Some(Command::Demo(_)) => demo::run(),
@@ -51,7 +50,7 @@ fn serve(cli: &Cli) -> ExitCode {
     let mut signals = match Signals::new([SIGTERM, SIGINT, SIGHUP]) {
         Ok(signals) => signals,
         Err(error) => {
-            eprintln!("highlander: can't wait for signals: {error}");
+            tell(&format!("highlander: can't wait for signals: {error}"));
             return ExitCode::FAILURE;
         }
     };
@@ -64,7 +63,7 @@ fn serve(cli: &Cli) -> ExitCode {
     let running = match server::start_with(config, Box::new(read)) {
         Ok(running) => running,
         Err(error) => {
-            eprintln!("highlander: {error}");
+            tell(&format!("highlander: {error}"));
             return ExitCode::FAILURE;
         }
     };
@@ -93,15 +92,14 @@ fn check(file: &str, cli: &Cli) -> ExitCode {
     match Config::from_cli(&Cli { config: Some(file.to_owned()), ..cli.clone() }) {
         Ok(config) => {
             for warning in &config.warnings {
-                eprintln!("{warning}");
+                tell(warning);
             }
             let remotes: Vec<String> = config.remotes().collect();
-            println!("{file} is good: it writes to {}", remotes.join(", "));
-            ExitCode::SUCCESS
+            print(&format!("{file} is good: it writes to {}", remotes.join(", ")))
         }
         Err(faults) => {
             for fault in faults {
-                eprintln!("{fault}");
+                tell(&fault);
             }
             ExitCode::from(USAGE)
         }
@@ -110,9 +108,22 @@ fn check(file: &str, cli: &Cli) -> ExitCode {
 
 fn fault(faults: &[String]) -> ExitCode {
     for fault in faults {
-        eprintln!("highlander: {fault}");
+        tell(&format!("highlander: {fault}"));
     }
     ExitCode::from(USAGE)
+}
+
+/// Says what was asked for. A pipe that nobody reads any more, or a full disk, has not taken it.
+fn print(text: &str) -> ExitCode {
+    match writeln!(std::io::stdout(), "{text}") {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(_) => ExitCode::FAILURE,
+    }
+}
+
+/// Says what went wrong. Where that can't be said, the exit code is all there is.
+fn tell(text: &str) {
+    let _ = writeln!(std::io::stderr(), "{text}");
 }
 
 /// A core without its thread would answer nobody: better no process, and a new one.
@@ -121,7 +132,7 @@ fn abort_on_panic() {
         let thread = std::thread::current();
         let text = format!("highlander: thread '{}': {panic}", thread.name().unwrap_or("?"));
         // A pipe that nobody reads may block the message; it must not keep the process alive.
-        let told = std::thread::Builder::new().spawn(move || eprintln!("{text}"));
+        let told = std::thread::Builder::new().spawn(move || tell(&text));
         if let Ok(told) = told {
             let start = std::time::Instant::now();
             while !told.is_finished() && start.elapsed() < LAST_WORDS {

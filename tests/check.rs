@@ -115,6 +115,19 @@ fn a_file_that_is_not_there_or_without_an_end_is_a_fault() {
 }
 
 #[test]
+fn an_output_that_takes_nothing_is_no_success_and_no_panic() {
+    let folder = scratch("check-full");
+    fs::write(folder.join("a.yml"), "health_tick: 1s\n").expect("a new file");
+    fs::write(folder.join("b.yml"), "health_tick: soon\n").expect("a new file");
+    let full = || fs::OpenOptions::new().write(true).open("/dev/full").expect("Linux has it");
+    for (args, code) in [(&["--help"][..], 1), (&["check", "a.yml"], 1), (&["check", "b.yml"], 2)] {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_highlander"));
+        command.current_dir(&folder).args(args).stdout(full()).stderr(full());
+        assert_eq!(command.status().expect("it was built").code(), Some(code), "{args:?}");
+    }
+}
+
+#[test]
 fn flags_win_and_a_start_tells_the_same_faults() {
     let folder = scratch("check-flags");
     fs::write(folder.join("a.yml"), "health_tick: soon\nlisten: nowhere\n").expect("a new file");
