@@ -186,9 +186,19 @@ pub fn key_of(flag: &str) -> String {
     }
 }
 
-/// A sentence that speaks of flags, for somebody who writes keys.
+/// A sentence that speaks of flags, for somebody who writes keys. What stands in quotes is theirs.
 fn in_keys(what: &str) -> String {
-    what.split(' ').map(key_of).collect::<Vec<_>>().join(" ")
+    let mut is_quoted = false;
+    let words = what.split(' ').map(|word| {
+        let was_quoted = is_quoted;
+        let bare = word.trim_end_matches([':', ',']);
+        let begins = !was_quoted && word.starts_with('\'');
+        // A quote alone begins or ends a text that has a blank beside it.
+        let ends = bare.ends_with('\'') && (was_quoted || bare.len() > 1);
+        is_quoted = (was_quoted || begins) && !ends;
+        if was_quoted || begins { word.to_owned() } else { key_of(word) }
+    });
+    words.collect::<Vec<_>>().join(" ")
 }
 
 /// Reads a size such as 512KiB; in bytes.
@@ -204,4 +214,23 @@ pub fn parse_size(text: &str) -> Option<usize> {
         _ => return None,
     };
     number.checked_mul(unit).filter(|bytes| *bytes > 0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn flags_are_told_as_keys_but_for_those_in_what_was_written() {
+        let cases = [
+            ("needs --a-b or --c", "needs a_b or c"),
+            ("'a --b-c' is none: use --d-e", "'a --b-c' is none: use d_e"),
+            ("' --b-c ' is none: use --d-e", "' --b-c ' is none: use d_e"),
+            ("'x': --b-c, 'y' --d-e", "'x': b_c, 'y' d_e"),
+            ("can't go with --a-b", "can't go with a_b"),
+        ];
+        for (flags, keys) in cases {
+            assert_eq!(in_keys(flags), keys);
+        }
+    }
 }
