@@ -180,8 +180,11 @@ fn refuse_shared(
     faults: &mut Faults,
 ) {
     if endpoint.name == before.name && !endpoint.name.is_empty() {
-        let what = format_args!("'{}' is the name of another endpoint too", endpoint.name);
-        section.fault("name", what, faults);
+        let what = match section.node("name") {
+            Some(_) => "is the name of another endpoint too",
+            None => "is the host of another endpoint too: give it a name",
+        };
+        section.fault("name", format_args!("'{}' {what}", endpoint.name), faults);
     }
     if let (Delivery::Queued(queue), Delivery::Queued(other)) =
         (&endpoint.delivery, &before.delivery)

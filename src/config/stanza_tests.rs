@@ -100,7 +100,7 @@ fn the_folder_of_a_queue_is_its_alone_and_so_is_a_name() {
         |url: &str| format!("- url: http://{url}/w\n  delivery: queued\n  queue:\n    dir: q\n");
     let (_, faults) = read(&format!("{}{}", queued("a"), queued("a")));
     let expected = [
-        "f:5: remote_write[1].name: 'a' is the name of another endpoint too",
+        "f:5: remote_write[1].name: 'a' is the host of another endpoint too: give it a name",
         "f:8: remote_write[1].queue.dir: '/etc/highlander/q' is the folder of another queue too",
     ];
     assert_eq!(faults, expected);
