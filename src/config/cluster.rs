@@ -4,6 +4,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs as _, UdpSo
 
 use super::etcd::etcd;
 use super::faults::Faults;
+use super::named::read_text;
 use super::url::{is_host, port, shown};
 use crate::base::limits::SETTLE_MAX;
 use crate::base::secret::Secret;
@@ -162,7 +163,7 @@ fn keys(cli: &Cli, name: &str, bind: SocketAddr, faults: &mut Faults) -> Option<
     if cli.cluster_insecure {
         faults.add("--cluster-insecure", "excludes --cluster-key-file: give one of them");
     }
-    let text = match std::fs::read_to_string(path) {
+    let text = match read_text(path.as_ref()) {
         Ok(text) => text,
         Err(error) => {
             faults.add("--cluster-key-file", format_args!("'{path}': {error}"));

@@ -1,6 +1,8 @@
 //! The files of TLS: whom to trust, and what to show. PEM, and read once, at the start.
 
 use std::fmt;
+use std::fs::File;
+use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -12,6 +14,7 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use rustls::{ClientConfig, RootCertStore};
 
+use crate::base::limits::NAMED_FILE_BYTES_MAX;
 use crate::io::tls::verify::{Anybody, Known};
 
 /// Where the files are.
@@ -129,13 +132,7 @@ pub fn ours(
     provider: &CryptoProvider,
 ) -> Result<SingleCertAndKey, Vec<TlsFileFault>> {
     let chain = certificates(TlsFile::Certificate, chain_path);
-    let key = PrivateKeyDer::from_pem_file(key_path).map_err(|error| match error {
-        pem::Error::NoItemsFound => {
-            TlsFileFault::new(TlsFile::Key, key_path, &"holds no key, or an encrypted one")
-        }
-        error => unreadable(TlsFile::Key, key_path, error),
-    });
-    let (chain, key) = match (chain, key) {
+    let (chain, key) = match (chain, key(key_path)) {
         (Ok(chain), Ok(key)) => (chain, key),
         (chain, key) => return Err([chain.err(), key.err()].into_iter().flatten().collect()),
     };
@@ -158,21 +155,35 @@ pub fn certificates(
     file: TlsFile,
     path: &Path,
 ) -> Result<Vec<CertificateDer<'static>>, TlsFileFault> {
-    let found =
-        CertificateDer::pem_file_iter(path).and_then(Iterator::collect::<Result<Vec<_>, _>>);
-    match found {
+    let bytes = read(path).map_err(|error| TlsFileFault::new(file, path, &error))?;
+    match CertificateDer::pem_slice_iter(&bytes).collect::<Result<Vec<_>, _>>() {
         Ok(found) if found.is_empty() => {
             Err(TlsFileFault::new(file, path, &"holds no certificate"))
         }
         Ok(found) => Ok(found),
-        Err(error) => Err(unreadable(file, path, error)),
+        Err(_) => Err(TlsFileFault::new(file, path, &NO_PEM)),
     }
 }
 
+/// The key of a file, the first one.
+pub fn key(path: &Path) -> Result<PrivateKeyDer<'static>, TlsFileFault> {
+    let fault = |what: &dyn fmt::Display| TlsFileFault::new(TlsFile::Key, path, what);
+    let bytes = read(path).map_err(|error| fault(&error))?;
+    PrivateKeyDer::from_pem_slice(&bytes).map_err(|error| match error {
+        pem::Error::NoItemsFound => fault(&"holds no key, or an encrypted one"),
+        _ => fault(&NO_PEM),
+    })
+}
+
 /// What is in a file of keys is not shown, not even a line that makes no sense.
-fn unreadable(file: TlsFile, path: &Path, error: pem::Error) -> TlsFileFault {
-    match error {
-        pem::Error::Io(error) => TlsFileFault::new(file, path, &error),
-        _ => TlsFileFault::new(file, path, &"is not PEM"),
+const NO_PEM: &str = "is not PEM";
+
+/// Reads a file that should be short: a device without an end is cut off, and refused.
+fn read(path: &Path) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    File::open(path)?.take(NAMED_FILE_BYTES_MAX + 1).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > NAMED_FILE_BYTES_MAX {
+        return Err(io::Error::other(format!("longer than {}KiB", NAMED_FILE_BYTES_MAX >> 10)));
     }
+    Ok(bytes)
 }
