@@ -10,7 +10,9 @@ use super::faults::Faults;
 use super::named::Named;
 use super::section::{Refused, Section};
 use crate::cli::Cli;
-use crate::io::tls::files::{Belief, TlsFile, TlsFileFault, TlsFiles, client_config};
+use crate::io::tls::files::{
+    Belief, TlsFile, TlsFileFault, TlsFiles, certificates, client_config, key,
+};
 use crate::io::tls::{Tls, server_name};
 
 /// How TLS is spoken with an endpoint.
@@ -50,11 +52,19 @@ impl TlsSetting {
                 add("server_name", format!("is needed: no certificate is made out to '{host}'"));
             }
         }
-        match (&self.cert_file, &self.key_file) {
-            (Some(_), None) => add("cert_file", "has no key beside it".to_owned()),
-            (None, Some(_)) => add("key_file", "has no certificate beside it".to_owned()),
-            (Some(_), Some(_)) | (None, None) => {}
-        }
+        // One without the other is looked at all the same, so that all its faults are told.
+        let lone = match (&self.cert_file, &self.key_file) {
+            (Some(file), None) => {
+                add("cert_file", "has no key beside it".to_owned());
+                certificates(TlsFile::Certificate, file).err()
+            }
+            (None, Some(file)) => {
+                add("key_file", "has no certificate beside it".to_owned());
+                key(file).err()
+            }
+            (Some(_), Some(_)) | (None, None) => None,
+        };
+        faults.extend(lone.map(of_file));
         let files = TlsFiles {
             authority: self.ca_file.clone(),
             certificate: self.cert_file.clone().zip(self.key_file.clone()),
@@ -127,6 +137,9 @@ const REFUSED: &[Refused] = &[
     ("ca", "is not read from here: put it into a file, and use ca_file"),
     ("cert", "is not read from here: put it into a file, and use cert_file"),
     ("key", "is not read from here: put it into a file, and use key_file"),
+    ("ca_ref", "is not supported: use ca_file"),
+    ("cert_ref", "is not supported: use cert_file"),
+    ("key_ref", "is not supported: use key_file"),
     ("min_version", "can't be set: TLS 1.2 and 1.3 are spoken"),
     ("max_version", "can't be set: TLS 1.2 and 1.3 are spoken"),
 ];
