@@ -196,7 +196,8 @@ impl Config {
             let max = LARGE_BODIES_BYTES_MAX >> 20;
             faults.add("--max-body", format_args!("is more than the {max}MiB for all bodies"));
         }
-        queue::refuse_small(&config.endpoints, config.body_bytes_max, &mut faults);
+        let deliveries = config.endpoints.iter().map(|endpoint| &endpoint.delivery);
+        queue::refuse_small(deliveries, config.body_bytes_max, &mut faults);
         let has_no_key = config.cluster.as_ref().is_some_and(|cluster| cluster.keys.is_none());
         if config.web.is_some() && has_no_key {
             let what =

@@ -2,7 +2,6 @@
 
 use std::path::PathBuf;
 
-use super::endpoint::Endpoint;
 use super::faults::Faults;
 use super::named::Named;
 use super::section::Section;
@@ -128,10 +127,14 @@ pub fn delivery(
 }
 
 /// A queue that can't hold every request would have its source drop those that it can't, or wait for ever.
-pub fn refuse_small(endpoints: &[Endpoint], body_bytes_max: usize, faults: &mut Faults) {
+pub fn refuse_small<'d>(
+    deliveries: impl Iterator<Item = &'d Delivery>,
+    body_bytes_max: usize,
+    faults: &mut Faults,
+) {
     let least = (body_bytes_max + QUEUE_BESIDE_BODY_MAX).div_ceil(1024);
-    for (index, endpoint) in endpoints.iter().enumerate() {
-        if let Delivery::Queued(queue) = &endpoint.delivery
+    for (index, delivery) in deliveries.enumerate() {
+        if let Delivery::Queued(queue) = delivery
             && queue.bytes_max < 1024 * least as u64
         {
             let what =
