@@ -393,7 +393,7 @@ fn fault(output: &str, args: &[&str]) -> String {
     let at = args.iter().position(|arg| told.trim_matches('"') == *arg).unwrap_or(args.len());
     let glued = match told.split_once('=') {
         Some((flag, _)) if flag.starts_with("--") => Some(flag),
-        _ => ["-p", "-r", "-u"].into_iter().find(|flag| told.starts_with(flag)),
+        _ => ["-p", "-r", "-u"].into_iter().find(|flag| told != *flag && told.starts_with(flag)),
     };
     if let Some(flag) = glued {
         return format!("{flag}***: a flag and its value are two arguments");
@@ -444,10 +444,10 @@ mod tests {
             let Err(Exit::Fault(found)) = parse(args) else { panic!("{args:?} is no fault") };
             assert!(found.starts_with(expected) && !found.contains("geheim"), "{args:?}: {found}");
         }
-        assert_eq!(
-            parse(&["check", "a.yml", "b.yml"]).err(),
-            Some(Exit::Fault("Unrecognized argument: b.yml\n".into()))
-        );
+        for (args, told) in [(["check", "a.yml", "b.yml"], "b.yml"), (["check", "-p", "a"], "-p")] {
+            let expected = Exit::Fault(format!("Unrecognized argument: {told}\n"));
+            assert_eq!(parse(&args).err(), Some(expected));
+        }
     }
 
     #[test]
