@@ -1,12 +1,12 @@
 //! The files that a configuration names.
 
-use std::io::{self, Read as _};
+use std::io;
 use std::path::{Path, PathBuf};
 
 use super::faults::Faults;
 use super::section::Section;
-use crate::base::limits::NAMED_FILE_BYTES_MAX;
 use crate::base::secret::Secret;
+use crate::io::named_file;
 
 /// Reads a text file.
 pub type ReadText = fn(&Path) -> io::Result<String>;
@@ -64,12 +64,8 @@ impl Named {
     }
 }
 
-/// Reads a file that should be short: a device without an end is cut off, and refused.
+/// Reads a file that should be a short text.
 pub fn read_text(path: &Path) -> io::Result<String> {
-    let mut text = String::new();
-    std::fs::File::open(path)?.take(NAMED_FILE_BYTES_MAX + 1).read_to_string(&mut text)?;
-    if text.len() as u64 > NAMED_FILE_BYTES_MAX {
-        return Err(io::Error::other(format!("longer than {}KiB", NAMED_FILE_BYTES_MAX >> 10)));
-    }
-    Ok(text)
+    let no_text = |_| io::Error::new(io::ErrorKind::InvalidData, "is no text in UTF-8");
+    String::from_utf8(named_file::read(path)?).map_err(no_text)
 }

@@ -28,6 +28,7 @@ pub mod leases;
 pub mod link;
 pub mod links;
 pub mod log;
+pub mod named_file;
 pub mod orders;
 pub mod passage;
 pub mod pieces;

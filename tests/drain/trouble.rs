@@ -1,6 +1,6 @@
 //! Endpoints that fail, and what becomes of the requests.
 
-use std::net::TcpListener;
+use std::net::{SocketAddr, TcpListener};
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
@@ -22,13 +22,17 @@ fn ids(range: std::ops::RangeInclusive<u64>) -> Vec<Id> {
     range.map(|number| (1, number)).collect()
 }
 
+/// Where nobody listens yet.
+fn nowhere() -> SocketAddr {
+    let closed = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    closed.local_addr().expect("a bound socket")
+}
+
 #[test]
 fn after_an_outage_all_is_sent_once_and_in_order() {
     for driver in [Choice::Uring, Choice::Epoll] {
         let place = Place::new("outage");
-        let closed = TcpListener::bind("127.0.0.1:0").expect("a free port");
-        let address = closed.local_addr().expect("a bound socket");
-        drop(closed);
+        let address = nowhere();
         let rig = Rig::start(&place.0, &Plan { driver, ..Plan::before(address) });
         rig.append(1, &ids(1..=200), 300);
         until("it is tried again", || rig.count(Counter::QueueRetried) > 2);
@@ -53,9 +57,7 @@ fn a_queue_says_how_old_its_oldest_is_as_long_as_there_is_one() {
     const COUNT: u64 = 10_000;
     for queue in ["min_backoff: 20ms", "min_backoff: 20ms, max_in_flight: 50"] {
         let place = Place::new("oldest");
-        let closed = TcpListener::bind("127.0.0.1:0").expect("a free port");
-        let address = closed.local_addr().expect("a bound socket");
-        drop(closed);
+        let address = nowhere();
         let rig = Rig::start(&place.0, &Plan { queue, ..Plan::before(address) });
         let came = append(1, (1, 1), 0).time.0 - 600_000;
         let old = |number| Append { time: UnixMillis(came), ..append(1, (1, number), 0) };

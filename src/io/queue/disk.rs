@@ -38,7 +38,7 @@ pub trait Disk {
     fn remove(&mut self, name: &str) -> io::Result<()>;
     /// Removes a file that is not needed. Somebody may have done so already, or a file system that is far
     /// away has, and its answer was lost: what is gone takes no room.
-    fn let_go(&mut self, name: &str) -> io::Result<()> {
+    fn remove_if_there(&mut self, name: &str) -> io::Result<()> {
         match self.remove(name) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
             removed => removed,

@@ -46,20 +46,20 @@ impl Spares {
         let place = self.given.iter().position(|number| *number == link.number);
         let was_spare = place.map(|place| self.given.swap_remove(place)).is_some();
         let Some(length) = length.filter(|_| self.all().count() < QUEUE_SPARES_MAX) else {
-            return disk.let_go(&name);
+            return disk.remove_if_there(&name);
         };
         let spare_name = segment::spare_name(link.number);
         if was_spare && disk.rename(&name, &spare_name).is_ok() {
             self.fresh.push(link);
             return Ok(());
         }
-        disk.let_go(&name)?;
+        disk.remove_if_there(&name)?;
         if !was_spare {
             let spare = Link { bytes: length, ..link };
             match fill(disk, &spare_name, length) {
                 Ok(()) => self.ready.push(spare),
                 // If it can't be removed, that is tried again with the others.
-                Err(_) if disk.let_go(&spare_name).is_err() => self.fresh.push(spare),
+                Err(_) if disk.remove_if_there(&spare_name).is_err() => self.fresh.push(spare),
                 Err(_) => {}
             }
         }
@@ -95,7 +95,7 @@ impl Spares {
     /// Removes all; those that can't be, when this is called again, or at the next start.
     pub fn clear<D: Disk>(&mut self, disk: &mut D) {
         self.fresh.append(&mut self.ready);
-        self.fresh.retain(|link| disk.let_go(&segment::spare_name(link.number)).is_err());
+        self.fresh.retain(|link| disk.remove_if_there(&segment::spare_name(link.number)).is_err());
     }
 }
 
@@ -120,5 +120,5 @@ static ZEROS: [u8; PIECE_BYTES] = [0; PIECE_BYTES];
 /// Removes those that a process has left behind.
 pub fn remove_left<D: Disk>(disk: &mut D, files: &[(String, u64)]) -> io::Result<()> {
     let mut left = files.iter().filter(|(name, _)| segment::is_spare(name));
-    left.try_for_each(|(name, _)| disk.let_go(name))
+    left.try_for_each(|(name, _)| disk.remove_if_there(name))
 }

@@ -185,7 +185,7 @@ impl<D: Disk + Clone> Store<D> {
             let left = self.writer.leave(&mut self.disk, &mut self.chain, now);
             self.note(left, now);
         }
-        let removed = self.disk.let_go(&segment::name(link.number));
+        let removed = self.disk.remove_if_there(&segment::name(link.number));
         if !self.note(removed, now) {
             return false;
         }

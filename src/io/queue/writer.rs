@@ -175,7 +175,7 @@ impl<F> Writer<F> {
     /// Removes a segment that was begun in vain, now or before the next is begun.
     fn take_back<D: Disk<File = F>>(&mut self, disk: &mut D, number: Sequence) -> io::Result<()> {
         self.stray = Some(number);
-        disk.let_go(&segment::name(number))?;
+        disk.remove_if_there(&segment::name(number))?;
         self.stray = None;
         Ok(())
     }

@@ -1,8 +1,6 @@
 //! The files of TLS: whom to trust, and what to show. PEM, and read once, at the start.
 
 use std::fmt;
-use std::fs::File;
-use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -14,7 +12,7 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use rustls::{ClientConfig, RootCertStore};
 
-use crate::base::limits::NAMED_FILE_BYTES_MAX;
+use crate::io::named_file::read;
 use crate::io::tls::verify::{Anybody, Known};
 
 /// Where the files are.
@@ -177,13 +175,3 @@ pub fn key(path: &Path) -> Result<PrivateKeyDer<'static>, TlsFileFault> {
 
 /// What is in a file of keys is not shown, not even a line that makes no sense.
 const NO_PEM: &str = "is not PEM";
-
-/// Reads a file that should be short: a device without an end is cut off, and refused.
-fn read(path: &Path) -> io::Result<Vec<u8>> {
-    let mut bytes = Vec::new();
-    File::open(path)?.take(NAMED_FILE_BYTES_MAX + 1).read_to_end(&mut bytes)?;
-    if bytes.len() as u64 > NAMED_FILE_BYTES_MAX {
-        return Err(io::Error::other(format!("longer than {}KiB", NAMED_FILE_BYTES_MAX >> 10)));
-    }
-    Ok(bytes)
-}
